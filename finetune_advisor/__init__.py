@@ -1,0 +1,60 @@
+"""Measure labeled images, get a fine-tuning recipe with its reasons, run it.
+
+The names below are loaded when they are first used: importing this package loads neither torch nor timm.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from finetune_advisor.backbones import registration
+
+if TYPE_CHECKING:
+    from finetune_advisor.advice.advise import Advice, advise
+    from finetune_advisor.advice.table import place
+    from finetune_advisor.analysis.analyze import analyze
+    from finetune_advisor.artifacts.profile import Profile
+    from finetune_advisor.artifacts.recipe import Recipe
+    from finetune_advisor.artifacts.recipe_file import load_recipe
+    from finetune_advisor.artifacts.rundir import RunDir
+    from finetune_advisor.inference import Predictor
+    from finetune_advisor.training.train import train
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Advice": "advice.advise",
+    "Predictor": "inference",
+    "Profile": "artifacts.profile",
+    "Recipe": "artifacts.recipe",
+    "RunDir": "artifacts.rundir",
+    "advise": "advice.advise",
+    "analyze": "analysis.analyze",
+    "load_recipe": "artifacts.recipe_file",
+    "place": "advice.table",
+    "train": "training.train",
+}
+
+__all__ = [
+    "Advice",
+    "Predictor",
+    "Profile",
+    "Recipe",
+    "RunDir",
+    "__version__",
+    "advise",
+    "analyze",
+    "load_recipe",
+    "place",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+registration.install()

@@ -1,0 +1,55 @@
+"""The verb: Profile -> Recipe, every chosen line with its reason."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_advisor.advice.rules import choices
+from finetune_advisor.advice.table import place
+from finetune_advisor.artifacts.profile import Cell, Profile
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A recipe for measured data, and the reason for every line that was chosen."""
+
+    recipe: Recipe
+    reasons: dict[str, str]
+    header: str
+
+    def yaml(self) -> str:
+        """The recipe as it is written to recipe.yaml."""
+        return dump_recipe(self.recipe, reasons=self.reasons, header=self.header)
+
+
+def advise(profile: Profile, *, strategy: Cell | None = None, workers: int = 0) -> Advice:
+    """Choose the recipe of the profile's cell and adjust it to the data.
+
+    Args:
+        profile: from `analyze`; placed in the table here if it is not yet.
+        strategy: a cell to use instead of the one the table points to.
+        workers: processes that decode images during the run.
+    """
+    placed = profile if profile.cell else place(profile)
+    assert placed.cell is not None
+    cell = strategy or placed.cell
+    chosen = choices(placed, cell, workers=workers)
+    edits = [f"{choice.key}={json.dumps(choice.value)}" for choice in chosen if choice.key != "strategy"]
+    recipe = change_recipe(load_recipe(cell), edits)
+    return Advice(recipe, {choice.key: choice.reason for choice in chosen}, _header(placed, cell))
+
+
+def _header(profile: Profile, cell: Cell) -> str:
+    assert profile.predicted is not None
+    expected = profile.predicted
+    return (
+        f"A {cell} recipe for {Path(profile.data).name}, written by `finetune-advisor analyze`.\n"
+        "Comments above a line say why it was chosen; change what you know better, then:\n"
+        "    finetune-advisor run THIS_FILE\n"
+        f"Expected accuracy on unseen images: {expected.accuracy:.3f} [{expected.low:.3f}, {expected.high:.3f}], "
+        f"from {expected.basis}."
+    )

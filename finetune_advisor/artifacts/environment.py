@@ -1,0 +1,29 @@
+"""What a result depends on beside recipe and images: versions, machine, command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = ("finetune-advisor", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "pydantic")
+
+
+def environment() -> dict[str, Any]:
+    """Content of environment.json."""
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,138 @@
+"""The recipe: everything that decides how a network is trained, and nothing that follows from the images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from finetune_advisor.artifacts.recipe_rules import DURATIONS, conflicts
+from finetune_advisor.techniques.augmentation import AnyAugmentation
+from finetune_advisor.techniques.base import Settings
+from finetune_advisor.techniques.initialization import AnyInitialization
+from finetune_advisor.techniques.loss import AnyLoss
+from finetune_advisor.techniques.optimizer import AnyOptimizer
+from finetune_advisor.techniques.preprocessing import AnyPreprocessing
+from finetune_advisor.techniques.regularization import AnyRegularization
+from finetune_advisor.techniques.schedule import AnySchedule
+from finetune_advisor.techniques.strategy import AnyStrategy
+
+CONFLICT = "recipe_conflict"
+"""Type of the pydantic error that stands for all conflicts between keys."""
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Data(Settings):
+    """The images."""
+
+    path: Text
+    """Where the labeled images are."""
+    validation: Annotated[float, Field(gt=0, le=0.5)]
+    """Share of the training images kept for validation, unless already split."""
+    class_weights: Literal["balanced"] | None = None
+    """balanced: rare classes count as much as common ones; null: images do."""
+
+
+class Backbone(Settings):
+    """The pretrained network."""
+
+    name: Text
+    """timm's name of the network."""
+    weights: Text
+    """bundled, hub, random, or a file."""
+
+
+class Head(Settings):
+    """The new classifier."""
+
+    initialization: AnyInitialization
+    """What the classifier starts from."""
+
+
+class Budget(Settings):
+    """How long to train: one of epochs, steps and images."""
+
+    epochs: Count | None = None
+    """Times every training image is seen."""
+    steps: Count | None = None
+    """Steps of the optimizer."""
+    images: Count | None = None
+    """Training images seen, counting repeats."""
+    early_stopping: Count | None = None
+    """Evaluations without progress after which training stops; null never does."""
+
+    @model_validator(mode="after")
+    def _one_duration(self) -> Budget:
+        given = [f"{name} {getattr(self, name)}" for name in DURATIONS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected one of epochs, steps and images, found {' and '.join(given) or 'none'}")
+        return self
+
+
+class Evaluation(Settings):
+    """How a network is judged."""
+
+    metric: Literal["accuracy", "balanced_accuracy", "loss"]
+    """What decides which network is best."""
+
+
+class Runtime(Settings):
+    """What changes speed and memory, not the idea."""
+
+    precision: Literal["float32", "bfloat16"]
+    """Number format of the forward and backward pass."""
+    workers: Annotated[int, Field(ge=0)]
+    """Processes that decode images; 0 decodes in the main one."""
+
+
+class Recipe(Settings):
+    """A complete recipe: `null` is off, and nothing is decided anywhere else.
+
+    Raises:
+        pydantic.ValidationError: values that cannot be used, or keys that contradict each other
+            (`recipe_file.load_recipe` says so in a person's words).
+    """
+
+    format: Literal[1]
+    """Version of this file's layout."""
+    name: Text
+    """What runs of this recipe are called."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """The same seed gives the same run."""
+    data: Data
+    """The images."""
+    backbone: Backbone
+    """The pretrained network."""
+    preprocessing: AnyPreprocessing
+    """From a decoded image to the network's input."""
+    strategy: AnyStrategy
+    """What is trained."""
+    head: Head | None = None
+    """The new classifier."""
+    augmentation: tuple[AnyAugmentation, ...] | None = None
+    """Random changes to training images, in this order."""
+    loss: AnyLoss | None = None
+    """What training makes small."""
+    regularization: tuple[AnyRegularization, ...] | None = None
+    """What keeps the network from learning by heart."""
+    optimizer: AnyOptimizer | None = None
+    """How gradients become steps."""
+    schedule: AnySchedule | None = None
+    """How the learning rate moves."""
+    budget: Budget | None = None
+    """How long to train."""
+    evaluation: Evaluation
+    """How a network is judged."""
+    runtime: Runtime
+    """What changes speed and memory, not the idea."""
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> Recipe:
+        found = conflicts(self.model_dump())
+        if found:
+            sentences = "; ".join(f"{key}: {sentence}" for key, sentence in found)
+            raise PydanticCustomError(CONFLICT, "{sentences}", {"sentences": sentences})
+        return self

@@ -1,0 +1,67 @@
+"""Recipes as files: read with every problem at once, written with their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe_diff import Difference, diff_recipes, recipe_schema
+from finetune_advisor.artifacts.recipe_dump import dump_recipe, is_edited
+from finetune_advisor.artifacts.recipe_edits import edit
+from finetune_advisor.artifacts.recipe_problems import recipe_of
+from finetune_advisor.artifacts.recipe_sources import (
+    load_tree,
+    read_recipe_text,
+    shipped_path,
+    shipped_purpose,
+    shipped_recipes,
+)
+from finetune_advisor.artifacts.recipe_yaml import Place, tree_of
+from finetune_advisor.artifacts.storage import atomic_write
+
+__all__ = [
+    "Difference",
+    "change_recipe",
+    "diff_recipes",
+    "dump_recipe",
+    "is_edited",
+    "load_recipe",
+    "read_recipe_text",
+    "recipe_schema",
+    "save_recipe",
+    "shipped_path",
+    "shipped_purpose",
+    "shipped_recipes",
+]
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, what it extends, and edits like `optimizer.lr=0.01` on top.
+
+    Args:
+        source: the name of a shipped recipe or a file; a `Path` is always a file.
+        overrides: KEY=VALUE with VALUE in YAML.
+
+    Raises:
+        RecipeError: every problem, each with its dotted key, file and line.
+    """
+    return recipe_of(edit(load_tree(source), overrides))
+
+
+def change_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """A copy of a recipe with edits like `optimizer.lr=0.01`.
+
+    Raises:
+        RecipeError: every edit that leads nowhere or to a recipe that cannot be used.
+    """
+    return recipe_of(edit(tree_of(recipe.model_dump(), Place(recipe.name)), overrides))
+
+
+def save_recipe(recipe: Recipe, path: Path, *, reasons: Mapping[str, str] | None = None, header: str = "") -> None:
+    """Write a recipe as `dump_recipe` does; the file is whole or as it was before.
+
+    Raises:
+        StorageError: the disk is full or the place cannot be written.
+    """
+    atomic_write(path, dump_recipe(recipe, reasons=reasons, header=header))

@@ -1,0 +1,168 @@
+"""From a name or a path to the tree of values: shipped recipes and `extends`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+
+from finetune_advisor.artifacts.recipe_rules import DURATIONS
+from finetune_advisor.artifacts.recipe_yaml import Node, Place, child, parse
+from finetune_advisor.errors import Problem, RecipeError
+
+_MOST_BYTES = 1_000_000
+
+
+def shipped_recipes() -> tuple[str, ...]:
+    """The names of the recipes that come with this package."""
+    return tuple(sorted(path.stem for path in _shipped_folder().glob("*.yaml")))
+
+
+def shipped_path(name: str) -> Path:
+    """The file of a shipped recipe.
+
+    Raises:
+        RecipeError: no recipe of that name is shipped.
+    """
+    if name not in shipped_recipes():
+        message = f"no recipe named {name!r} is shipped{did_you_mean(name, shipped_recipes())}"
+        raise RecipeError([Problem("", message)], _shipped_hint())
+    return _shipped_folder() / f"{name}.yaml"
+
+
+def shipped_purpose(name: str) -> str:
+    """When to use a shipped recipe: the first line of its comment, below the command that runs it.
+
+    Raises:
+        RecipeError: no recipe of that name is shipped.
+    """
+    lines = shipped_path(name).read_text(encoding="utf-8").splitlines()
+    comment = takewhile(lambda line: line.startswith("#"), lines)
+    return next(text for text in (line.removeprefix("#").strip() for line in list(comment)[1:]) if text)
+
+
+def read_recipe_text(source: str | Path) -> str:
+    """A recipe as it is written, comments and all.
+
+    Raises:
+        RecipeError: a file that cannot be read.
+    """
+    path, file = _locate(source, Path())
+    return _read_text(path, Problem("", "", file))
+
+
+def load_tree(source: str | Path) -> Node:
+    """The values of a recipe, on top of those that it extends.
+
+    Raises:
+        RecipeError: a file that cannot be read, is not YAML, or extends itself.
+    """
+    located = _locate(source, Path())
+    return _extended(located, Place(located[1]), ())
+
+
+def merge(parent: Node, extension: Node) -> Node:
+    """`parent` with the values of `extension` on top.
+
+    Mappings merge key by key, everything else is replaced; so is a technique by one of another kind, and a
+    budget's duration by another unit of it.
+    """
+    if not isinstance(parent.value, dict) or not isinstance(extension.value, dict):
+        return extension
+    if _changes_kind(parent, extension):
+        return extension
+    merged = dict(parent.value)
+    if any(_is_set(extension, name) for name in DURATIONS):
+        merged = {key: node for key, node in merged.items() if key not in DURATIONS}
+    for key, node in extension.value.items():
+        merged[key] = merge(merged[key], node) if key in merged else node
+    return Node(merged, extension.place)
+
+
+def _changes_kind(parent: Node, extension: Node) -> bool:
+    before, after = child(parent, "kind"), child(extension, "kind")
+    return before is not None and after is not None and before.value != after.value
+
+
+def _is_set(node: Node, name: str) -> bool:
+    inside = child(node, name)
+    return inside is not None and inside.value is not None
+
+
+def _shipped_folder() -> Path:
+    """Inside the wheel, or beside the package where it is installed for editing."""
+    package = Path(__file__).parents[1]
+    wheel = package / "shipped_recipes"
+    return wheel if wheel.is_dir() else package.parent / "recipes"
+
+
+def _locate(source: str | Path, folder: Path) -> tuple[Path, str]:
+    """The file that a name or path means, and what problems call it; a shipped name goes before a file."""
+    if isinstance(source, str) and source in shipped_recipes():
+        return shipped_path(source), f"{source} (shipped)"
+    path = folder / source
+    return path, str(path)
+
+
+def _extended(located: tuple[Path, str], asked: Place, chain: tuple[Path, ...]) -> Node:
+    """A file on top of what it extends; `asked` is where a person named the file, `chain` who extends it."""
+    path, file = located
+    key = "extends" if chain else ""
+    text = _read_text(path, Problem(key, "", asked.file, asked.line))
+    tree = parse(text, file)
+    if not isinstance(tree.value, dict):
+        found = "nothing" if tree.value is None else "a list" if isinstance(tree.value, tuple) else "a single value"
+        raise RecipeError([Problem("", f"expected the keys of a recipe, found {found}", file)])
+    extends = child(tree, "extends")
+    if extends is None:
+        return tree
+    own = Node({key: node for key, node in tree.value.items() if key != "extends"}, tree.place)
+    return merge(_parent(extends, path, (*chain, path.resolve())), own)
+
+
+def _parent(extends: Node, path: Path, chain: tuple[Path, ...]) -> Node:
+    place = extends.place
+    if not isinstance(extends.value, str):
+        message = "expected the name of a shipped recipe or a file"
+        raise RecipeError([Problem("extends", message, place.file, place.line)])
+    located = _locate(extends.value, path.parent)
+    if located[0].resolve() in chain:
+        circle = " -> ".join(link.name for link in (*chain, located[0]))
+        raise RecipeError([Problem("extends", f"goes around in a circle: {circle}", place.file, place.line)])
+    return _extended(located, place, chain)
+
+
+def _read_text(path: Path, problem: Problem) -> str:
+    """The text of a recipe file; `problem` is where a person asked for it."""
+    it = f"{path} " if problem.key else ""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise _unusable(problem, f"{it}is larger than 1 MB, expected a recipe")
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        near = did_you_mean(path.stem, shipped_recipes())
+        message = f"{it}does not exist, and no recipe of that name is shipped{near}"
+        raise _unusable(problem, message, _shipped_hint()) from error
+    except IsADirectoryError as error:
+        raise _unusable(problem, f"{it}is a folder, expected a recipe file") from error
+    except UnicodeDecodeError as error:
+        raise _unusable(problem, f"{it}is not text in UTF-8, expected a recipe in YAML") from error
+    except OSError as error:
+        raise _unusable(problem, f"{it}cannot be read: {error.strerror}") from error
+
+
+def _unusable(problem: Problem, message: str, hint: str | None = None) -> RecipeError:
+    return RecipeError([replace(problem, message=message)], hint)
+
+
+def _shipped_hint() -> str:
+    names = ", ".join(shipped_recipes())
+    return f"Shipped recipes: {names}. `finetune-advisor recipes list` says what each is for."
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """An ending for a sentence about an unknown name: the nearest known one, if any is near."""
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,122 @@
+"""Files that are whole or not there: everything this package writes goes through here.
+
+A file is written under a temporary name in the folder of its target, flushed to the disk and renamed over the
+target. Whoever reads at any moment, or after a power cut, finds the old file or the new one, never a half.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import platformdirs
+
+from finetune_advisor.errors import StorageError
+
+APPLICATION = "finetune-advisor"
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EIO: "the disk reports an input/output error",
+    errno.ENOTDIR: "a part of the path is a file, expected a folder",
+    errno.EEXIST: "a part of the path is a file, expected a folder",
+    errno.EISDIR: "a folder of that name is in the way",
+    errno.ENAMETOOLONG: "the name is too long for this disk",
+}
+_HINT_FULL = "Free some space, or choose a folder on another disk."
+_HINT_OTHER = "Choose a folder that can be written to."
+
+
+def cache_root() -> Path:
+    """Folder of everything that can be recomputed; not created here.
+
+    `$XDG_CACHE_HOME/finetune-advisor` where that variable holds an absolute path (on every system, macOS
+    included), else the place the operating system has for caches.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base and Path(base).is_absolute():
+        return Path(base) / APPLICATION
+    return platformdirs.user_cache_path(APPLICATION, appauthor=False)
+
+
+@contextmanager
+def storage_errors(target: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn the disk's refusals inside the block into one clear error about `target`.
+
+    Raises:
+        StorageError: the disk is full, read-only, or the place cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        raise _storage_error(error, Path(target)) from error
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Lend a temporary path; when the block ends well, what was written there becomes `path`.
+
+    The temporary name keeps the suffix (some writers choose their format by it) and lies beside the target,
+    whose folder is created if need be. A target that is a symbolic link stays one. When the block raises, the
+    temporary file is removed and a previous file is untouched.
+
+    Raises:
+        StorageError: the disk is full, read-only, or the place cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp{target.suffix}")
+    try:
+        with storage_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _flush(temporary)
+            temporary.replace(target)
+            _flush_folder(target.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write `data` (text as UTF-8, line ends as they are) to `path`, whole or not at all.
+
+    Raises:
+        StorageError: the disk is full, read-only, or the place cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network disks cannot flush a folder; the file itself is already flushed and in place.
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _storage_error(error: OSError, target: Path) -> StorageError:
+    assert error.errno is not None
+    hint = _HINT_FULL if error.errno in {errno.ENOSPC, errno.EDQUOT} else _HINT_OTHER
+    return StorageError(f"cannot write {target}: {_REASONS[error.errno]}", hint)

@@ -1,0 +1,206 @@
+"""One definition of depth for every backbone: the stem, the stages, the head.
+
+A stage is a group of timm's `group_matcher(coarse=True)`, which covers every parameter of CNNs, transformers
+and hybrids. Its feature is what its last module returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any, Literal
+
+from timm.models import group_parameters
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from finetune_advisor.backbones.calls import Call, example_input, record_calls
+from finetune_advisor.errors import BackboneError
+
+STEM = "stem"
+HEAD = "head"
+
+Layout = Literal["NCHW", "NHWC", "NLC", "NC"]
+"""How a stage's output is laid out: channels first, channels last, tokens, or one vector an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A depth of the network: its parameters, the modules that hold them, and where its feature is read.
+
+    `modules` are the largest submodules that belong to this stage as a whole. `end` is the module whose
+    output is the stage's feature, laid out as `layout`, with `prefix_tokens` tokens in front that are no
+    image patches. `norm` is the BatchNorm called last in the stage, None where it has none.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    modules: tuple[str, ...]
+    end: str
+    layout: Layout
+    prefix_tokens: int
+    norm: str | None
+
+
+def stages_of(net: nn.Module, input_size: tuple[int, int, int]) -> tuple[Stage, ...]:
+    """Divide a timm network into stages, in the order of its depth; every parameter is in exactly one.
+
+    Names are "stem" for the first, "head" for the group of the classifier, else the dotted name in the
+    network ("blocks.3", "layer2"). One image of `input_size` (channels, height, width) goes through the net.
+
+    Raises:
+        BackboneError: timm does not say how this network is divided.
+    """
+    groups = _parameter_groups(net)
+    owner = {parameter: index for index, group in enumerate(groups) for parameter in group}
+    calls = record_calls(net, example_input(net, input_size))
+    names = _names(groups, classifier_parameters(net))
+    modules = _largest_modules(net, owner, len(groups))
+    stages = []
+    for index, (name, group) in enumerate(zip(names, groups, strict=True)):
+        own = [call for call in calls if _within(call.path, modules[index])]
+        if not own:
+            raise BackboneError(f"no module of the stage {name} is called: {type(net).__name__} cannot be divided")
+        last = max(own, key=lambda call: call.left)
+        following = names[index + 1] if index + 1 < len(names) else HEAD
+        end = last if following == HEAD else _with_trailing(last, calls, net)
+        layout, prefix_tokens = _layout(end.output, net)
+        stages.append(
+            Stage(
+                name=name,
+                parameters=tuple(group),
+                modules=modules[index],
+                end=end.path,
+                layout=layout,
+                prefix_tokens=prefix_tokens,
+                norm=_last_norm(own, net),
+            )
+        )
+    return tuple(stages)
+
+
+def classifier_parameters(net: nn.Module) -> frozenset[str]:
+    """Names of the parameters of the classifier, those that are new when the classes are new."""
+    modules = classifier_modules(net)
+    return frozenset(name for name, _ in net.named_parameters() if _within(name, modules))
+
+
+def classifier_modules(net: nn.Module) -> tuple[str, ...]:
+    """Paths of the classifier's modules: one, or several in distilled networks."""
+    classifier = net.default_cfg["classifier"]  # type: ignore[index]
+    if classifier is None:
+        raise BackboneError(f"timm does not say which layer of {type(net).__name__} is the classifier")
+    return (classifier,) if isinstance(classifier, str) else tuple(classifier)
+
+
+def _parameter_groups(net: nn.Module) -> list[list[str]]:
+    if not hasattr(net, "group_matcher"):
+        raise BackboneError(f"timm does not say how {type(net).__name__} is divided into stages")
+    groups = group_parameters(net, net.group_matcher(coarse=True))  # type: ignore[operator]
+    return [groups[index] for index in sorted(groups)]
+
+
+def _names(groups: list[list[str]], classifier: frozenset[str]) -> list[str]:
+    names = [_prefix(group, groups) for group in groups]
+    last = groups[-1]
+    if classifier & set(last) or not any(character.isdigit() for character in names[-1]):
+        names[-1] = HEAD
+    names[0] = STEM
+    return names
+
+
+def _prefix(group: list[str], groups: list[list[str]]) -> str:
+    """Shortest dotted prefix of the first parameter that no other group shares, with a number if possible."""
+    parts = group[0].split(".")
+    others = [name for other in groups if other is not group for name in other]
+    unique = [
+        prefix
+        for prefix in (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+        if not any(_within(name, (prefix,)) for name in others)
+    ]
+    counting = [prefix for prefix in unique if any(character.isdigit() for character in prefix)]
+    module_prefixes = [prefix for prefix in counting if prefix != group[0]]
+    return (module_prefixes or unique)[0]
+
+
+def _largest_modules(net: nn.Module, owner: dict[str, int], count: int) -> list[tuple[str, ...]]:
+    found: list[list[str]] = [[] for _ in range(count)]
+
+    def visit(path: str, module: nn.Module) -> None:
+        names = (f"{path}.{name}" if path else name for name, _ in module.named_parameters())
+        stages = {owner[name] for name in names if name in owner}
+        if path and len(stages) == 1:
+            found[stages.pop()].append(path)
+        elif stages:
+            for child, submodule in module.named_children():
+                visit(f"{path}.{child}" if path else child, submodule)
+
+    visit("", net)
+    return [tuple(paths) for paths in found]
+
+
+def _with_trailing(last: Call, calls: tuple[Call, ...], net: nn.Module) -> Call:
+    """Move a stage's end behind the activation, pooling or dropout that follows, up to the next weights.
+
+    So the feature is what the next stage gets, and no in-place activation changes it afterwards.
+    """
+    with_weights = [
+        call.entered
+        for call in calls
+        if call.entered > last.left and any(True for _ in net.get_submodule(call.path).parameters())
+    ]
+    limit = min(with_weights, default=last.left)
+    paths = [call.path for call in calls]
+    trailing = [
+        call
+        for call in calls
+        if last.left < call.entered and call.left < limit and paths.count(call.path) == 1 and _alike(call, last)
+    ]
+    return max(trailing, key=lambda call: call.left, default=last)
+
+
+def _alike(call: Call, last: Call) -> bool:
+    """Whether a trailing call carries the same kind of feature: as many axes, as many channels."""
+    if not isinstance(call.output, Tensor) or call.output.ndim != last.output.ndim:
+        return False
+    channel_axes = {4: (1, 3), 3: (2,), 2: (1,)}[last.output.ndim]
+    return any(call.output.shape[axis] == last.output.shape[axis] for axis in channel_axes)
+
+
+def _layout(output: Any, net: nn.Module) -> tuple[Layout, int]:
+    """Layout and number of prefix tokens, read off the output for one square image.
+
+    Of three axes, the two equal ones are height and width; where that is not clear, timm's declaration
+    decides.
+    """
+    assert isinstance(output, Tensor), f"a stage ends in {type(output).__name__}, expected a tensor"
+    if output.ndim == 2:
+        return "NC", 0
+    if output.ndim == 3:
+        return "NLC", _prefix_tokens(output.shape[1], getattr(net, "num_prefix_tokens", 0))
+    _, first, middle, last = output.shape
+    if middle == last != first:
+        return "NCHW", 0
+    if first == middle != last:
+        return "NHWC", 0
+    return ("NHWC" if getattr(net, "output_fmt", "NCHW") == "NHWC" else "NCHW"), 0
+
+
+def _prefix_tokens(tokens: int, declared: int) -> int:
+    patches = tokens - declared
+    return declared if patches > 0 and isqrt(patches) ** 2 == patches else 0
+
+
+def _last_norm(own: list[Call], net: nn.Module) -> str | None:
+    norms = [
+        call
+        for call in own
+        if isinstance(net.get_submodule(call.path), _BatchNorm)
+        and isinstance(call.output, Tensor)
+        and call.output.ndim == 4
+    ]
+    return max(norms, key=lambda call: call.left).path if norms else None
+
+
+def _within(path: str, prefixes: tuple[str, ...]) -> bool:
+    return any(path == prefix or path.startswith(f"{prefix}.") for prefix in prefixes)

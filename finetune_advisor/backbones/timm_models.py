@@ -1,0 +1,34 @@
+"""Our networks under names that `timm.create_model` takes; importing this module registers them.
+
+What builds them is imported when one is built, because this module is loaded at the end of timm's own import,
+whoever caused that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+
+if TYPE_CHECKING:
+    from finetune_advisor.backbones.stage_probe import StageProbe
+
+STAGE_PROBE = "finetune_advisor_stage_probe"
+
+# timm's registration looks for this name in the module of the entry point.
+default_cfgs = generate_default_cfgs({STAGE_PROBE: {"classifier": "fc"}})
+
+
+@register_model
+def finetune_advisor_stage_probe(pretrained: bool = False, **kwargs: Any) -> StageProbe:
+    """A `StageProbe`; takes its `backbone`, `stages`, `size` and `num_classes`."""
+    from finetune_advisor.backbones.stage_probe import StageProbe
+
+    probe: StageProbe = build_model_with_cfg(
+        StageProbe,
+        STAGE_PROBE,
+        pretrained,
+        kwargs_filter=("in_chans", "global_pool", "img_size"),  # type: ignore[arg-type]
+        **kwargs,
+    )
+    return probe

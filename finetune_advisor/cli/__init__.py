@@ -1,0 +1,78 @@
+"""The command line. One file per command; importing this loads neither torch nor timm."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import click
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from finetune_advisor import __version__
+from finetune_advisor.cli.analyze import analyze
+from finetune_advisor.cli.backbones import backbones
+from finetune_advisor.cli.console import err, out
+from finetune_advisor.cli.demo import demo
+from finetune_advisor.cli.evaluate import evaluate
+from finetune_advisor.cli.predict import predict
+from finetune_advisor.cli.recipes import recipes_app
+from finetune_advisor.cli.run import run
+from finetune_advisor.cli.techniques import techniques
+from finetune_advisor.errors import FinetuneAdvisorError, Interrupted
+
+
+class _Group(TyperGroup):
+    """Turns the errors of the package into one message and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except FinetuneAdvisorError as error:
+            style, word = ("yellow", "stopped") if isinstance(error, Interrupted) else ("red", "error")
+            err.print(f"[bold {style}]{word}:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+            if error.hint:
+                err.print(f"[dim]→[/] {escape(error.hint)}", highlight=False, soft_wrap=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as interrupt:
+            err.print("[bold yellow]stopped[/] by Ctrl-C; files already written are complete.")
+            raise typer.Exit(Interrupted.exit_code) from interrupt
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help="Measures your labeled images, writes a fine-tuning recipe with its reasons, and runs it.",
+    epilog="Start with: [bold]finetune-advisor analyze ./data[/] · then: [bold]finetune-advisor run[/]",
+)
+app.command()(analyze)
+app.command()(run)
+app.command()(predict)
+app.command()(evaluate)
+app.add_typer(recipes_app, name="recipes")
+app.command()(techniques)
+app.command()(backbones)
+app.command()(demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"finetune-advisor {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of `finetune-advisor` and `python -m finetune_advisor`."""
+    app(prog_name="finetune-advisor")

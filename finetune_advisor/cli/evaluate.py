@@ -1,0 +1,36 @@
+"""`finetune-advisor evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from finetune_advisor.cli.console import out, set_up_logging
+from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, QuietOption, Verbosity, torch_device
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Labeled images; where there is a test/ folder, only that is used.")
+    ],
+    device: DeviceOption = DeviceName.auto,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score a finished run on labeled images: accuracy with its interval, and each class.
+
+    Example: finetune-advisor evaluate runs/data-1 ./new_labeled_images
+    """
+    set_up_logging(Verbosity(quiet))
+    from finetune_advisor.artifacts.rundir import RunDir
+    from finetune_advisor.cli.render import render_scores
+    from finetune_advisor.inference import evaluate_on
+
+    scores = evaluate_on(RunDir(run), data, device=torch_device(device))
+    if as_json:
+        out.print_json(data=scores)
+    else:
+        out.print(render_scores(scores))

@@ -1,0 +1,58 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from finetune_advisor.errors import FinetuneAdvisorError
+
+
+class DeviceName(StrEnum):
+    """What `--device` takes."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where the network runs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done at every step.")]
+
+
+@dataclass(frozen=True)
+class Verbosity:
+    """How much a command says beside its result."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def log_level(self) -> int:
+        if self.quiet:
+            return logging.ERROR
+        return logging.INFO if self.verbose else logging.WARNING
+
+
+def torch_device(name: DeviceName) -> str:
+    """The torch device to use.
+
+    Raises:
+        FinetuneAdvisorError: a device was asked for that is not there.
+    """
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name is DeviceName.auto:
+        return next(device for device in ("cuda", "mps", "cpu") if there[device])
+    if not there[name]:
+        found = ", ".join(device for device, present in there.items() if present)
+        raise FinetuneAdvisorError(f"There is no {name} device here; found: {found}.", "Leave out --device.")
+    return str(name)

@@ -1,0 +1,123 @@
+"""`finetune-advisor recipes`: list, show, copy, validate, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from finetune_advisor.cli.console import out
+from finetune_advisor.errors import RecipeError, StorageError
+
+recipes_app = typer.Typer(
+    no_args_is_help=True, help="Recipes: YAML files that say how a network is trained. Start from a shipped one."
+)
+
+Source = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe or a file.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key; repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@recipes_app.command("list")
+def list_recipes(as_json: AsJson = False) -> None:
+    """The recipes that come with the tool."""
+    from finetune_advisor.artifacts.recipe_file import shipped_path, shipped_purpose, shipped_recipes
+
+    if as_json:
+        rows = [
+            {"name": name, "purpose": shipped_purpose(name), "path": str(shipped_path(name))}
+            for name in shipped_recipes()
+        ]
+        out.print_json(data=rows)
+        return
+    table = Table("recipe", "when")
+    for name in shipped_recipes():
+        table.add_row(escape(name), escape(shipped_purpose(name)))
+    out.print(table)
+
+
+@recipes_app.command("show")
+def show(source: Source, as_json: AsJson = False) -> None:
+    """Print a recipe with its comments; with --json, its values and those of what it extends."""
+    from finetune_advisor.artifacts.recipe_file import load_recipe, read_recipe_text
+
+    if as_json:
+        out.print_json(data=load_recipe(source).model_dump())
+    else:
+        out.out(read_recipe_text(source), end="", highlight=False)
+
+
+@recipes_app.command("copy")
+def copy(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A shipped recipe.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; a folder is fine.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+) -> None:
+    """Copy a shipped recipe, comments and all, to make it your own."""
+    from finetune_advisor.artifacts.recipe_file import shipped_path
+    from finetune_advisor.artifacts.storage import atomic_write
+
+    text = shipped_path(name).read_bytes()
+    target = file / f"{name}.yaml" if file.is_dir() else file
+    if target.exists() and not force:
+        raise StorageError(f"{target} is there already", "Give another name, or `--force` to overwrite it.")
+    atomic_write(target, text)
+    out.print(f"{escape(str(target))}: a copy of {escape(name)}; train it with `finetune-advisor run`", soft_wrap=True)
+
+
+@recipes_app.command("validate")
+def validate(source: Source, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a recipe without any image or network: exit code 1 and every problem if it cannot be used."""
+    from dataclasses import asdict
+
+    from finetune_advisor.artifacts.recipe_file import load_recipe
+
+    try:
+        recipe = load_recipe(source, overrides or ())
+    except RecipeError as error:
+        if not as_json:
+            raise
+        out.print_json(data={"valid": False, "problems": [asdict(problem) for problem in error.problems]})
+        raise typer.Exit(error.exit_code) from error
+    if as_json:
+        out.print_json(data={"valid": True, "problems": []})
+    else:
+        what = f"{recipe.strategy.kind} of {recipe.backbone.name}"
+        out.print(f"{escape(source)} is a valid recipe: {escape(what)}", soft_wrap=True)
+
+
+@recipes_app.command("diff")
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A shipped recipe or a file.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="A shipped recipe or a file.")],
+    as_json: AsJson = False,
+) -> None:
+    """The keys on which two recipes differ."""
+    from finetune_advisor.artifacts.recipe_file import diff_recipes, load_recipe
+
+    differences = diff_recipes(load_recipe(before), load_recipe(after))
+    if as_json:
+        out.print_json(data=[difference._asdict() for difference in differences])
+        return
+    if not differences:
+        out.print("no difference")
+        return
+    table = Table("key", escape(before), escape(after))
+    for key, old, new in differences:
+        table.add_row(escape(key), _cell(old), _cell(new))
+    out.print(table)
+
+
+@recipes_app.command("schema")
+def schema() -> None:
+    """The JSON schema of a recipe, for editors that check YAML."""
+    from finetune_advisor.artifacts.recipe_file import recipe_schema
+
+    out.print_json(data=recipe_schema())
+
+
+def _cell(value: str | None) -> str:
+    return "(no such key)" if value is None else escape(value)

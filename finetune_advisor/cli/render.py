@@ -1,0 +1,268 @@
+"""What a person sees in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from finetune_advisor.artifacts.history import Record
+from finetune_advisor.cli.table_map import table_map
+
+if TYPE_CHECKING:
+    from finetune_advisor.artifacts.profile import Profile
+    from finetune_advisor.artifacts.rundir import RunDir
+    from finetune_advisor.inference import Prediction
+    from finetune_advisor.training.plan import Plan
+
+BAR = 28
+WORST_CLASSES = 10
+MOST_NAMES = 3
+"""Files named per finding; profile.json has them all."""
+
+
+def render_analysis(profile: Profile, strategy: str, recipe: Path, folder: Path) -> RenderableType:
+    """The place in the table, the probes, three lines of why, the expectation, the findings, what to do next."""
+    return Group(
+        _headline(profile),
+        Text(),
+        table_map(profile),
+        Text(),
+        _why(profile),
+        Text(),
+        _probe_bars(profile, strategy),
+        Text(),
+        _expectation(profile, strategy),
+        *_findings(profile),
+        Text(),
+        _next(recipe, folder),
+    )
+
+
+def _headline(profile: Profile) -> Text:
+    counts = " · ".join(f"{name} {count.images:,}" for name, count in profile.splits.items())
+    line = Text.assemble(
+        (Path(profile.data).name, "bold"), f"  {profile.images:,} images in {len(profile.classes)} classes"
+    )
+    return line.append(f"  ({counts})", "dim")
+
+
+def _why(profile: Profile) -> Text:
+    size, similarity, cell = profile.size, profile.similarity, profile.cell
+    lines = Text("Why\n", "bold")
+    lines.append(f"  {size.per_class:.0f} images a class is {size.verdict} (plenty begins at {size.threshold:.0f}).\n")
+    lines.append(
+        f"  Similarity to ImageNet {similarity.score:.2f} [{similarity.low:.2f}, {similarity.high:.2f}] is "
+        f"{similarity.verdict} (similar begins at {similarity.threshold:.2f}).\n"
+    )
+    lines.append(f"  Together: {cell}.  {_CELLS[str(cell)]}")
+    return lines
+
+
+_CELLS = {
+    "linear_probe": "A linear classifier on the frozen network's last features.",
+    "stage_probe": "Linear classifiers on features of different stages.",
+    "few_layers": "Fine-tune the last layers, at a smaller rate.",
+    "many_layers": "Fine-tune most layers, at a smaller rate.",
+}
+
+
+def _probe_bars(profile: Profile, strategy: str) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    chosen = _chosen_probe(profile, strategy)
+    low = min(probe.accuracy for probe in profile.probes)
+    floor = max(0.0, low - 0.1)
+    for probe in profile.probes:
+        filled = round(BAR * (probe.accuracy - floor) / max(1 - floor, 1e-9))
+        style = "bold green" if probe.stage == chosen else "cyan"
+        bar = Text("█" * filled, style).append("·" * (BAR - filled), "bright_black")
+        note = Text("← the recipe", "green") if probe.stage == chosen else Text()
+        table.add_row(Text(f"  {probe.stage}"), bar, Text(f"{probe.accuracy:.3f} ± {probe.std:.3f}"), note)
+    return Group(
+        Text("Linear classifiers at each stage", "bold").append("  accuracy on held-out folds", "not bold dim"), table
+    )
+
+
+def _chosen_probe(profile: Profile, strategy: str) -> str | None:
+    if strategy == "linear_probe":
+        return "pooled"
+    if strategy == "stage_probe":
+        return min(profile.probes, key=lambda probe: probe.log_loss).stage
+    return None
+
+
+def _expectation(profile: Profile, strategy: str) -> Text:
+    assert profile.predicted is not None
+    expected = profile.predicted
+    line = Text("Expected  ", "bold")
+    line.append(f"accuracy {expected.accuracy:.3f} [{expected.low:.3f}, {expected.high:.3f}]", "not bold")
+    line.append(f" on unseen images, from {expected.basis}.", "not bold dim")
+    if strategy != profile.cell:
+        line.append(f"\n          The recipe is {strategy}, chosen by hand.", "not bold yellow")
+    return line
+
+
+def _findings(profile: Profile) -> list[RenderableType]:
+    health = profile.health
+    findings: list[tuple[str, str]] = []
+    if health.bad_files:
+        names = [f"{bad.path} ({bad.reason})" for bad in health.bad_files]
+        findings.append(("yellow", f"{len(names)} unreadable files are left out: {_some(names)}"))
+    if health.duplicates_across_splits:
+        groups = ["  =  ".join(group) for group in health.duplicates_across_splits]
+        findings.append(
+            ("red", f"{len(groups)} images are in more than one split; scores on them mean little: {_some(groups)}")
+        )
+    if health.duplicates_across_classes:
+        groups = ["  =  ".join(group) for group in health.duplicates_across_classes]
+        findings.append(("red", f"{len(groups)} images are in more than one class: {_some(groups)}"))
+    elif health.exact_duplicates:
+        findings.append(("yellow", f"{len(health.exact_duplicates)} images are there more than once, byte for byte."))
+    if health.imbalance.ratio >= 3:
+        balance = health.imbalance
+        findings.append(
+            ("yellow", f"{balance.largest} has {balance.ratio:.0f} times the images of {balance.smallest}.")
+        )
+    if health.ignored_files:
+        findings.append(("dim", f"{len(health.ignored_files)} files are no images: {_some(health.ignored_files)}"))
+    if not findings:
+        findings.append(("green", "no unreadable files, no exact duplicates, balanced classes"))
+    table = Table.grid(padding=(0, 1))
+    for number, (style, text) in enumerate(findings):
+        table.add_row(Text("Health   " if number == 0 else "", "bold"), Text("●", style), Text(text))
+    return [table]
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMES])
+    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
+
+
+def _next(recipe: Path, folder: Path) -> Text:
+    line = Text.assemble(("Wrote     ", "bold"), f"{recipe}  (every line with its reason) and {folder}/profile.json\n")
+    command = "finetune-advisor run" + ("" if str(recipe) == "recipe.yaml" else f" {recipe}")
+    return line.append("Next      ", "bold").append(command, "bold cyan")
+
+
+def record_line(record: Record) -> str:
+    """One line per evaluation, above the progress bar."""
+    if record.strength is not None:
+        return f"[dim]strength {record.strength:<8g}[/] out of fold: accuracy {record.val_accuracy:.3f}, loss {record.val_loss:.3f}"
+    return (
+        f"[dim]epoch[/] {record.epoch:5.1f}  train loss {record.train_loss:.3f}  acc {record.train_accuracy:.3f}  "
+        f"val loss {record.val_loss:.3f}  acc [bold]{record.val_accuracy:.3f}[/]  "
+        f"[dim]{record.images_per_second:.0f} images/s[/]"
+    )
+
+
+def render_run(run: RunDir) -> RenderableType:
+    """Scores of a finished run and where its files are."""
+    metrics = run.load_metrics()
+    parts: list[RenderableType] = []
+    for split in ("val", "test"):
+        if metrics[split]:
+            note = f" ({metrics['val_is']})" if split == "val" else ""
+            parts.append(_accuracy_line(f"{split}{note}", metrics[split]))
+    parts.append(_class_table(metrics["test"] or metrics["val"]))
+    seconds = metrics["seconds"]["total"]
+    parts.append(Text(f"{metrics['recipe']} in {seconds:.1f} s", "dim"))
+    parts.append(
+        Text.assemble(("Wrote     ", "bold"), f"{run.path}/  (model/, metrics.json, predictions.csv, figures/)")
+    )
+    parts.append(Text.assemble(("Next      ", "bold"), (f"finetune-advisor predict {run.path} IMAGES", "bold cyan")))
+    return Group(*parts)
+
+
+def render_scores(scores: dict[str, Any]) -> RenderableType:
+    """Scores of one split."""
+    bad = scores["bad_files"]
+    notes = [Text(f"{len(bad)} unreadable files were left out: {_some(list(bad))}", "yellow")] if bad else []
+    return Group(_accuracy_line("accuracy", scores), _class_table(scores), *notes)
+
+
+def _accuracy_line(name: str, scores: dict[str, Any]) -> Text:
+    low, high = scores["accuracy_ci95"]
+    return Text.assemble(
+        (f"{name:<18}", "bold"),
+        (f"{scores['accuracy']:.3f}", "bold green"),
+        f" [{low:.3f}, {high:.3f}]",
+        (
+            f"   balanced {scores['balanced_accuracy']:.3f} · log loss {scores['log_loss']:.3f} · {scores['images']:,} images",
+            "dim",
+        ),
+    )
+
+
+def _class_table(scores: dict[str, Any]) -> RenderableType:
+    present = {name: values for name, values in scores["per_class"].items() if values["images"]}
+    worst = sorted(present.items(), key=lambda item: item[1]["f1"])[:WORST_CLASSES]
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    table.add_column("class" if len(worst) == len(present) else f"worst {len(worst)} of {len(present)} classes")
+    for column in ("precision", "recall", "F1", "images"):
+        table.add_column(column, justify="right")
+    for name, values in worst:
+        table.add_row(
+            Text(name),
+            _number(values["precision"]),
+            _number(values["recall"]),
+            _number(values["f1"]),
+            f"{values['images']:,}",
+        )
+    return Padding(table, (0, 0, 0, 16))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def render_predictions(predictions: Sequence[Prediction], classes: tuple[str, ...]) -> RenderableType:
+    """A few answers as a table."""
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column in ("image", "prediction", "probability"):
+        table.add_column(column)
+    for answer in predictions:
+        if answer.probabilities_K is None:
+            table.add_row(Text(str(answer.path)), Text(answer.problem or "", "yellow"), "")
+        else:
+            best = int(answer.probabilities_K.argmax())
+            table.add_row(Text(str(answer.path)), Text(classes[best], "bold"), f"{answer.probabilities_K[best]:.3f}")
+    return table
+
+
+def render_plan(plan: Plan) -> RenderableType:
+    """What a run would do."""
+    counts = " · ".join(f"{name} {count:,}" for name, count in plan.images.items())
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for column, justify in (("group", "left"), ("tensors", "right"), ("parameters", "right"), ("rate", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    table.add_column("weight decay")
+    table.add_column("stages")
+    for group in plan.groups:
+        rate = "–" if group.lr is None else f"{group.lr:g}"
+        style = "dim" if group.name == "frozen" else ""
+        decay = "yes" if group.decays else "no"
+        table.add_row(
+            group.name, f"{group.tensors:,}", f"{group.parameters:,}", rate, decay, _span(group.stages), style=style
+        )
+    facts = [f"cached     {plan.cached}"]
+    if plan.steps is not None and plan.seconds is not None and plan.memory_mib is not None:
+        facts.append(f"steps      {plan.steps:,}, {plan.steps_per_epoch:,} an epoch")
+        facts.append(f"time       about {plan.seconds:.0f} s of training here, without decoding and evaluation")
+        facts.append(
+            f"memory     {plan.memory_mib:.0f} MiB for parameters, gradients and optimizer; activations come on top"
+        )
+    return Group(
+        Text.assemble((plan.strategy, "bold"), f" of {plan.backbone}: {plan.classes} classes ({counts})"),
+        table,
+        Text("\n".join(facts)),
+        Text("Nothing was trained.", "dim"),
+    )
+
+
+def _span(stages: tuple[str, ...]) -> str:
+    return stages[0] if len(stages) == 1 else f"{stages[0]} … {stages[-1]}"

@@ -1,0 +1,71 @@
+"""`finetune-advisor techniques`: the catalog."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from finetune_advisor.cli.console import out
+from finetune_advisor.errors import FinetuneAdvisorError
+
+if TYPE_CHECKING:
+    from finetune_advisor.techniques.catalog import Entry
+
+
+def techniques(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A technique or a family of them.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """What a recipe can be made of: what each technique does, its keys, its source."""
+    from dataclasses import asdict
+
+    from finetune_advisor.techniques.catalog import catalog
+
+    entries = catalog() if name is None else _named(name, catalog())
+    if as_json:
+        out.print_json(data=[asdict(entry) for entry in entries])
+    elif name is None:
+        out.print(_overview(entries))
+    else:
+        for entry in entries:
+            _print_details(entry)
+
+
+def _named(name: str, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    found = tuple(entry for entry in entries if name in (entry.kind, entry.family))
+    if not found:
+        from finetune_advisor.artifacts.recipe_sources import did_you_mean
+
+        names = [known for entry in entries for known in (entry.kind, entry.family)]
+        raise FinetuneAdvisorError(
+            f"no technique or family is named {name!r}{did_you_mean(name, names)}",
+            "`finetune-advisor techniques` lists them all.",
+        )
+    return found
+
+
+def _overview(entries: tuple[Entry, ...]) -> Table:
+    table = Table("family", "kind", "what it does")
+    family = ""
+    for entry in entries:
+        if family and entry.family != family:
+            table.add_section()
+        table.add_row("" if entry.family == family else entry.family, entry.kind, escape(entry.summary))
+        family = entry.family
+    return table
+
+
+def _print_details(entry: Entry) -> None:
+    from finetune_advisor.artifacts.recipe_dump import scalar_text
+
+    out.print(f"[bold]{entry.kind}[/bold] ({entry.family}): {escape(entry.summary)}.", highlight=False)
+    out.print(f"Source: {escape(entry.source)}", highlight=False)
+    if entry.keys:
+        table = Table("key", "type", "default", "meaning")
+        for key in entry.keys:
+            table.add_row(key.name, escape(key.type), escape(scalar_text(key.default)), escape(key.doc))
+        out.print(table)
+    out.print()

@@ -1,0 +1,225 @@
+"""Images on disk become batches for a net, decoded in worker processes ahead of their use.
+
+Batches travel from the workers as NumPy arrays through a pipe. That costs one copy, and needs no shared
+memory: a container with a small /dev/shm, where torch's own way ends in a bus error, works as well as any
+other machine.
+
+Shapes: B images of a batch, C channels (3), H height, W width.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from finetune_advisor.data.ahead import ahead
+from finetune_advisor.data.decode import fit_image, read_image, resized_side, to_array
+from finetune_advisor.data.plan import BatchPlan, image_rng
+from finetune_advisor.data.sources import Sample
+from finetune_advisor.errors import DataError, UnreadableImage
+from finetune_advisor.techniques.preprocessing.settings import Preprocess
+
+__all__ = [
+    "Augment",
+    "Batch",
+    "BatchPlan",
+    "EvalBatch",
+    "TrainBatches",
+    "default_workers",
+    "eval_batches",
+    "image_rng",
+    "normalize",
+]
+
+Augment = Callable[[Image.Image, np.random.Generator, int], Image.Image]
+"""(RGB image, dice of this image and epoch, side of the net's input) -> RGB image of any size."""
+
+Pixels = npt.NDArray[np.uint8]
+
+_MOST_WORKERS = 8
+_EVAL_DETAIL = 2
+"""Sides of a JPEG are decoded with at least twice the pixels they are resized to: no visible difference."""
+_TRAIN_DETAIL = 4
+"""The same for training, where a random crop may enlarge a part of the image up to this factor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The images of one training step.
+
+    Attributes:
+        step: number of the step since the start of training, from 0.
+        epoch: number of the epoch it belongs to, from 0.
+        x_BCHW: pixels, uint8, not normalized.
+        labels_B: class indices, int64.
+        names: the samples' names.
+    """
+
+    step: int
+    epoch: int
+    x_BCHW: torch.Tensor
+    labels_B: torch.Tensor
+    names: tuple[str, ...]
+
+
+class EvalBatch(NamedTuple):
+    """Images in the order they were given.
+
+    Attributes:
+        index_B: position of each image in the sequence of paths, int64.
+        x_BCHW: pixels of those that could be read, uint8, not normalized; B may be 0.
+        bad: position of each image that could not be read, and the reason.
+    """
+
+    index_B: npt.NDArray[np.int64]
+    x_BCHW: torch.Tensor
+    bad: list[tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainBatches:
+    """The batches of the steps `start <= step < stop`; iterating again gives the same ones again.
+
+    The pixels are a pure function of the samples, the plan and the step, whatever the number of workers.
+    Workers live from the first batch to the last, across epochs. Closing the iterator ends them.
+
+    Attributes:
+        samples: the training images; the plan's indices point into them.
+        plan: which images each step gets.
+        preprocess: the net's input.
+        augment: changes each image before it is fitted to the input, or None. Where processes are spawned
+            and not forked (macOS, Windows), it has to be picklable.
+        start: first step.
+        stop: step to stop before.
+        workers: processes that decode ahead; 0 decodes in this process.
+    """
+
+    samples: Sequence[Sample]
+    plan: BatchPlan
+    preprocess: Preprocess
+    augment: Augment | None
+    start: int
+    stop: int
+    workers: int
+
+    def __post_init__(self) -> None:
+        assert len(self.samples) == self.plan.images, (len(self.samples), self.plan.images)
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start)
+
+    def __iter__(self) -> Generator[Batch]:
+        """Yield the batches in order.
+
+        Raises:
+            DataError: an image cannot be read, or a worker process died.
+        """
+        steps = range(self.start, self.stop)
+        with closing(ahead(self._make, steps, workers=self.workers)) as stream:
+            for made in stream:
+                if isinstance(made, _Unreadable):
+                    raise DataError(
+                        f"{made.name} cannot be read any more: {made.reason}.",
+                        "Restore the file and resume, or analyze the images again: bad ones are left out then.",
+                    )
+                x_BCHW, labels_B = torch.from_numpy(made.x_BCHW), torch.from_numpy(made.labels_B)
+                yield Batch(made.step, self.plan.epoch(made.step), x_BCHW, labels_B, made.names)
+
+    def _make(self, step: int) -> _Made | _Unreadable:
+        """One batch, or the image that spoils it: an exception would not cross the process boundary whole."""
+        indices_B = self.plan.indices(step)
+        samples = [self.samples[index] for index in indices_B]
+        pixels = []
+        for index, sample in zip(indices_B.tolist(), samples, strict=True):
+            try:
+                pixels.append(self._pixels(sample, self.plan.epoch(step), index))
+            except UnreadableImage as error:
+                return _Unreadable(sample.name, error.message)
+        labels_B = np.array([sample.label for sample in samples], np.int64)
+        return _Made(step, np.stack(pixels), labels_B, tuple(sample.name for sample in samples))
+
+    def _pixels(self, sample: Sample, epoch: int, index: int) -> Pixels:
+        image = read_image(sample.path, at_least=_TRAIN_DETAIL * resized_side(self.preprocess))
+        if self.augment is not None:
+            image = self.augment(image, image_rng(self.plan.seed, epoch, index), self.preprocess.size)
+        return to_array(fit_image(image, self.preprocess))
+
+
+def eval_batches(
+    paths: Sequence[str | Path], preprocess: Preprocess, *, batch: int, workers: int
+) -> Generator[EvalBatch]:
+    """Decode every image once, in order, ahead of the consumer; bad images are named instead of raised.
+
+    Each batch covers the next `batch` paths, so one with bad images among them is smaller.
+
+    Args:
+        batch: paths per batch.
+        workers: processes that decode ahead; 0 decodes in this process.
+
+    Raises:
+        DataError: a worker process died.
+    """
+    chunks = _EvalChunks([str(path) for path in paths], preprocess, batch)
+    numbers = range(math.ceil(len(paths) / batch))
+    with closing(ahead(chunks, numbers, workers=workers)) as stream:
+        for index_B, x_BCHW, bad in stream:
+            yield EvalBatch(index_B, torch.from_numpy(x_BCHW), bad)
+
+
+def normalize(x_BCHW: torch.Tensor, p: Preprocess) -> torch.Tensor:
+    """Pixels (uint8) to a net's input, (x / 255 - mean) / std: float32, channels_last, on the same device."""
+    scale_C = 1 / (255 * torch.tensor(p.std, device=x_BCHW.device))
+    shift_C = torch.tensor(p.mean, device=x_BCHW.device) / torch.tensor(p.std, device=x_BCHW.device)
+    x_BCHW = x_BCHW.to(dtype=torch.float32, memory_format=torch.channels_last)
+    return x_BCHW.mul_(scale_C.view(1, 3, 1, 1)).sub_(shift_C.view(1, 3, 1, 1))
+
+
+def default_workers() -> int:
+    """Processes to decode with: one for each core this process may use, at most 8; none where that is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if cores == 1 else min(cores, _MOST_WORKERS)
+
+
+class _Made(NamedTuple):
+    step: int
+    x_BCHW: Pixels
+    labels_B: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+class _Unreadable(NamedTuple):
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _EvalChunks:
+    paths: Sequence[str]
+    preprocess: Preprocess
+    batch: int
+
+    def __call__(self, chunk: int) -> tuple[npt.NDArray[np.int64], Pixels, list[tuple[int, str]]]:
+        first = chunk * self.batch
+        good: list[int] = []
+        pixels: list[Pixels] = []
+        bad: list[tuple[int, str]] = []
+        for index, path in enumerate(self.paths[first : first + self.batch], start=first):
+            try:
+                image = read_image(path, at_least=_EVAL_DETAIL * resized_side(self.preprocess))
+            except UnreadableImage as error:
+                bad.append((index, error.message))
+                continue
+            good.append(index)
+            pixels.append(to_array(fit_image(image, self.preprocess)))
+        empty_BCHW = np.empty((0, 3, self.preprocess.size, self.preprocess.size), np.uint8)
+        return np.array(good, np.int64), np.stack(pixels) if pixels else empty_BCHW, bad

@@ -1,0 +1,230 @@
+"""A file becomes an image, an image becomes a net's input; both the same everywhere, training and prediction.
+
+Shapes: C channels (3), H height, W width.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from finetune_advisor.data.color import to_rgb
+from finetune_advisor.errors import UnreadableImage
+from finetune_advisor.techniques.preprocessing.settings import Preprocess
+
+MAX_PIXELS = 89_478_485
+"""Largest image that is decoded: Pillow's own limit, about 9,459 x 9,459, which takes 270 MB in memory."""
+
+# EPS and other formats that run programs or fetch files are not among them, whatever a file's suffix says.
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "HEIF")
+
+# What Pillow's decoders raise on damaged files, found by decoding damaged files; Warning is among them
+# because warnings are errors where somebody asked for it.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Warning,
+)
+
+_TURNS: Mapping[int, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_FILTERS: Mapping[str, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+    "nearest": Image.Resampling.NEAREST,
+}
+
+_LONGEST = 64
+"""A longer side of more than this many shorter ones is cut before resizing, which would take gigabytes."""
+
+_TELLTALES: Mapping[bytes, str] = {
+    b"version https://git-lfs": "it is a Git LFS pointer, not the image itself (run `git lfs pull`)",
+    b"<!doctype html": "it is a web page, not an image",
+    b"<html": "it is a web page, not an image",
+    b"<svg": "it is an SVG drawing, not a pixel image",
+    b"%pdf": "it is a PDF document, not an image",
+}
+
+
+def read_image(path: str | Path, *, at_least: int | None = None) -> Image.Image:
+    """Decode a file to an upright RGB image, the first frame where there are several.
+
+    The camera's rotation (EXIF) is applied; color modes are converted by the rules of `to_rgb`. Nothing is
+    padded or guessed: a file that is cut short is an error.
+
+    Args:
+        at_least: shorter side, in pixels, that is needed. A JPEG with twice as much or more is decoded at
+            1/2, 1/4 or 1/8 of its size, which is several times faster. None decodes every pixel.
+
+    Raises:
+        UnreadableImage: the file is missing, forbidden, empty, no image, damaged, or has over `MAX_PIXELS`.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return _decode(file, at_least)
+    except OSError as error:
+        raise UnreadableImage(cannot_open(error)) from error
+
+
+def cannot_open(error: OSError) -> str:
+    """Why a file cannot be opened or read, in a person's words."""
+    match error:
+        case FileNotFoundError():
+            return "the file is gone"
+        case PermissionError():
+            return "no permission to read it"
+        case IsADirectoryError():
+            return "it is a folder"
+        case _:
+            return f"it cannot be read ({error.strerror or error})"
+
+
+def fit_image(image: Image.Image, p: Preprocess) -> Image.Image:
+    """Bring an RGB image to exactly `p.size` x `p.size`; one that has this size is returned as it is.
+
+    `crop` resizes the shorter side to `floor(size / crop_pct)` and cuts out the center, pixel for pixel
+    what timm's evaluation transform does. `pad` resizes the longer side to `size` and centers the whole
+    image on the mean color. `stretch` resizes both sides.
+    """
+    if image.size == (p.size, p.size):
+        return image
+    resample = _FILTERS[p.interpolation]
+    match p.fit:
+        case "stretch":
+            return image.resize((p.size, p.size), resample)
+        case "pad":
+            return _pad(image, p, resample)
+        case "crop":
+            return _crop(image, p, resample)
+
+
+def resized_side(p: Preprocess) -> int:
+    """Shorter side, in pixels, that an image is resized to before it is cropped to `p.size`."""
+    return math.floor(p.size / p.crop_pct) if p.fit == "crop" else p.size
+
+
+def to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The pixels of an RGB image, uint8 (3, H, W)."""
+    assert image.mode == "RGB", image.mode
+    pixels_HWC = np.asarray(image)
+    return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
+
+
+def _decode(file: IO[bytes], at_least: int | None) -> Image.Image:
+    try:
+        with Image.open(file, formats=_formats()) as image:
+            _check_size(*image.size)
+            if at_least is not None:
+                image.draft(None, (at_least, at_least))
+            image.load()
+            turn = _turn(image)
+            rgb = to_rgb(image)
+            return rgb if turn is None else rgb.transpose(turn)
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(_what_it_is(file)) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnreadableImage(_too_large()) from error
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UnreadableImage(_damage(error)) from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage(_too_large(f"{width} x {height} pixels are"))
+    if min(width, height) < 1:
+        raise UnreadableImage(f"it has no pixels ({width} x {height})")
+
+
+def _too_large(what: str = "it is") -> str:
+    return f"{what} more than the limit of {MAX_PIXELS:,} pixels; scale it down"
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DAMAGE:  # damaged metadata says nothing about the pixels, which are shown as they are stored
+        return None
+
+
+def _what_it_is(file: IO[bytes]) -> str:
+    file.seek(0)
+    start = file.read(256).lower().lstrip()
+    if not start:
+        return "the file is empty"
+    for sign, meaning in _TELLTALES.items():
+        if start.startswith(sign):
+            return meaning
+    return "it is not an image, or of a kind that cannot be read here"
+
+
+def _damage(error: Exception) -> str:
+    if "truncated" in str(error).lower() or isinstance(error, EOFError):
+        return "it is cut short: the end of the file is missing"
+    return f"it is damaged ({error})"
+
+
+def _crop(image: Image.Image, p: Preprocess, resample: Image.Resampling) -> Image.Image:
+    image = _bounded(image)
+    side = resized_side(p)
+    width, height = (
+        (side, int(side * image.height / image.width))
+        if image.width <= image.height
+        else (int(side * image.width / image.height), side)
+    )
+    if image.size != (width, height):
+        image = image.resize((width, height), resample)
+    left, top = round((width - p.size) / 2), round((height - p.size) / 2)
+    return image.crop((left, top, left + p.size, top + p.size))
+
+
+def _bounded(image: Image.Image) -> Image.Image:
+    """The center of an image whose sides are too far apart."""
+    limit = _LONGEST * min(image.size)
+    if max(image.size) <= limit:
+        return image
+    width, height = min(image.width, limit), min(image.height, limit)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _pad(image: Image.Image, p: Preprocess, resample: Image.Resampling) -> Image.Image:
+    scale = p.size / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    red, green, blue = (round(255 * value) for value in p.mean)
+    square = Image.new("RGB", (p.size, p.size), (red, green, blue))
+    square.paste(image.resize((width, height), resample), ((p.size - width) // 2, (p.size - height) // 2))
+    return square

@@ -1,0 +1,166 @@
+"""Which images train, which validate: the user's split where there is one, a stratified draw elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune_advisor.data.sources import Listing, Sample
+from finetune_advisor.data.split_file import SavedSplits, apply_splits, load_splits, save_splits
+from finetune_advisor.data.wording import counted, listed
+from finetune_advisor.errors import DataError
+
+__all__ = ["SavedSplits", "apply_splits", "load_splits", "save_splits", "split", "stratified_folds"]
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Images that stay together: their names and how many there are of each label."""
+
+    names: tuple[str, ...]
+    counts: Mapping[int, int]
+
+
+def split(listing: Listing, *, validation: float, seed: int, groups: Mapping[str, str] | None = None) -> Listing:
+    """Give every sample a split: the user's own is kept, what is missing is drawn.
+
+    With a validation split of the user's, nothing is drawn. Otherwise each class gives
+    `round(validation * n)` of its n training images to validation, at least one, and keeps at least one; a
+    class of one image keeps it. A test split is never drawn: where the user made none there is none.
+
+    Images of a group go to the same side. A group is taken when it fits what its class still has to give;
+    what is then missing by more than half a group is filled with the smallest group left. A class whose
+    images are all in one group stays in training. The user's own split is kept even where it tears a group
+    apart.
+
+    An image's place in the draw is a hash of the seed and its name, so the result depends neither on the
+    order of files nor on the test images, and adding images moves few others.
+
+    Args:
+        validation: share of the training images, 0 < validation < 1.
+        seed: other seeds draw other images.
+        groups: the group of each image to be drawn from, by name; None when every image stands alone.
+
+    Raises:
+        DataError: `validation` is out of range, or `groups` leaves out images.
+    """
+    if not 0 < validation < 1:
+        raise DataError(f"data.validation is {validation}, expected a share between 0 and 1, such as 0.2.")
+    pool = [sample for sample in listing.samples if sample.split in (None, "train")]
+    if any(sample.split == "val" for sample in listing.samples):
+        drawn: set[str] = set()
+    else:
+        drawn = _draw(_grouped(pool, groups, seed), validation)
+    in_pool = {sample.name for sample in pool}
+
+    def settled(sample: Sample) -> Sample:
+        if sample.name not in in_pool:
+            return sample
+        return replace(sample, split="val" if sample.name in drawn else "train")
+
+    return replace(listing, samples=tuple(settled(sample) for sample in listing.samples))
+
+
+def stratified_folds(labels_N: Ints, folds: int, *, seed: int, groups_N: Ints | None = None) -> Ints:
+    """Deal images to folds so that classes and totals are balanced: the fold of each image, (N,).
+
+    Without groups every class, and the whole, differs by at most one image between folds. Groups stay
+    together: the largest are dealt first, each to the fold that has least of its classes. Classes with fewer
+    images than folds are missing from some.
+
+    Args:
+        labels_N: class index of each image.
+        folds: how many, at least 2 and at most N.
+        seed: other seeds deal otherwise.
+        groups_N: group index of each image, or None when every image stands alone.
+    """
+    assert 2 <= folds <= len(labels_N), (folds, len(labels_N))
+    rng = np.random.default_rng(seed)
+    if groups_N is not None:
+        return _deal_groups(labels_N, groups_N, folds, rng)
+    order_N = np.lexsort((rng.permutation(len(labels_N)), labels_N))
+    fold_N = np.empty(len(labels_N), np.int64)
+    fold_N[order_N] = np.arange(len(labels_N)) % folds
+    return fold_N
+
+
+def _deal_groups(labels_N: Ints, groups_N: Ints, folds: int, rng: np.random.Generator) -> Ints:
+    _, labels_N = np.unique(labels_N, return_inverse=True)
+    _, groups_N = np.unique(groups_N, return_inverse=True)
+    counts_GC = np.zeros((groups_N.max() + 1, labels_N.max() + 1), np.int64)
+    np.add.at(counts_GC, (groups_N, labels_N), 1)
+    share_GC = counts_GC / counts_GC.sum(axis=0)
+    order_G = np.lexsort((rng.permutation(len(counts_GC)), -counts_GC.sum(axis=1)))
+    held_FC = np.zeros((folds, counts_GC.shape[1]))
+    total_F = np.zeros(folds, np.int64)
+    fold_G = np.empty(len(counts_GC), np.int64)
+    for group in order_G:
+        fold = np.lexsort((total_F, np.round(held_FC @ share_GC[group], 12)))[0]
+        held_FC[fold] += share_GC[group]
+        total_F[fold] += counts_GC[group].sum()
+        fold_G[group] = fold
+    return fold_G[groups_N]
+
+
+def _grouped(pool: Sequence[Sample], groups: Mapping[str, str] | None, seed: int) -> list[_Group]:
+    """The groups in the pool, in the order of the draw."""
+    if groups is None:
+        alone = [_Group((sample.name,), {sample.label: 1}) for sample in pool]
+        return sorted(alone, key=lambda group: _place(seed, group.names[0]))
+    missing = [sample.name for sample in pool if sample.name not in groups]
+    if missing:
+        raise DataError(
+            f"No group is given for {counted(len(missing), 'image')}: {listed(missing)}.",
+            "Expected a group for every image; give one that stands alone a group of its own.",
+        )
+    members: defaultdict[str, list[Sample]] = defaultdict(list)
+    for sample in pool:
+        members[groups[sample.name]].append(sample)
+    return [
+        _Group(tuple(sample.name for sample in members[key]), Counter(sample.label for sample in members[key]))
+        for key in sorted(members, key=lambda key: _place(seed, key))
+    ]
+
+
+def _place(seed: int, name: str) -> tuple[bytes, str]:
+    text = f"{seed}\0{name}".encode(errors="surrogateescape")
+    return hashlib.blake2b(text, digest_size=8).digest(), name
+
+
+def _draw(groups: Sequence[_Group], validation: float) -> set[str]:
+    """Names of the images that validate. Classes in few groups choose first, having least choice."""
+    total: Counter[int] = Counter()
+    groups_of: defaultdict[int, list[_Group]] = defaultdict(list)
+    for group in groups:
+        total.update(group.counts)
+        for label in group.counts:
+            groups_of[label].append(group)
+    given: Counter[int] = Counter()
+    drawn: set[str] = set()
+
+    def take(group: _Group) -> None:
+        drawn.update(group.names)
+        given.update(group.counts)
+
+    def free(group: _Group) -> bool:
+        leaves_some = all(given[label] + count < total[label] for label, count in group.counts.items())
+        return group.names[0] not in drawn and leaves_some
+
+    for label in sorted(groups_of, key=lambda label: (len(groups_of[label]), label)):
+        target = min(max(1, round(validation * total[label])), total[label] - 1)
+        for group in groups_of[label]:
+            if given[label] + group.counts[label] <= target and free(group):
+                take(group)
+        missing = target - given[label]
+        left = [group for group in groups_of[label] if free(group)]
+        smallest = min(left, key=lambda group: group.counts[label], default=None)
+        if smallest and missing > 0 and (not given[label] or smallest.counts[label] < 2 * missing):
+            take(smallest)
+    return drawn

@@ -1,0 +1,100 @@
+"""splits.csv: which image was on which side, so that a run can be continued or compared."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.data.sources import Listing, Split
+from finetune_advisor.data.wording import counted, listed
+from finetune_advisor.errors import DataError
+
+_COLUMNS = ["path", "label", "split"]
+_SPLITS: Mapping[str, Split] = {"train": "train", "val": "val", "test": "test"}
+
+SavedSplits = Mapping[str, tuple[str, Split]]
+"""Class name and split of each image, by the image's name."""
+
+
+def save_splits(listing: Listing, path: str | Path) -> None:
+    """Write path, label and split of every sample as CSV, whole or not at all.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    for sample in listing.samples:
+        assert sample.split is not None, f"{sample.name} is saved before it is split"
+        rows.writerow([sample.name, listing.classes[sample.label], sample.split])
+    atomic_write(path, text.getvalue().encode(errors="surrogateescape"))
+
+
+def load_splits(path: str | Path) -> SavedSplits:
+    """Read what `save_splits` wrote: image name -> (class name, split).
+
+    Raises:
+        DataError: the file is missing, cannot be read, or is not such a table.
+    """
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    saved: dict[str, tuple[str, Split]] = {}
+    try:
+        header = next(rows, [])
+        if header != _COLUMNS:
+            raise _malformed(path, 1, f"the columns are {', '.join(header) or 'missing'}")
+        for row in rows:
+            if len(row) != len(_COLUMNS) or row[2] not in _SPLITS or row[0] in saved:
+                raise _malformed(path, rows.line_num, f"found {','.join(row)!r}")
+            saved[row[0]] = (row[1], _SPLITS[row[2]])
+    except csv.Error as error:
+        raise _malformed(path, rows.line_num, str(error)) from error
+    return saved
+
+
+def apply_splits(listing: Listing, saved: SavedSplits) -> Listing:
+    """Split a listing as it was saved; the images and their labels have to be the same as then.
+
+    Raises:
+        DataError: images vanished, are new, or changed their class; they are listed.
+    """
+    label_name = {sample.name: listing.classes[sample.label] for sample in listing.samples}
+    problems = [
+        *_problem("gone", (name for name in saved if name not in label_name)),
+        *_problem("new", (name for name in label_name if name not in saved)),
+        *_problem(
+            "in another class",
+            (
+                f"{name} ({saved[name][0]} -> {label})"
+                for name, label in label_name.items()
+                if name in saved and saved[name][0] != label
+            ),
+        ),
+    ]
+    if problems:
+        raise DataError(
+            f"The images in {listing.root} changed since they were split: {'; '.join(problems)}.",
+            "Restore them to continue, or start a new run.",
+        )
+    samples = tuple(replace(sample, split=saved[sample.name][1]) for sample in listing.samples)
+    return replace(listing, samples=samples)
+
+
+def _problem(what: str, names: Iterable[str]) -> list[str]:
+    found = list(names)
+    return [f"{counted(len(found), 'image')} {what}: {listed(found)}"] if found else []
+
+
+def _malformed(path: str | Path, line: int, found: str) -> DataError:
+    return DataError(
+        f"{path}, line {line}: {found}.",
+        f"Expected the columns {','.join(_COLUMNS)}, each path once, and as split train, val or test.",
+    )

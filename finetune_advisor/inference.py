@@ -1,0 +1,118 @@
+"""A trained model applied to images, with the preprocessing it was trained with.
+
+Shapes: N images, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.backbones.export import load_model
+from finetune_advisor.data.batches import default_workers, eval_batches, normalize
+from finetune_advisor.data.sources import open_source
+from finetune_advisor.errors import DataError, RunError
+from finetune_advisor.metrics import score, softmax
+from finetune_advisor.techniques.preprocessing import Preprocess
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image: probabilities of the classes (K,), or why the file cannot be read."""
+
+    path: Path
+    probabilities_K: npt.NDArray[np.float64] | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network, what goes into it and what its outputs mean."""
+
+    net: nn.Module
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    device: str
+
+    @staticmethod
+    def open(run: RunDir, *, device: str = "cpu") -> Predictor:
+        """The model of a finished run; the images it was trained on are not needed.
+
+        Raises:
+            RunError: the run holds no model, or a damaged one.
+        """
+        net, config = load_model(run.model)
+        try:
+            settings = config["finetune_advisor"]["preprocessing"]
+            classes = tuple(config["label_names"])
+        except KeyError as missing:
+            raise RunError(f"{run.model}/config.json lacks {missing}: it was not written by a run.") from missing
+        settings = {**settings, "mean": tuple(settings["mean"]), "std": tuple(settings["std"])}
+        return Predictor(net.to(device).eval(), Preprocess(**settings), classes, device)
+
+    def predict(self, paths: Sequence[Path], *, workers: int) -> Iterator[Prediction]:
+        """One Prediction per path, in the order of the paths; memory does not grow with their number."""
+        for index_B, x_BCHW, bad in eval_batches(paths, self.preprocess, batch=BATCH, workers=workers):
+            answers = {place: Prediction(paths[place], None, reason) for place, reason in bad}
+            if len(index_B):
+                probabilities_BK = softmax(self._logits(x_BCHW))
+                for place, probabilities_K in zip(index_B.tolist(), probabilities_BK, strict=True):
+                    answers[place] = Prediction(paths[place], probabilities_K, None)
+            for place in sorted(answers):
+                yield answers[place]
+
+    def probabilities(self, paths: Sequence[Path], *, workers: int) -> npt.NDArray[np.float64]:
+        """Probabilities (N, K) of images that are known to be readable.
+
+        Raises:
+            RunError: one of them cannot be read any more.
+        """
+        rows = []
+        for prediction in self.predict(paths, workers=workers):
+            if prediction.probabilities_K is None:
+                raise RunError(f"{prediction.path} cannot be read any more: {prediction.problem}")
+            rows.append(prediction.probabilities_K)
+        return np.stack(rows)
+
+    def _logits(self, x_BCHW: torch.Tensor) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            x = normalize(x_BCHW.to(self.device), self.preprocess)
+            return np.asarray(self.net(x).float().cpu().numpy())
+
+
+def evaluate_on(run: RunDir, data: str | Path, *, device: str = "cpu") -> dict[str, object]:
+    """Score a finished run on labeled images: the block of `metrics.json` for one split.
+
+    Where the data has a test split only that is used, else all images. Unreadable files are left out and named under
+    `bad_files`.
+
+    Raises:
+        DataError: the data cannot be used, or has a class that the model does not know.
+        RunError: the run holds no model.
+    """
+    predictor = Predictor.open(run, device=device)
+    listing = open_source(data)
+    unknown = [name for name in listing.classes if name not in predictor.classes]
+    if unknown:
+        raise DataError(
+            f"{listing.root} has classes this model does not know: {', '.join(unknown)}.",
+            f"It knows: {', '.join(predictor.classes)}.",
+        )
+    samples = listing.part("test") or listing.samples
+    answers = list(predictor.predict([sample.path for sample in samples], workers=default_workers()))
+    read = [(s, a.probabilities_K) for s, a in zip(samples, answers, strict=True) if a.probabilities_K is not None]
+    if not read:
+        raise DataError(f"None of the {len(samples)} images can be read.")
+    labels_N = np.array([predictor.classes.index(listing.classes[sample.label]) for sample, _ in read])
+    scores = score(np.stack([probabilities_K for _, probabilities_K in read]), labels_N, predictor.classes)
+    bad = {s.name: a.problem for s, a in zip(samples, answers, strict=True) if a.problem is not None}
+    return {**scores, "classes": list(predictor.classes), "bad_files": bad}

@@ -1,0 +1,95 @@
+"""Probabilities and labels to named numbers, each with what is needed to doubt it.
+
+Shapes: N images, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Z95 = 1.959963984540054
+"""The 97.5 % point of the normal distribution: half the width of a 95 % interval in standard errors."""
+
+FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.integer]
+
+
+def wilson_interval(correct: float, total: int) -> tuple[float, float]:
+    """95 % interval of a proportion, right for small samples and near 0 and 1.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+    """
+    assert 0 <= correct <= total, f"{correct} of {total}"
+    if total == 0:
+        return 0.0, 1.0
+    share, z2 = correct / total, Z95**2
+    center = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def softmax(logits_NK: FloatArray) -> FloatArray:
+    """Rows of logits to rows of probabilities, in double precision."""
+    shifted = logits_NK.astype(np.float64) - logits_NK.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def log_loss(probabilities_NK: FloatArray, labels_N: IntArray) -> float:
+    """Mean negative log-likelihood in nats; probabilities are clipped at 1e-12."""
+    picked = probabilities_NK[np.arange(len(labels_N)), labels_N]
+    return float(-np.log(np.clip(picked, 1e-12, None)).mean())
+
+
+def confusion_matrix(labels_N: IntArray, predictions_N: IntArray, classes: int) -> IntArray:
+    """Counts (K, K): rows are true classes, columns predicted ones."""
+    flat = np.bincount(labels_N * classes + predictions_N, minlength=classes * classes)
+    return flat.reshape(classes, classes)
+
+
+def balanced_accuracy(confusion_KK: IntArray) -> float:
+    """Mean recall over the classes that occur."""
+    totals_K = confusion_KK.sum(axis=1)
+    present_K = totals_K > 0
+    return float((confusion_KK.diagonal()[present_K] / totals_K[present_K]).mean())
+
+
+def score(probabilities_NK: FloatArray, labels_N: IntArray, class_names: Sequence[str]) -> dict[str, object]:
+    """The block that `metrics.json` holds for one split.
+
+    Returns:
+        accuracy with its 95 % Wilson interval, balanced accuracy, macro F1, log loss, the number of
+        images, and per class precision, recall, F1 and images. A score whose denominator is zero is None.
+    """
+    assert len(labels_N) == len(probabilities_NK) > 0
+    predictions_N = probabilities_NK.argmax(axis=1)
+    confusion_KK = confusion_matrix(labels_N, predictions_N, len(class_names))
+    correct = int(confusion_KK.trace())
+    low, high = wilson_interval(correct, len(labels_N))
+    per_class = {name: _class_scores(confusion_KK, index) for index, name in enumerate(class_names)}
+    f1_scores = [scores["f1"] for scores in per_class.values() if scores["f1"] is not None]
+    return {
+        "accuracy": correct / len(labels_N),
+        "accuracy_ci95": [low, high],
+        "balanced_accuracy": balanced_accuracy(confusion_KK),
+        "macro_f1": float(np.mean(f1_scores)) if f1_scores else None,
+        "log_loss": log_loss(probabilities_NK, labels_N),
+        "images": len(labels_N),
+        "per_class": per_class,
+        "confusion": confusion_KK.tolist(),
+    }
+
+
+def _class_scores(confusion_KK: IntArray, index: int) -> dict[str, float | int | None]:
+    hits = int(confusion_KK[index, index])
+    actual, predicted = int(confusion_KK[index].sum()), int(confusion_KK[:, index].sum())
+    return {
+        "precision": hits / predicted if predicted else None,
+        "recall": hits / actual if actual else None,
+        "f1": 2 * hits / (actual + predicted) if actual else None,
+        "images": actual,
+    }

@@ -1,0 +1,70 @@
+"""Random crops and scales."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import field_validator
+
+from finetune_advisor.techniques.augmentation.base import Augmentation
+
+_ATTEMPTS = 10
+
+Box = tuple[float, float, float, float]
+
+
+class RandomCrop(Augmentation):
+    """Cut a random part of the image and scale it to the network's input."""
+
+    source: ClassVar[str] = (
+        "slides: data augmentation (random crops/scales); Szegedy et al. 2015, Going Deeper with Convolutions"
+    )
+
+    kind: Literal["random_crop"] = "random_crop"
+    scale: tuple[float, float] = (0.5, 1.0)
+    """Smallest and largest share of the image's area that is kept."""
+    ratio: tuple[float, float] = (0.75, 1.3333)
+    """Smallest and largest width / height of what is kept."""
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_is_a_range(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise ValueError(f"expected [smallest, largest] with 0 < smallest <= largest <= 1, found {list(scale)}")
+        return scale
+
+    @field_validator("ratio")
+    @classmethod
+    def _ratio_is_a_range(cls, ratio: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < ratio[0] <= ratio[1]:
+            raise ValueError(f"expected [smallest, largest] with 0 < smallest <= largest, found {list(ratio)}")
+        return ratio
+
+    def apply(self, image: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
+        """A part of the image, exactly `size` x `size` pixels."""
+        box = self.box(image.width, image.height, rng)
+        return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+    def box(self, width: int, height: int, rng: np.random.Generator) -> Box:
+        """The part to keep: left, top, right, bottom in pixels.
+
+        Area uniform in `scale`, logarithm of the aspect ratio uniform in `ratio`, place uniform; where ten draws in
+        a row do not fit into the image, the largest centered part whose aspect ratio is allowed.
+        """
+        for _ in range(_ATTEMPTS):
+            area = width * height * rng.uniform(*self.scale)
+            aspect = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+            crop_width, crop_height = math.sqrt(area * aspect), math.sqrt(area / aspect)
+            if crop_width <= width and crop_height <= height:
+                left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
+                return left, top, min(left + crop_width, width), min(top + crop_height, height)
+        return self._centered(width, height)
+
+    def _centered(self, width: int, height: int) -> Box:
+        aspect = min(max(width / height, self.ratio[0]), self.ratio[1])
+        crop_width, crop_height = min(width, height * aspect), min(height, width / aspect)
+        left, top = (width - crop_width) / 2, (height - crop_height) / 2
+        return left, top, left + crop_width, top + crop_height

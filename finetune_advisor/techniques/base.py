@@ -1,0 +1,82 @@
+"""What every group of settings and every technique has in common."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
+
+
+class Settings(BaseModel):
+    """A frozen group of keys of a recipe.
+
+    Values are taken literally: a number in quotes is text, `true` is not 1, and an unknown key is an error.
+    Lists are tuples, so that settings can be compared and hashed. The docstring under a field is its comment in
+    the YAML.
+    """
+
+    model_config = ConfigDict(
+        allow_inf_nan=False,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+
+class Technique(Settings):
+    """One way of doing what a recipe key asks for.
+
+    A subclass gives `kind` as a `Literal`, its keys as documented fields with defaults, and the seams of its family
+    as methods. The first sentence of its docstring is its line in the catalog. Tensor code is imported inside the
+    seams: reading a recipe must not load torch.
+    """
+
+    source: ClassVar[str]
+    """Where the idea is from: a paper, or `slides: ...`."""
+
+    kind: str
+    """Which technique."""
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a docstring, on one line and without its period."""
+    flat = " ".join(inspect.cleandoc(text).split())
+    return re.split(r"\.(?:\s|$)", flat, maxsplit=1)[0]
+
+
+def summary(settings: type[Settings]) -> str:
+    """The line of a class of settings in the catalog."""
+    return first_sentence(settings.__doc__ or "")
+
+
+def documentation(settings: type[Settings], name: str) -> str:
+    """What a key means: the first sentence of its field's docstring, or of the technique's for `kind`."""
+    if name == "kind":
+        return summary(settings)
+    return first_sentence(settings.model_fields[name].description or "")
+
+
+def settings_in(annotation: Any) -> tuple[type[Settings], ...]:
+    """The classes of settings inside a type: a union on `kind`, a list of it, or either with null."""
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return (annotation,)
+    return tuple(found for argument in get_args(annotation) for found in settings_in(argument))
+
+
+def _require_kind(value: Any) -> Any:
+    if isinstance(value, Mapping) and "kind" not in value:
+        raise PydanticCustomError(MISSING_KIND, "`kind` is missing")
+    return value
+
+
+MISSING_KIND = "missing_kind"
+"""Type of the pydantic error that stands for a technique without its name."""
+
+NamesItsKind = BeforeValidator(_require_kind)
+"""Makes a registry of one technique ask for its `kind`, as a union does."""

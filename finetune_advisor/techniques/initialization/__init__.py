@@ -1,0 +1,13 @@
+"""Registry of `head.initialization:`."""
+
+from typing import Annotated, TypeAlias
+
+from pydantic import Field
+
+from finetune_advisor.techniques.initialization.base import Initialization
+from finetune_advisor.techniques.initialization.gaussian import Gaussian
+from finetune_advisor.techniques.initialization.zeros import Zeros
+
+AnyInitialization: TypeAlias = Annotated[Zeros | Gaussian, Field(discriminator="kind")]
+
+__all__ = ["AnyInitialization", "Gaussian", "Initialization", "Zeros"]

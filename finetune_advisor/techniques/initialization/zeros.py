@@ -1,0 +1,30 @@
+"""All weights zero."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from finetune_advisor.techniques.initialization.base import Initialization
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Zeros(Initialization):
+    """Start the classifier at zero, so that every class is equally likely and no seed matters.
+
+    Inside a network zeros would make all neurons alike; a last layer gets its asymmetry from the labels.
+    """
+
+    source: ClassVar[str] = "slides: initialization (all zero initialization); Kolesnikov et al. 2020, Big Transfer"
+
+    kind: Literal["zeros"] = "zeros"
+
+    def fill(self, weight_KD: Tensor, bias_K: Tensor, generator: torch.Generator) -> None:  # noqa: ARG002
+        """Set weight and bias to zero in place."""
+        import torch
+
+        with torch.no_grad():
+            weight_KD.zero_()
+            bias_K.zero_()

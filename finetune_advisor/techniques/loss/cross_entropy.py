@@ -1,0 +1,33 @@
+"""Cross entropy with label smoothing.
+
+Shapes: B images of a batch, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from finetune_advisor.techniques.loss.base import Loss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class CrossEntropy(Loss):
+    """Negative log probability of the label, with some of the label spread over all classes."""
+
+    source: ClassVar[str] = "Szegedy et al. 2016, Rethinking the Inception Architecture (label smoothing)"
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the label that is spread over all classes; 0 is off."""
+
+    def per_image(self, logits_BK: Tensor, labels_B: Tensor, weight_K: Tensor | None = None) -> Tensor:
+        """Cross entropy against (1 - s) one_hot + s / K, each class times its weight: loss_B, in nats."""
+        from torch.nn import functional
+
+        return functional.cross_entropy(
+            logits_BK, labels_B, weight=weight_K, reduction="none", label_smoothing=self.label_smoothing
+        )

@@ -1,0 +1,34 @@
+"""The seam of the optimizer, and the keys that every optimizer has."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from finetune_advisor.techniques.base import Technique
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Optimizer(Technique):
+    """How gradients become steps. Weight decay is not the optimizer's business: `regularization` does it."""
+
+    lr: Annotated[float, Field(gt=0)]
+    """Peak learning rate of the new layers."""
+    body_lr_ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Pretrained layers train at lr times this."""
+    batch: Annotated[int, Field(ge=1)] = 32
+    """Images in a step."""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of the whole gradient; null never clips."""
+
+    @abstractmethod
+    def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The torch optimizer, without weight decay.
+
+        Args:
+            groups: torch's parameter groups, each with `params` and its own `lr`.
+        """

@@ -1,0 +1,23 @@
+"""Dropout before the classifier."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from finetune_advisor.techniques.regularization.base import Regularization
+
+
+class Dropout(Regularization):
+    """Hide a random part of the features from the classifier while training."""
+
+    source: ClassVar[str] = "slides: regularizations (dropout); Srivastava et al. 2014, Dropout"
+
+    kind: Literal["dropout"] = "dropout"
+    rate: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the features that is hidden."""
+
+    def model_arguments(self) -> dict[str, Any]:
+        """timm's name for the rate of the dropout before the classifier."""
+        return {"drop_rate": self.rate}

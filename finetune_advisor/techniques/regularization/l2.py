@@ -1,0 +1,41 @@
+"""Weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from finetune_advisor.techniques.regularization.base import Regularization
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class L2(Regularization):
+    """Pull the weights toward zero in every step."""
+
+    source: ClassVar[str] = "slides: regularizations; Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization"
+
+    kind: Literal["l2"] = "l2"
+    strength: Annotated[float, Field(ge=0, le=1)] = 1e-4
+    """How hard: the multiple of the weight that is its decay."""
+    decoupled: bool = True
+    """true: shrink by lr * strength (AdamW); false: add to the gradient."""
+
+    def before_step(self, parameters: Sequence[Tensor], lr: float) -> None:
+        """Shrink each weight by the factor 1 - lr * strength, or add strength * weight to its gradient.
+
+        A weight without a gradient is not part of this step and is left alone.
+        """
+        import torch
+
+        with torch.no_grad():
+            for weight in parameters:
+                if weight.grad is None:
+                    continue
+                if self.decoupled:
+                    weight.mul_(1 - lr * self.strength)
+                else:
+                    weight.grad.add_(weight, alpha=self.strength)

@@ -1,0 +1,19 @@
+"""No schedule."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from finetune_advisor.techniques.schedule.base import Schedule
+
+
+class Constant(Schedule):
+    """Keep the learning rate where it is."""
+
+    source: ClassVar[str] = "slides: during training (a typical learning rate)"
+
+    kind: Literal["constant"] = "constant"
+
+    def multiplier(self, progress: float) -> float:  # noqa: ARG002
+        """Always 1."""
+        return 1.0

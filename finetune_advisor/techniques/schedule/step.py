@@ -1,0 +1,33 @@
+"""Sudden drops at chosen moments."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from finetune_advisor.techniques.schedule.base import Schedule
+
+
+class Step(Schedule):
+    """Multiply the rate by a factor at fixed moments."""
+
+    source: ClassVar[str] = "Krizhevsky et al. 2012, ImageNet Classification; Kolesnikov et al. 2020, Big Transfer"
+
+    kind: Literal["step"] = "step"
+    at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.6, 0.9)
+    """Shares of all steps after which the rate drops."""
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """What each drop multiplies the rate by."""
+
+    @field_validator("at")
+    @classmethod
+    def _moments_follow_each_other(cls, at: tuple[float, ...]) -> tuple[float, ...]:
+        if any(later <= earlier for earlier, later in pairwise(at)):
+            raise ValueError(f"expected moments in rising order, found {list(at)}")
+        return at
+
+    def multiplier(self, progress: float) -> float:
+        """`factor` to the power of the number of drops so far."""
+        return self.factor ** sum(moment <= progress for moment in self.at)

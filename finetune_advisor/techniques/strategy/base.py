@@ -1,0 +1,80 @@
+"""The seams of a strategy: which part of the network learns, and which keys of the recipe take part."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal, TypeAlias
+
+from pydantic import Field
+
+from finetune_advisor.errors import BackboneError
+from finetune_advisor.techniques.base import Technique
+
+BatchNorm: TypeAlias = Literal["frozen", "train"]
+
+Strengths: TypeAlias = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+"""L2 strengths to choose from: factors of half the squared norm of the weights, beside the mean loss."""
+
+STRENGTHS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+
+
+class Strategy(Technique):
+    """A cell of the table: what is trained on top of, or inside, the pretrained network."""
+
+    trains_network: ClassVar[bool]
+    """Whether layers of the network are trained, rather than a linear model fitted on its features."""
+    uses: ClassVar[frozenset[str]]
+    """Optional keys of the recipe that take part; the others must be null."""
+    needs: ClassVar[frozenset[str]]
+    """Those of them that must not be null."""
+
+    @abstractmethod
+    def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:
+        """The stages whose parameters are trained, in the order of the network.
+
+        Args:
+            stages: all stages of the backbone, first to last; the last one holds the new classifier.
+
+        Raises:
+            BackboneError: the backbone has fewer stages than the strategy counts on.
+        """
+
+
+class Probe(Strategy):
+    """A linear classifier fitted on features of the frozen network."""
+
+    trains_network: ClassVar[bool] = False
+    uses: ClassVar[frozenset[str]] = frozenset({"loss"})
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002
+        """None: the network stays as it is."""
+        return ()
+
+
+class FineTuning(Strategy):
+    """Training of some of the network's own layers together with a new classifier."""
+
+    trains_network: ClassVar[bool] = True
+    uses: ClassVar[frozenset[str]] = frozenset(
+        {"head", "augmentation", "loss", "regularization", "optimizer", "schedule", "budget"}
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"head", "loss", "optimizer", "schedule", "budget"})
+
+    batch_norm: BatchNorm = "frozen"
+    """Whether statistics of BatchNorm stay frozen or follow the new data."""
+
+
+def check_count(key: str, count: int, pretrained: Sequence[str]) -> None:
+    """Refuse a number of stages that the backbone does not have.
+
+    Raises:
+        BackboneError: `count` is larger than the number of pretrained stages.
+    """
+    if count > len(pretrained):
+        most = len(pretrained)
+        raise BackboneError(
+            f"{key} is {count}, but this backbone has only {most} pretrained stages: {', '.join(pretrained)}",
+            f"Set it to at most {most}: `--set {key}={most}`.",
+        )

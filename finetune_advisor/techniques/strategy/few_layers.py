@@ -1,0 +1,30 @@
+"""Plenty of data that looks like the pretraining data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from finetune_advisor.techniques.strategy.base import FineTuning, check_count
+
+
+class FewLayers(FineTuning):
+    """Train the last stages and a new classifier; everything below stays frozen."""
+
+    source: ClassVar[str] = "slides: fine-tune (a lot of similar data: finetune a few layers)"
+
+    kind: Literal["few_layers"] = "few_layers"
+    stages: Annotated[int, Field(ge=1)] = 3
+    """How many of the last pretrained stages train, beside the head."""
+
+    def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:
+        """The last `self.stages` pretrained stages, and the head.
+
+        Raises:
+            BackboneError: the backbone has fewer pretrained stages.
+        """
+        pretrained = stages[:-1]
+        check_count("strategy.stages", self.stages, pretrained)
+        return tuple(stages[len(pretrained) - self.stages :])

@@ -1,0 +1,28 @@
+"""Little data that looks different from the pretraining data."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from finetune_advisor.techniques.strategy.base import STRENGTHS, Probe, Strengths
+
+StageNames = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class StageProbe(Probe):
+    """Fit a linear classifier on features of several stages of the frozen network.
+
+    Early stages see textures and edges, which are of use where the last stage's objects are not.
+    """
+
+    source: ClassVar[str] = "slides: fine-tune (little, different data: try linear classifier from different stages)"
+
+    kind: Literal["stage_probe"] = "stage_probe"
+    stages: Literal["all"] | StageNames = "all"
+    """Whose features are joined: all, or a list of stage names."""
+    strengths: Strengths = STRENGTHS
+    """L2 strengths to choose from, on folds of the training images."""
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
+    """Parts the training images are dealt into for that choice."""

@@ -1,0 +1,174 @@
+"""The training loop.
+
+Shapes: B images of a batch, C channels, H and W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from finetune_advisor.artifacts.history import Record
+from finetune_advisor.data.batches import Batch, normalize
+from finetune_advisor.errors import RunError
+from finetune_advisor.techniques.loss import Loss
+from finetune_advisor.techniques.preprocessing import Preprocess
+from finetune_advisor.techniques.regularization import Regularization
+from finetune_advisor.techniques.schedule import Schedule
+from finetune_advisor.training.state import Tally, TrainState
+from finetune_advisor.training.watch import Progress
+
+Evaluate = Callable[[nn.Module], "Evaluation"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What validation says: `metric` is the recipe's, larger is better."""
+
+    metric: float
+    accuracy: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Method:
+    """The parts of a recipe that act inside the loop, and what follows from the data."""
+
+    loss: Loss
+    schedule: Schedule
+    regularization: Sequence[Regularization]
+    preprocess: Preprocess
+    clip: float | None
+    class_weight_K: Tensor | None
+    seed: int
+    steps: int
+    steps_per_epoch: int
+    precision: torch.dtype
+    device: torch.device
+
+    def autocast(self) -> torch.autocast:
+        """Forward passes inside run in the recipe's precision."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+
+
+def fit(
+    state: TrainState,
+    batches: Iterable[Batch],
+    method: Method,
+    *,
+    set_mode: Callable[[], None],
+    evaluate: Evaluate,
+    on_step: Callable[[Progress], None],
+) -> Iterator[Record]:
+    """Train from `state.step` to the last step; yields a Record at the end of each epoch, after evaluating.
+
+    Args:
+        state: changed in place; between two records it can be saved.
+        batches: global batch n for every step n still to do.
+        method: the parts of the recipe that act here.
+        set_mode: puts the network into its training mode (frozen parts stay in evaluation mode).
+        evaluate: scores the network on the validation images.
+        on_step: told about every step.
+
+    Raises:
+        RunError: the loss is not finite; names the step and the images of the batch.
+    """
+    start = perf_counter()
+    speedometer = _Speedometer()
+    set_mode()
+    for batch in batches:
+        torch.manual_seed(step_seed(method.seed, batch.step))
+        _set_rates(state, method.schedule, batch.step / method.steps)
+        x_BCHW = normalize(batch.x_BCHW.to(method.device, non_blocking=True), method.preprocess)
+        labels_B = batch.labels_B.to(method.device, non_blocking=True)
+        with method.autocast():
+            logits_BK = state.net(x_BCHW)
+            loss = method.loss.per_image(logits_BK.float(), labels_B, method.class_weight_K).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        _require_finite(loss, batch)
+        _update(state, method)
+        state.step = batch.step + 1
+        state.tally.add(loss, logits_BK, labels_B)
+        speedometer.add(len(labels_B))
+        on_step(Progress(state.step, method.steps, state.tally.loss, speedometer.images_per_second))
+        if state.step % method.steps_per_epoch == 0 or state.step == method.steps:
+            tally, state.tally = state.tally, Tally()
+            speed = speedometer.images_per_second
+            evaluation = evaluate(state.net)
+            set_mode()
+            _take_note(state, method.schedule, evaluation)
+            yield Record(
+                step=state.step,
+                epoch=state.step / method.steps_per_epoch,
+                lr={group["name"]: group["lr"] for group in state.optimizer.param_groups},
+                train_loss=tally.loss,
+                train_accuracy=tally.accuracy,
+                val_loss=evaluation.loss,
+                val_accuracy=evaluation.accuracy,
+                images_per_second=speed,
+                seconds=perf_counter() - start,
+            )
+            speedometer = _Speedometer()
+
+
+def _set_rates(state: TrainState, schedule: Schedule, progress: float) -> None:
+    factor = schedule.multiplier(progress) * state.schedule.factor
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+def _update(state: TrainState, method: Method) -> None:
+    if method.clip is not None:
+        parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, method.clip)
+    decaying = [group for group in state.optimizer.param_groups if group["decays"]]
+    for technique in method.regularization:
+        for group in decaying:
+            technique.before_step(group["params"], group["lr"])
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    for technique in method.regularization:
+        for group in decaying:
+            technique.after_step(group["params"])
+
+
+def _require_finite(loss: Tensor, batch: Batch) -> None:
+    if math.isfinite(float(loss.detach())):
+        return
+    raise RunError(
+        f"The loss is {float(loss.detach())} at step {batch.step + 1}. Images of that batch: {', '.join(batch.names)}.",
+        "Lower the rate (`--set optimizer.lr=...`); the checkpoints before this step are intact.",
+    )
+
+
+def _take_note(state: TrainState, schedule: Schedule, evaluation: Evaluation) -> None:
+    """Let the schedule see the evaluation, and remember the best one."""
+    state.schedule = schedule.advance(state.schedule, evaluation.metric)
+    if state.best_metric is None or evaluation.metric > state.best_metric:
+        state.best_metric, state.best_step, state.stale_evaluations = evaluation.metric, state.step, 0
+    else:
+        state.stale_evaluations += 1
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Seed of everything random inside a step (dropout): a pure function, so that a resumed run repeats it."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+class _Speedometer:
+    def __init__(self) -> None:
+        self.began = perf_counter()
+        self.images = 0
+
+    def add(self, images: int) -> None:
+        self.images += images
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / (perf_counter() - self.began)

@@ -1,0 +1,193 @@
+"""Strategies that train layers of the network: everything the loop needs, put together from recipe and images.
+
+Shapes: B images of a batch, N images, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import nn
+
+from finetune_advisor.artifacts.history import Record
+from finetune_advisor.artifacts.recipe import Budget, Recipe
+from finetune_advisor.backbones.build import Backbone, build
+from finetune_advisor.backbones.stages import classifier_modules
+from finetune_advisor.data.batches import BatchPlan, TrainBatches, eval_batches, normalize
+from finetune_advisor.data.sources import Sample
+from finetune_advisor.dataset import Dataset
+from finetune_advisor.errors import DataError
+from finetune_advisor.features import preprocess_of
+from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
+from finetune_advisor.techniques.augmentation import Augmentation
+from finetune_advisor.techniques.initialization import Initialization
+from finetune_advisor.techniques.preprocessing import Preprocess
+from finetune_advisor.techniques.strategy import FineTuning
+from finetune_advisor.training.class_weights import balanced
+from finetune_advisor.training.groups import Group, set_training_mode, trainable_groups
+from finetune_advisor.training.loop import Evaluation, Method, fit
+from finetune_advisor.training.state import TrainState
+from finetune_advisor.training.watch import Progress
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Augment:
+    """The recipe's augmentations, one after the other; a value, so that worker processes can be sent it."""
+
+    techniques: tuple[Augmentation, ...]
+
+    def __call__(self, image: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
+        for technique in self.techniques:
+            image = technique.apply(image, rng, size)
+        return image
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A network about to be trained: what `--dry-run` shows and what the loop runs on."""
+
+    recipe: Recipe
+    strategy: FineTuning
+    backbone: Backbone
+    groups: tuple[Group, ...]
+    method: Method
+    plan: BatchPlan
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+
+    def start(self) -> TrainState:
+        """The state before the first step."""
+        assert self.recipe.optimizer is not None
+        groups = [group.for_optimizer() for group in self.groups]
+        return TrainState(self.backbone.net, self.recipe.optimizer.build(groups))
+
+    def records(self, state: TrainState, on_step: Callable[[Progress], None]) -> Iterator[Record]:
+        """Train from where the state is to the end of the budget; one Record per epoch."""
+        batches = TrainBatches(
+            samples=self.train,
+            plan=self.plan,
+            preprocess=self.method.preprocess,
+            augment=Augment(self.recipe.augmentation) if self.recipe.augmentation else None,
+            start=state.step,
+            stop=self.method.steps,
+            workers=self.recipe.runtime.workers,
+        )
+        return fit(
+            state,
+            batches,
+            self.method,
+            set_mode=lambda: set_training_mode(self.backbone, self.strategy),
+            evaluate=self.evaluate,
+            on_step=on_step,
+        )
+
+    def evaluate(self, net: nn.Module) -> Evaluation:
+        """Score the validation images; the network is left in evaluation mode."""
+        labels_N = np.array([sample.label for sample in self.val])
+        probabilities_NK = self.probabilities(net, self.val)
+        predictions_N = probabilities_NK.argmax(axis=1)
+        accuracy = float((predictions_N == labels_N).mean())
+        loss = log_loss(probabilities_NK, labels_N)
+        confusion_KK = confusion_matrix(labels_N, predictions_N, probabilities_NK.shape[1])
+        metrics = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy(confusion_KK), "loss": -loss}
+        return Evaluation(metrics[self.recipe.evaluation.metric], accuracy, loss)
+
+    def probabilities(self, net: nn.Module, samples: tuple[Sample, ...]) -> npt.NDArray[np.float64]:
+        """Probabilities (N, K) of images that were readable when the run began.
+
+        Raises:
+            DataError: one of them cannot be read any more.
+        """
+        net.eval()
+        rows = []
+        paths = [sample.path for sample in samples]
+        batch, workers = self.plan.batch, self.recipe.runtime.workers
+        for _, x_BCHW, bad in eval_batches(paths, self.method.preprocess, batch=batch, workers=workers):
+            for place, reason in bad:
+                raise DataError(
+                    f"{samples[place].name} cannot be read any more: {reason}.",
+                    "Restore the file and go on with --resume.",
+                )
+            with torch.inference_mode(), self.method.autocast():
+                logits_BK = net(normalize(x_BCHW.to(self.method.device), self.method.preprocess))
+            rows.append(softmax(logits_BK.float().cpu().numpy()))
+        return np.concatenate(rows)
+
+
+def set_up(recipe: Recipe, data: Dataset, *, device: str) -> Setup:
+    """Build the network with a new classifier, freeze what is not trained, and plan the steps.
+
+    Raises:
+        BackboneError: the network, a stage or the input size does not exist; or weights that cannot be had.
+    """
+    strategy = recipe.strategy
+    assert isinstance(strategy, FineTuning)
+    assert recipe.optimizer and recipe.schedule and recipe.budget and recipe.loss and recipe.head, "checked by Recipe"
+    preprocess = preprocess_of(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing)
+    backbone = _network(recipe, len(data.classes), preprocess)
+    groups = trainable_groups(backbone, strategy, recipe.optimizer)
+    backbone.net.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    train_N = data.index("train")
+    plan = BatchPlan(len(train_N), recipe.optimizer.batch, recipe.seed)
+    class_weight_K = None
+    if recipe.data.class_weights == "balanced":
+        weights = balanced(data.labels(train_N), len(data.classes))
+        class_weight_K = torch.tensor(weights, dtype=torch.float32, device=device)
+    method = Method(
+        loss=recipe.loss,
+        schedule=recipe.schedule,
+        regularization=recipe.regularization or (),
+        preprocess=preprocess,
+        clip=recipe.optimizer.clip,
+        class_weight_K=class_weight_K,
+        seed=recipe.seed,
+        steps=steps_of(recipe.budget, plan),
+        steps_per_epoch=plan.steps_per_epoch,
+        precision=PRECISIONS[recipe.runtime.precision],
+        device=torch.device(device),
+    )
+    train, val = data.samples(train_N), data.samples(data.index("val"))
+    return Setup(recipe, strategy, backbone, groups, method, plan, train, val)
+
+
+def steps_of(budget: Budget, plan: BatchPlan) -> int:
+    """The one place where epochs and images become steps."""
+    if budget.steps is not None:
+        return budget.steps
+    if budget.epochs is not None:
+        return budget.epochs * plan.steps_per_epoch
+    assert budget.images is not None, "checked by Budget"
+    return max(1, round(budget.images / plan.images * plan.steps_per_epoch))
+
+
+def _network(recipe: Recipe, classes: int, preprocess: Preprocess) -> Backbone:
+    arguments: dict[str, Any] = {}
+    for technique in recipe.regularization or ():
+        arguments |= technique.model_arguments()
+    backbone = build(
+        recipe.backbone.name,
+        recipe.backbone.weights,
+        classes=classes,
+        seed=recipe.seed,
+        size=preprocess.size,
+        **arguments,
+    )
+    assert recipe.head is not None
+    _initialize(backbone.net, recipe.head.initialization, recipe.seed)
+    return backbone
+
+
+def _initialize(net: nn.Module, initialization: Initialization, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for path in classifier_modules(net):
+        layer = net.get_submodule(path)
+        with torch.no_grad():
+            initialization.fill(layer.weight, layer.bias, generator)  # type: ignore[arg-type]

@@ -1,0 +1,128 @@
+"""What a run would do, without doing it: for `run --dry-run`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.data.batches import normalize
+from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
+from finetune_advisor.training.network import Setup, set_up
+from finetune_advisor.training.probe import probe_stages
+from finetune_advisor.training.train import dataset_of
+from finetune_advisor.training.watch import Watcher
+
+TIMED_STEPS = 2
+
+
+@dataclass(frozen=True)
+class PlannedGroup:
+    """Parameters with one fate."""
+
+    name: str
+    tensors: int
+    parameters: int
+    lr: float | None
+    """Peak rate; None when frozen."""
+    decays: bool
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do and take."""
+
+    strategy: str
+    backbone: str
+    images: dict[str, int]
+    classes: int
+    groups: tuple[PlannedGroup, ...]
+    steps: int | None
+    steps_per_epoch: int | None
+    features: int | None
+    """Inputs of a probe's classifier."""
+    cached: str
+    seconds: float | None
+    """Expected, from steps timed on this machine; None for probes, which take seconds."""
+    memory_mib: float | None
+    """Of parameters, gradients and optimizer, without activations."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan_run(recipe: Recipe, *, device: str) -> Plan:
+    """Look at the images and build the network, but train nothing and write nothing but the cache.
+
+    Raises:
+        DataError, BackboneError: as the run would.
+    """
+    data = dataset_of(recipe, device=device, watcher=Watcher())
+    images = {split: len(index_N) for split in ("train", "val", "test") if len(index_N := data.index(split))}
+    name, strategy = recipe.backbone.name, recipe.strategy
+    if isinstance(strategy, LinearProbe | StageProbe):
+        features = data.features[0]
+        stages = probe_stages(strategy, features) or ("pooled",)
+        width = features.concatenated(stages).shape[1]
+        new = PlannedGroup("classifier", 2, (width + 1) * len(data.classes), None, True, stages)
+        cached = "the features of every image: the network is not run again"
+        return Plan(strategy.kind, name, images, len(data.classes), (new,), None, None, width, cached, None, None)
+    setup = set_up(recipe, data, device=device)
+    return Plan(
+        strategy=strategy.kind,
+        backbone=name,
+        images=images,
+        classes=len(data.classes),
+        groups=_groups(setup),
+        steps=setup.method.steps,
+        steps_per_epoch=setup.plan.steps_per_epoch,
+        features=None,
+        cached="nothing: every image is decoded and goes through the whole network in every epoch",
+        seconds=_expected_seconds(setup, recipe),
+        memory_mib=_memory_mib(setup),
+    )
+
+
+def _groups(setup: Setup) -> tuple[PlannedGroup, ...]:
+    stage_of = {name: stage.name for stage in setup.backbone.stages for name in stage.parameters}
+
+    def planned(
+        name: str, members: list[tuple[str, torch.nn.Parameter]], lr: float | None, decays: bool
+    ) -> PlannedGroup:
+        stages = tuple(dict.fromkeys(stage_of[parameter] for parameter, _ in members))
+        return PlannedGroup(name, len(members), sum(p.numel() for _, p in members), lr, decays, stages)
+
+    frozen = [(name, p) for name, p in setup.backbone.net.named_parameters() if not p.requires_grad]
+    trained = [planned(group.name, list(group.parameters), group.lr, group.decays) for group in setup.groups]
+    return (*trained, planned("frozen", frozen, None, False)) if frozen else tuple(trained)
+
+
+def _expected_seconds(setup: Setup, recipe: Recipe) -> float:
+    """Time a few steps on noise; decoding runs beside them and counts only where it is slower (not timed)."""
+    net, method = setup.backbone.net, setup.method
+    size = method.preprocess.size
+    batch = min(setup.plan.batch, setup.plan.images)
+    noise = np.random.default_rng(0).integers(0, 256, (batch, 3, size, size), dtype=np.uint8)
+    x_BCHW = normalize(torch.from_numpy(noise).to(method.device), method.preprocess)
+    labels_B = torch.zeros(batch, dtype=torch.long, device=method.device)
+    assert recipe.loss is not None
+    net.eval()
+    start = perf_counter()
+    for _ in range(TIMED_STEPS):
+        with method.autocast():
+            loss = method.loss.per_image(net(x_BCHW).float(), labels_B, method.class_weight_K).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+    seconds = (perf_counter() - start) / TIMED_STEPS
+    net.zero_grad(set_to_none=True)
+    return seconds * method.steps
+
+
+def _memory_mib(setup: Setup) -> float:
+    """Parameters once; gradient and two moments for each that trains."""
+    scalars = sum(p.numel() for p in setup.backbone.net.parameters()) + 3 * sum(group.size for group in setup.groups)
+    return scalars * 4 / 2**20

@@ -1,0 +1,156 @@
+"""Everything that changes while a network trains, and its checkpoints.
+
+A checkpoint is one safetensors file: the tensors of network and optimizer, and in its header, as JSON, the counters.
+One file can be replaced atomically, and nothing in it is executed when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.errors import RunError
+from finetune_advisor.techniques.schedule import ScheduleState
+
+CHECKPOINT_FORMAT = 1
+
+_NET, _OPTIMIZER, _STATE = "net.", "optimizer.", "state"
+
+
+@dataclass
+class Tally:
+    """Sums over the training images since the last evaluation."""
+
+    images: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+
+    def add(self, loss: Tensor, logits_BK: Tensor, labels_B: Tensor) -> None:
+        """Count a batch; `loss` is its mean."""
+        self.images += len(labels_B)
+        self.loss_sum += float(loss.detach()) * len(labels_B)
+        self.correct += int((logits_BK.detach().argmax(dim=1) == labels_B).sum())
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / self.images
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.images
+
+
+@dataclass
+class TrainState:
+    """A network in training. `step` steps are done; all randomness of step n follows from (seed, n)."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    schedule: ScheduleState = field(default_factory=ScheduleState)
+    best_metric: float | None = None
+    """Best validation metric so far; larger is better."""
+    best_step: int = 0
+    stale_evaluations: int = 0
+    """Evaluations since the best one."""
+    tally: Tally = field(default_factory=Tally)
+
+    def save(self, path: Path, *, identity: str) -> None:
+        """Write a checkpoint, atomically.
+
+        Args:
+            path: the file to replace.
+            identity: digest of what a resume must share with this run: recipe, classes and images.
+
+        Raises:
+            StorageError: the disk refuses; the previous checkpoint is intact.
+        """
+        tensors = {_NET + name: _plain(value) for name, value in self.net.state_dict().items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            for key, value in values.items():
+                if value is not None:
+                    tensors[f"{_OPTIMIZER}{index}.{key}"] = _plain(torch.as_tensor(value))
+        counters = {
+            "format": CHECKPOINT_FORMAT,
+            "identity": identity,
+            "step": self.step,
+            "schedule": asdict(self.schedule),
+            "best_metric": self.best_metric,
+            "best_step": self.best_step,
+            "stale_evaluations": self.stale_evaluations,
+            "tally": asdict(self.tally),
+        }
+        atomic_write(path, save(tensors, metadata={_STATE: json.dumps(counters)}))
+
+    def load(self, path: Path, *, identity: str) -> None:
+        """Go back to a checkpoint of the same run.
+
+        Raises:
+            RunError: the file is missing, damaged, of another version, or belongs to another recipe or data set.
+        """
+        tensors, counters = _read(path)
+        if counters["format"] != CHECKPOINT_FORMAT:
+            raise RunError(
+                f"{path} was written in checkpoint format {counters['format']}; this version reads {CHECKPOINT_FORMAT}."
+            )
+        if counters["identity"] != identity:
+            raise RunError(
+                f"{path} belongs to another recipe or to other images than this run has now.",
+                "Start a new run instead of --resume, or put recipe.yaml and the images back as they were.",
+            )
+        self._load_tensors(path, tensors)
+        self.step = counters["step"]
+        self.schedule = ScheduleState(**counters["schedule"])
+        self.best_metric = counters["best_metric"]
+        self.best_step = counters["best_step"]
+        self.stale_evaluations = counters["stale_evaluations"]
+        self.tally = Tally(**counters["tally"])
+
+    def _load_tensors(self, path: Path, tensors: dict[str, Tensor]) -> None:
+        net_tensors = {n.removeprefix(_NET): t for n, t in tensors.items() if n.startswith(_NET)}
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith(_OPTIMIZER):
+                index, key = name.removeprefix(_OPTIMIZER).split(".", 1)
+                moments.setdefault(int(index), {})[key] = value
+        try:
+            self.net.load_state_dict(net_tensors)
+            self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+        except (RuntimeError, ValueError) as problem:
+            raise RunError(f"{path} does not fit this network: {problem}") from problem
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Take only the network's weights from a checkpoint.
+
+    Raises:
+        RunError: the file is missing or damaged, or does not fit.
+    """
+    tensors, _ = _read(path)
+    try:
+        net.load_state_dict({n.removeprefix(_NET): t for n, t in tensors.items() if n.startswith(_NET)})
+    except RuntimeError as problem:
+        raise RunError(f"{path} does not fit this network: {problem}") from problem
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.detach().cpu().contiguous()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise RunError(f"There is no checkpoint at {path}.", "Start the run again without --resume.")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            counters: dict[str, Any] = json.loads(stream.metadata()[_STATE])
+            return {name: stream.get_tensor(name) for name in stream.keys()}, counters
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as problem:
+        raise RunError(f"{path} is damaged: {problem}") from problem

@@ -1,0 +1,186 @@
+"""The only place where verbs are composed: what the commands and the Python API call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_advisor.advice.advise import Advice, advise
+from finetune_advisor.advice.table import place
+from finetune_advisor.analysis.analyze import analyze
+from finetune_advisor.artifacts.profile import Cell, Profile
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe_file import is_edited
+from finetune_advisor.artifacts.rundir import RunDir, next_run_dir
+from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.backbones import bundled
+from finetune_advisor.data.batches import default_workers
+from finetune_advisor.data.digits import write_digits
+from finetune_advisor.errors import DataError, RunError
+from finetune_advisor.features import RULER, Progress
+from finetune_advisor.inference import Prediction, Predictor
+from finetune_advisor.reporting.figures import draw_run
+from finetune_advisor.training.train import train
+from finetune_advisor.training.watch import Watcher
+
+PROFILE_NAME = "profile.json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A profile with its place in the table, and the recipe it leads to."""
+
+    profile: Profile
+    advice: Advice
+
+    def save(self, recipe: Path, folder: Path) -> None:
+        """Write the profile into `folder`, then the recipe: each whole or not at all."""
+        self.profile.save(folder / PROFILE_NAME)
+        atomic_write(recipe, self.advice.yaml())
+
+
+def default_weights(backbone: str) -> str:
+    """`bundled` where a package on this machine carries weights of the network, else `hub`."""
+    return "bundled" if backbone in bundled.installed() else "hub"
+
+
+def require_unedited(recipe: Path) -> None:
+    """Refuse to overwrite a recipe that a person changed.
+
+    Raises:
+        RunError: the file exists and is not as `analyze` wrote it.
+    """
+    if recipe.is_dir():
+        raise RunError(f"{recipe} is a folder; expected the name of a file to write.", "Choose it with -o FILE.")
+    if recipe.is_file() and is_edited(recipe.read_text(encoding="utf-8", errors="replace")):
+        raise RunError(
+            f"{recipe} was edited by hand and is not overwritten.", "Use --force to replace it, or -o OTHER_FILE."
+        )
+
+
+def analyze_and_advise(
+    data: str | Path,
+    *,
+    backbone: str = RULER,
+    weights: str = "bundled",
+    strategy: Cell | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    use_cache: bool = True,
+    progress: Progress | None = None,
+    probe_progress: Progress | None = None,
+) -> Analysis:
+    """Measure the images, place them in the table, choose a recipe; writes nothing but the cache.
+
+    Args:
+        data: the images.
+        backbone, weights: the network to be fine-tuned.
+        strategy: a cell to use instead of the one the table points to.
+        seed: seeds split, folds and bootstrap.
+        device: torch device.
+        use_cache: False measures every image again.
+        progress, probe_progress: called with (done, to do) while images are measured and probes fitted.
+
+    Raises:
+        DataError, BackboneError: what the person can mend.
+    """
+    measured = analyze(
+        data,
+        backbone=backbone,
+        weights=weights,
+        seed=seed,
+        device=device,
+        use_cache=use_cache,
+        progress=progress,
+        probe_progress=probe_progress,
+    )
+    profile = place(measured)
+    return Analysis(profile, advise(profile, strategy=strategy, workers=default_workers()))
+
+
+def run_and_draw(
+    recipe: Recipe,
+    run: RunDir,
+    *,
+    profile: Profile | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    watcher: Watcher | None = None,
+) -> RunDir:
+    """Execute a recipe, or go on with it, and draw its curves.
+
+    Raises:
+        FinetuneAdvisorError: see `train`.
+    """
+    train(recipe, run, profile=profile, resume=resume, device=device, watcher=watcher)
+    draw_run(run)
+    return run
+
+
+def profile_beside(recipe_file: Path, recipe: Recipe) -> Profile | None:
+    """The analysis that a recipe file came from: `analysis/profile.json` beside it, if it is of the same data."""
+    path = recipe_file.parent / "analysis" / PROFILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        profile = Profile.load(path)
+    except DataError as problem:
+        log.warning("the run gets no copy of the analysis: %s", problem.message)
+        return None
+    return profile if Path(profile.data).resolve() == Path(recipe.data.path).resolve() else None
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo made, for showing."""
+
+    images: int
+    data: Path
+    recipe: Path
+    analysis: Analysis
+    run: RunDir
+    asked: tuple[Path, ...]
+    predictions: tuple[Prediction, ...]
+    classes: tuple[str, ...]
+
+
+def demo(folder: Path, *, device: str = "cpu", progress: Callable[[str, int, int], None]) -> Demo:
+    """Write digits as an image folder, analyze it, run the recipe, and ask the model about some test images.
+
+    Args:
+        folder: where everything goes; an earlier demo there is continued with a new run.
+        device: torch device.
+        progress: called with (what, done, to do).
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    data = folder / "digits"
+    images = write_digits(data)
+    analysis = analyze_and_advise(
+        data,
+        device=device,
+        progress=lambda done, total: progress("looking at the images", done, total),
+        probe_progress=lambda done, total: progress("fitting linear classifiers", done, total),
+    )
+    recipe = folder / "recipe.yaml"
+    require_unedited(recipe)
+    analysis.save(recipe, folder / "analysis")
+    run = next_run_dir(folder / "runs", analysis.advice.recipe.name)
+    run_and_draw(analysis.advice.recipe, run, profile=analysis.profile, device=device)
+    asked = tuple(sorted((data / "test").glob("*/*.png")))[:: max(1, images // 50)][:6]
+    predictor = Predictor.open(run, device=device)
+    return Demo(
+        images=images,
+        data=data,
+        recipe=recipe,
+        analysis=analysis,
+        run=run,
+        asked=asked,
+        predictions=tuple(predictor.predict(asked, workers=0)),
+        classes=predictor.classes,
+    )

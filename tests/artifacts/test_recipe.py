@@ -1,0 +1,87 @@
+"""The recipe model: what a strategy needs and what it would ignore."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe_file import load_recipe, shipped_recipes
+from finetune_advisor.artifacts.recipe_rules import conflicts
+
+
+@pytest.fixture
+def probe() -> dict[str, Any]:
+    return load_recipe("linear_probe").model_dump()
+
+
+@pytest.fixture
+def training() -> dict[str, Any]:
+    return load_recipe("few_layers").model_dump()
+
+
+@pytest.mark.parametrize("key", ["head", "augmentation", "regularization", "optimizer", "schedule", "budget"])
+def test_a_probe_refuses_what_it_would_ignore(probe: dict[str, Any], training: dict[str, Any], key: str) -> None:
+    sentence = f"linear_probe is fitted on clean features: `{key}` would be ignored"
+    with pytest.raises(ValidationError, match=sentence):
+        Recipe.model_validate({**probe, key: training[key]})
+
+
+def test_a_probe_takes_class_weights_and_a_loss_without_smoothing(probe: dict[str, Any]) -> None:
+    data = {**probe["data"], "class_weights": "balanced"}
+    loss = {"kind": "cross_entropy", "label_smoothing": 0.0}
+    assert Recipe.model_validate({**probe, "data": data, "loss": loss}).data.class_weights == "balanced"
+
+
+def test_a_probe_refuses_smoothed_labels(probe: dict[str, Any]) -> None:
+    found = conflicts({**probe, "loss": {"kind": "cross_entropy", "label_smoothing": 0.1}})
+    assert [key for key, _ in found] == ["loss.label_smoothing"]
+
+
+def test_training_names_everything_it_lacks_at_once_and_how_to_get_it(training: dict[str, Any]) -> None:
+    lacking = {**training, "head": None, "optimizer": None, "budget": None}
+    [(key, sentence)] = conflicts(lacking)
+    assert key == "strategy"
+    assert "`head`, `optimizer`, `budget`" in sentence
+    assert "extends: few_layers" in sentence
+    assert "finetune-advisor recipes copy few_layers" in sentence
+
+
+@pytest.mark.parametrize("key", ["augmentation", "regularization"])
+def test_training_does_without_augmentation_and_regularization(training: dict[str, Any], key: str) -> None:
+    assert getattr(Recipe.model_validate({**training, key: None}), key) is None
+
+
+def test_nullable_keys_may_be_absent_and_are_then_off(probe: dict[str, Any]) -> None:
+    written = {key: value for key, value in probe.items() if value is not None}
+    assert Recipe.model_validate(written) == Recipe.model_validate(probe)
+
+
+@pytest.mark.parametrize("key", ["format", "name", "seed", "data", "backbone", "evaluation", "runtime"])
+def test_nothing_else_has_a_hidden_default(probe: dict[str, Any], key: str) -> None:
+    del probe[key]
+    with pytest.raises(ValidationError, match="Field required"):
+        Recipe.model_validate(probe)
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "none"), ({"epochs": 2, "images": 9}, "epochs 2 and images 9")])
+def test_a_budget_has_one_unit(training: dict[str, Any], given: dict[str, int], found: str) -> None:
+    with pytest.raises(ValidationError, match=f"expected one of epochs, steps and images, found {found}"):
+        Recipe.model_validate({**training, "budget": given})
+
+
+def test_the_same_regularization_twice_is_refused(training: dict[str, Any]) -> None:
+    dropout = {"kind": "dropout", "rate": 0.5}
+    [(key, sentence)] = conflicts({**training, "regularization": (dropout, {"kind": "l2"}, dropout)})
+    assert key == "regularization.2"
+    assert sentence.startswith("dropout stands here 2 times")
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_recipe_is_frozen_and_can_be_a_dictionary_key(name: str) -> None:
+    recipe = load_recipe(name)
+    assert {recipe: name}[load_recipe(name)] == name
+    with pytest.raises(ValidationError):
+        recipe.seed = 1  # type: ignore[misc]

@@ -1,0 +1,246 @@
+"""Good files become upright images of the right size; bad ones are refused in a person's words."""
+
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm.data
+from PIL import Image
+
+from finetune_advisor.data import decode
+from finetune_advisor.data.decode import fit_image, read_image, to_array
+from finetune_advisor.errors import UnreadableImage
+from finetune_advisor.techniques.preprocessing.settings import Preprocess
+
+INCEPTION = (0.5, 0.4, 0.3)
+
+
+def settings(size=64, *, fit="crop", crop_pct=0.875, interpolation="bicubic"):
+    return Preprocess(size, fit, crop_pct, interpolation, INCEPTION, (0.5, 0.5, 0.5))
+
+
+def photo(width, height, seed=0):
+    """Smooth shapes with fine noise, so that both shifts and blur show."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)).resize((width, height), 3)
+    noise_HWC = rng.normal(0, 12, (height, width, 3))
+    return Image.fromarray((np.asarray(coarse) + noise_HWC).clip(0, 255).astype(np.uint8))
+
+
+def reason(path):
+    with pytest.raises(UnreadableImage) as caught:
+        read_image(path)
+    assert str(path) not in caught.value.message, "the caller names the file"
+    return caught.value.message
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_the_cameras_rotation_is_applied(tmp_path, suffix, orientation):
+    upright = np.zeros((32, 48, 3), np.uint8)
+    upright[:16, :16] = (255, 0, 0)
+    upright[16:, 32:] = (0, 0, 255)
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}
+    stored = Image.fromarray(upright)
+    if orientation > 1:
+        stored = stored.transpose(Image.Transpose(undo[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if suffix == "webp" else {"quality": 100} if suffix == "jpg" else {}
+    stored.save(tmp_path / f"x.{suffix}", exif=exif.tobytes() if suffix != "tif" else exif, **options)
+    read = read_image(tmp_path / f"x.{suffix}")
+    assert read.size == (48, 32)
+    assert np.abs(np.asarray(read, np.int64) - upright).mean() < 6
+
+
+def test_damaged_metadata_leaves_the_pixels(tmp_path):
+    photo(20, 10).save(tmp_path / "x.png", exif=b"Exif\0\0not a tiff header")
+    assert read_image(tmp_path / "x.png").size == (20, 10)
+
+
+def test_jpeg_is_decoded_small_when_that_is_enough(tmp_path):
+    photo(800, 600).save(tmp_path / "x.jpg", quality=95)
+    assert read_image(tmp_path / "x.jpg").size == (800, 600)
+    assert read_image(tmp_path / "x.jpg", at_least=301).size == (800, 600)
+    assert read_image(tmp_path / "x.jpg", at_least=300).size == (400, 300)
+    assert read_image(tmp_path / "x.jpg", at_least=75).size == (100, 75)
+    small = np.asarray(read_image(tmp_path / "x.jpg", at_least=300).resize((100, 75)), np.float64)
+    full = np.asarray(read_image(tmp_path / "x.jpg").resize((100, 75)), np.float64)
+    assert np.abs(small - full).mean() < 1.5
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "bmp", "tif", "webp", "ppm"])
+def test_a_truncated_file_is_refused(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    photo(64, 64).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    assert "cut short" in reason(path) or "damaged" in reason(path)
+
+
+def test_a_truncated_photograph_is_called_so(tmp_path):
+    photo(300, 300).save(tmp_path / "x.jpg")
+    (tmp_path / "x.jpg").write_bytes((tmp_path / "x.jpg").read_bytes()[:-2000])
+    assert reason(tmp_path / "x.jpg") == "it is cut short: the end of the file is missing"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "the file is empty"),
+        (b"just text", "it is not an image"),
+        (b"<!DOCTYPE html><html>404", "a web page"),
+        (b"\n<svg xmlns='x'/>", "an SVG drawing"),
+        (b"%PDF-1.7", "a PDF document"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is not an image"),
+    ],
+)
+def test_what_is_no_image_is_named(tmp_path, content, says):
+    (tmp_path / "x.jpg").write_bytes(content)
+    assert says in reason(tmp_path / "x.jpg")
+
+
+def test_a_vanished_file_and_a_folder(tmp_path):
+    assert reason(tmp_path / "gone.jpg") == "the file is gone"
+    (tmp_path / "x.jpg").mkdir()
+    assert reason(tmp_path / "x.jpg") == "it is a folder"
+
+
+def test_a_forbidden_file(tmp_path):
+    path = tmp_path / "x.jpg"
+    photo(8, 8).save(path)
+    path.chmod(0)
+    script = f"""
+import os
+from finetune_advisor.data.decode import read_image
+from finetune_advisor.errors import UnreadableImage
+if os.geteuid() == 0:
+    os.setgid(65534), os.setuid(65534)
+try:
+    read_image({str(path)!r})
+except UnreadableImage as error:
+    print(error)
+"""
+    if os.geteuid() == 0:
+        for folder in (tmp_path, *tmp_path.parents):
+            if "pytest" in str(folder):
+                folder.chmod(0o755)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        pytest.skip(f"no unprivileged process to be had here: {ended.stderr.splitlines()[-1]}")
+    assert ended.stdout.strip() == "no permission to read it"
+
+
+def png_claiming(width, height):
+    """A PNG of a few bytes that says it is huge."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [9_460, 20_000, 60_000])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_decompression_bombs_are_refused_before_they_are_decoded(tmp_path, side):
+    (tmp_path / "x.png").write_bytes(png_claiming(side, side))
+    assert "more than the limit of 89,478,485 pixels" in reason(tmp_path / "x.png")
+
+
+def test_bombs_are_refused_where_warnings_are_errors(tmp_path):
+    (tmp_path / "x.png").write_bytes(png_claiming(10_000, 10_000))
+    assert "more than the limit" in reason(tmp_path / "x.png")
+
+
+def test_the_limit_is_pillows():
+    assert Image.MAX_IMAGE_PIXELS == decode.MAX_PIXELS
+
+
+def test_an_image_without_pixels(tmp_path):
+    (tmp_path / "x.png").write_bytes(png_claiming(0, 5))
+    assert reason(tmp_path / "x.png")
+
+
+def test_random_damage_never_escapes(tmp_path):
+    rng = np.random.default_rng(0)
+    for suffix in ("jpg", "png", "gif", "tif", "webp", "bmp"):
+        path = tmp_path / f"x.{suffix}"
+        photo(40, 30).save(path)
+        whole = path.read_bytes()
+        for _ in range(40):
+            data = bytearray(whole)
+            for position in rng.integers(0, min(len(data), 400), 4):
+                data[position] = rng.integers(256)
+            path.write_bytes(data)
+            try:
+                assert read_image(path).mode == "RGB"
+            except UnreadableImage:
+                continue
+
+
+SIZES = [(500, 333), (333, 500), (301, 299), (64, 200), (73, 73), (40, 30), (65, 64), (1000, 70)]
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear", "lanczos", "nearest"])
+@pytest.mark.parametrize(("size", "crop_pct"), [(64, 0.875), (64, 1.0), (75, 0.9), (61, 0.95)])
+def test_crop_is_timms_evaluation_transform(size, crop_pct, interpolation):
+    timms = timm.data.create_transform(
+        size, interpolation=interpolation, crop_pct=crop_pct, normalize=False, mean=INCEPTION
+    )
+    p = settings(size, crop_pct=crop_pct, interpolation=interpolation)
+    for width, height in SIZES:
+        image = photo(width, height)
+        ours = to_array(fit_image(image, p)).astype(np.int64)
+        assert np.abs(ours - timms(image).numpy()).max() <= 1, (width, height)
+
+
+def test_pad_is_timms_border_mode_on_the_mean_color():
+    timms = timm.data.create_transform(
+        64, interpolation="bicubic", crop_pct=1.0, crop_mode="border", normalize=False, mean=INCEPTION
+    )
+    for width, height in SIZES:
+        image = photo(width, height)
+        ours = to_array(fit_image(image, settings(fit="pad"))).astype(np.int64)
+        assert np.abs(ours - timms(image).numpy()).max() <= 1, (width, height)
+
+
+def test_pad_shows_the_whole_image():
+    square = np.asarray(fit_image(Image.new("RGB", (200, 100), "red"), settings(fit="pad")))
+    assert (square[16:48] == (255, 0, 0)).all()
+    assert (square[:16] == (128, 102, 76)).all()
+    assert (square[48:] == (128, 102, 76)).all()
+
+
+def test_stretch_fills_the_square():
+    image = photo(200, 100)
+    assert fit_image(image, settings(fit="stretch")).tobytes() == image.resize((64, 64), 3).tobytes()
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_an_image_of_the_right_size_is_left_alone(fit):
+    image = photo(64, 64)
+    assert fit_image(image, settings(fit=fit)) is image
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 50_000), (50_000, 1), (3, 2)])
+def test_extreme_shapes_fit(fit, size):
+    assert fit_image(Image.new("RGB", size, "red"), settings(fit=fit)).size == (64, 64)
+
+
+def test_to_array_is_channels_first():
+    array_CHW = to_array(Image.new("RGB", (5, 4), (1, 2, 3)))
+    assert array_CHW.shape == (3, 4, 5)
+    assert array_CHW.dtype == np.uint8
+    assert array_CHW[:, 0, 0].tolist() == [1, 2, 3]
+
+
+def test_a_real_photograph_reads(shared_data):
+    path = next(iter(sorted(Path(shared_data / "hymenoptera" / "train" / "ants").iterdir())))
+    assert min(read_image(path).size) > 100

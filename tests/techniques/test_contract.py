@@ -1,0 +1,143 @@
+"""What every technique keeps, so that a new one is tested by being in its family's registry.
+
+Shapes: B images, C channels, H x W pixels, K classes, D features.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe_file import dump_recipe, load_recipe
+from finetune_advisor.techniques.base import Technique, documentation, summary
+from finetune_advisor.techniques.catalog import catalog, families, kind_of
+from finetune_advisor.techniques.strategy import Probe
+
+TECHNIQUES = [(family, technique) for family, group in families().items() for technique in group]
+
+
+def each(techniques: list[tuple[str, type[Technique]]]) -> pytest.MarkDecorator:
+    names = [f"{family}-{kind_of(technique)}" for family, technique in techniques]
+    return pytest.mark.parametrize(("family", "technique"), techniques, ids=names)
+
+
+EVERY = each(TECHNIQUES)
+TRAINED = each([(family, technique) for family, technique in TECHNIQUES if not issubclass(technique, Probe)])
+SIZE, CLASSES = 32, 3
+
+
+def recipe_with(family: str, technique: type[Technique]) -> Recipe:
+    """A shipped recipe in which one technique, at its defaults, takes its family's place."""
+    value: Any = technique().model_dump()
+    if family == "strategy":
+        return Recipe.model_validate({**load_recipe(value["kind"]).model_dump(), "strategy": value})
+    if family in ("augmentation", "regularization"):
+        value = (value,)
+    if family == "initialization":
+        family, value = "head", {"initialization": value}
+    return Recipe.model_validate({**load_recipe("few_layers").model_dump(), family: value})
+
+
+def tiny_net(drop_rate: float) -> nn.Sequential:
+    layers = [nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(drop_rate)]
+    return nn.Sequential(*layers, nn.Linear(4, CLASSES))
+
+
+def batch(recipe: Recipe) -> torch.Tensor:
+    rng = np.random.default_rng(0)
+    arrays = []
+    for _ in range(8):
+        image = Image.fromarray(rng.integers(0, 256, (40, 52, 3), dtype=np.uint8))
+        for augmentation in recipe.augmentation or ():
+            image = augmentation.apply(image, rng, SIZE)
+        arrays.append(np.asarray(image.resize((SIZE, SIZE)), dtype=np.float32) / 255)
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+
+
+def losses_around_a_step(recipe: Recipe) -> tuple[float, float]:
+    """The loss before and after one step of training as the recipe says, with a net of its own."""
+    assert recipe.head and recipe.loss and recipe.optimizer and recipe.schedule
+    regularization = recipe.regularization or ()
+    arguments = {key: value for technique in regularization for key, value in technique.model_arguments().items()}
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        net = tiny_net(arguments.get("drop_rate", 0.0))
+        recipe.head.initialization.fill(net[-1].weight, net[-1].bias, torch.Generator().manual_seed(recipe.seed))
+        x_BCHW, labels_B = batch(recipe), torch.arange(8) % CLASSES
+        rate = recipe.optimizer.lr * recipe.schedule.multiplier(0.5)
+        optimizer = recipe.optimizer.build([{"params": list(net.parameters()), "lr": rate}])
+        before = recipe.loss.per_image(net(x_BCHW), labels_B).mean()
+        before.backward()
+        weights = [parameter for parameter in net.parameters() if parameter.ndim > 1]
+        for technique in regularization:
+            technique.before_step(weights, rate)
+        optimizer.step()
+        for technique in regularization:
+            technique.after_step(weights)
+        after = recipe.loss.per_image(net(x_BCHW), labels_B).mean()
+    return before.item(), after.item()
+
+
+@EVERY
+def test_it_survives_model_yaml_model(family: str, technique: type[Technique], tmp_path: Path) -> None:
+    recipe = recipe_with(family, technique)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump_recipe(recipe))
+    assert load_recipe(file) == recipe
+
+
+@EVERY
+def test_it_says_what_it_does_where_it_is_from_and_what_each_key_means(family: str, technique: type[Technique]) -> None:
+    assert 10 < len(summary(technique)) <= 110
+    assert len(technique.source) > 10
+    for name in technique.model_fields:
+        assert documentation(technique, name), f"{name} has no docstring"
+
+
+@TRAINED
+def test_training_with_it_moves_the_net_repeats_itself_and_stays_finite(
+    family: str, technique: type[Technique]
+) -> None:
+    recipe = recipe_with(family, technique)
+    before, after = losses_around_a_step(recipe)
+    assert np.isfinite([before, after]).all()
+    assert before != after
+    assert losses_around_a_step(recipe) == (before, after)
+
+
+def test_every_file_of_a_family_is_in_its_registry() -> None:
+    import finetune_advisor.techniques
+
+    root = Path(finetune_advisor.techniques.__file__).parent
+    not_techniques = {"__init__", "base", "settings"}
+    files = {(path.parent.name, path.stem) for path in root.glob("*/*.py") if path.stem not in not_techniques}
+    assert files == {(entry.family, entry.kind) for entry in catalog()}
+
+
+def test_reading_a_recipe_never_loads_torch() -> None:
+    code = (
+        "import sys; from finetune_advisor.artifacts.recipe_file import load_recipe, dump_recipe;"
+        "dump_recipe(load_recipe('few_layers'));"
+        "sys.exit(', '.join({'torch', 'torchvision', 'timm'} & set(sys.modules)) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_catalog_gives_types_and_defaults_in_words() -> None:
+    entries = {entry.kind: {key.name: key for key in entry.keys} for entry in catalog()}
+    assert entries["adamw"]["body_lr_ratio"].type == "number > 0 and <= 1"
+    assert entries["adamw"]["clip"].type == "number > 0 | null"
+    assert entries["adamw"]["clip"].default is None
+    assert entries["stage_probe"]["stages"].type == "all | list of text"
+    assert entries["backbone"]["fit"].type == "crop | pad | stretch"
+    assert entries["random_crop"]["scale"].type == "[number, number]"

@@ -1,0 +1,85 @@
+"""Schedules against torch's, and against what they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from torch.optim import lr_scheduler
+
+from finetune_advisor.techniques.catalog import families
+from finetune_advisor.techniques.schedule import Cosine, OneCycle, Plateau, Schedule, ScheduleState, Step
+
+PEAK = 0.4
+
+
+def optimizer() -> torch.optim.Optimizer:
+    return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=PEAK)
+
+
+@pytest.mark.parametrize("peak_at", [0.1, 0.3, 0.9])
+def test_one_cycle_is_the_curve_of_torch(peak_at: float) -> None:
+    steps, ours = 101, OneCycle(peak_at=peak_at, start_factor=0.2, end_factor=0.01)
+    sgd = optimizer()
+    theirs = lr_scheduler.OneCycleLR(
+        sgd, PEAK, steps, pct_start=(peak_at * (steps - 1) + 1) / steps, div_factor=5, final_div_factor=20
+    )
+    for step in range(steps):
+        assert PEAK * ours.multiplier(step / (steps - 1)) == pytest.approx(theirs.get_last_lr()[0], rel=1e-6)
+        sgd.step()
+        if step < steps - 1:
+            theirs.step()
+
+
+def test_cosine_is_the_curve_of_torch() -> None:
+    steps, sgd = 50, optimizer()
+    theirs = lr_scheduler.CosineAnnealingLR(sgd, steps, eta_min=0.1 * PEAK)
+    for step in range(steps + 1):
+        rate = PEAK * Cosine(warmup=0.0, floor=0.1).multiplier(step / steps)
+        assert rate == pytest.approx(theirs.get_last_lr()[0], rel=1e-6)
+        sgd.step()
+        theirs.step()
+
+
+def test_cosine_warms_up_along_a_line_and_reaches_its_peak_and_its_floor() -> None:
+    cosine = Cosine(warmup=0.2, floor=0.05)
+    assert [cosine.multiplier(progress) for progress in (0.0, 0.1, 0.2, 1.0)] == pytest.approx([0, 0.5, 1, 0.05])
+
+
+def test_step_drops_at_its_moments() -> None:
+    step = Step(at=(0.5, 0.75), factor=0.1)
+    assert [step.multiplier(p) for p in (0, 0.49, 0.5, 0.74, 0.75, 1)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_step_refuses_moments_out_of_order() -> None:
+    with pytest.raises(ValidationError, match="rising order"):
+        Step(at=(0.6, 0.3))
+
+
+@pytest.mark.parametrize("patience", [0, 1, 3])
+def test_plateau_drops_when_torch_does(patience: int) -> None:
+    plateau, state, sgd = Plateau(factor=0.5, patience=patience, threshold=0.01), ScheduleState(), optimizer()
+    theirs = lr_scheduler.ReduceLROnPlateau(
+        sgd, mode="max", factor=0.5, patience=patience, threshold=0.01, threshold_mode="abs", eps=0
+    )
+    for metric in np.random.default_rng(0).normal(0.5, 0.05, 60).cumsum() % 1:
+        state = plateau.advance(state, float(metric))
+        theirs.step(float(metric))
+        assert PEAK * state.factor == pytest.approx(sgd.param_groups[0]["lr"], rel=1e-9, abs=1e-8)
+    assert state.factor < 1
+
+
+@pytest.mark.parametrize("schedule", families()["schedule"])
+def test_every_rate_stays_between_zero_and_the_peak(schedule: type[Schedule]) -> None:
+    multipliers = [schedule().multiplier(progress) for progress in np.linspace(0, 1, 101)]
+    assert min(multipliers) >= 0
+    assert max(multipliers) <= 1
+
+
+@pytest.mark.parametrize("schedule", families()["schedule"])
+def test_only_a_stateful_schedule_is_moved_by_evaluations(schedule: type[Schedule]) -> None:
+    state = ScheduleState()
+    for _ in range(10):
+        state = schedule().advance(state, 0.5)
+    assert (state != ScheduleState()) == schedule.stateful
