@@ -113,7 +113,7 @@ class FeatureStore:
             return shard.arrays
         assert shard.path is not None
         with safe_open(shard.path, framework="numpy") as stream:
-            names = [name for name in stream.keys() if name != _DIGESTS and not name.startswith(_COMMON)]
+            names = [name for name in stream.keys() if name != _DIGESTS and not name.startswith(_COMMON)]  # noqa: SIM118
             return {name: stream.get_tensor(name) for name in names}
 
     def _write(self, digests: list[str], arrays: Arrays, common: Common) -> Path | None:
@@ -141,7 +141,7 @@ def _open_shard(path: Path) -> _Shard | None:
         with safe_open(path, framework="numpy") as stream:
             stages = tuple(json.loads(stream.metadata()["stages"]))
             digests = [bytes(row).hex() for row in stream.get_tensor(_DIGESTS)]
-            names = [name for name in stream.keys() if name.startswith(_COMMON)]
+            names = [name for name in stream.keys() if name.startswith(_COMMON)]  # noqa: SIM118
             reference = {name.removeprefix(_COMMON): stream.get_tensor(name) for name in names}
     except FileNotFoundError:
         return None

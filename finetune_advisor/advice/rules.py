@@ -41,9 +41,7 @@ class Choice:
 def choices(profile: Profile, cell: Cell, *, workers: int) -> tuple[Choice, ...]:
     """All choices for a placed profile and a cell, in the order of the recipe."""
     found: list[Choice] = []
-    for rule in (_name, _data, _class_weights, _backbone, _strategy):
-        found += rule(profile, cell)
-    for rule in _RULES[cell]:
+    for rule in (*_ALWAYS, *_RULES[cell]):
         found += rule(profile, cell)
     found.append(Choice("runtime.workers", workers, "One process per core to decode images."))
     return tuple(found)
@@ -93,8 +91,8 @@ def _strategy(profile: Profile, cell: Cell) -> Iterator[Choice]:
         "strategy",
         None,
         f"{size.verdict} data: {size.per_class:.0f} images a class, plenty begins at {size.threshold:.0f}. "
-        f"{similarity.verdict} to ImageNet: score {similarity.score:.2f} [{similarity.low:.2f}, {similarity.high:.2f}], "
-        f"similar begins at {similarity.threshold:.2f}. {_CELL_REASON[cell]}",
+        f"{similarity.verdict} to ImageNet: score {similarity.score:.2f} "
+        f"[{similarity.low:.2f}, {similarity.high:.2f}], similar begins at {similarity.threshold:.2f}. {_CELL_REASON[cell]}",
     )
 
 
@@ -140,6 +138,7 @@ _CELL_REASON: dict[Cell, str] = {
 }
 
 _Rule = Callable[[Profile, Cell], Iterator[Choice]]
+_ALWAYS: tuple[_Rule, ...] = (_name, _data, _class_weights, _backbone, _strategy)
 _RULES: dict[Cell, tuple[_Rule, ...]] = {
     "linear_probe": (),
     "stage_probe": (_stages,),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 from rich.markup import escape
 from typer.core import TyperGroup
@@ -25,7 +24,7 @@ from finetune_advisor.errors import FinetuneAdvisorError, Interrupted
 class _Group(TyperGroup):
     """Turns the errors of the package into one message and an exit code."""
 
-    def invoke(self, ctx: click.Context) -> object:
+    def invoke(self, ctx: Any) -> Any:  # typer carries its own copy of click, so its Context has two names
         try:
             return super().invoke(ctx)
         except FinetuneAdvisorError as error:

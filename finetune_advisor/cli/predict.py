@@ -85,7 +85,7 @@ def _expand(names: list[str]) -> list[Path]:
         elif path.exists():
             files.append(path)
         else:
-            matches = sorted(Path(match) for match in glob.glob(name, recursive=True))
+            matches = sorted(Path(match) for match in glob.glob(name, recursive=True))  # noqa: PTH207 (may be absolute)
             if not matches:
                 raise DataError(f"There is no file or folder {name}, and no file matches it as a pattern.")
             files += [match for match in matches if match.is_file()]

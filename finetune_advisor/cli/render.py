@@ -152,7 +152,8 @@ def _next(recipe: Path, folder: Path) -> Text:
 def record_line(record: Record) -> str:
     """One line per evaluation, above the progress bar."""
     if record.strength is not None:
-        return f"[dim]strength {record.strength:<8g}[/] out of fold: accuracy {record.val_accuracy:.3f}, loss {record.val_loss:.3f}"
+        scores = f"accuracy {record.val_accuracy:.3f}, loss {record.val_loss:.3f}"
+        return f"[dim]strength {record.strength:<8g}[/] out of fold: {scores}"
     return (
         f"[dim]epoch[/] {record.epoch:5.1f}  train loss {record.train_loss:.3f}  acc {record.train_accuracy:.3f}  "
         f"val loss {record.val_loss:.3f}  acc [bold]{record.val_accuracy:.3f}[/]  "
@@ -187,14 +188,12 @@ def render_scores(scores: dict[str, Any]) -> RenderableType:
 
 def _accuracy_line(name: str, scores: dict[str, Any]) -> Text:
     low, high = scores["accuracy_ci95"]
+    rest = f"balanced {scores['balanced_accuracy']:.3f}  log loss {scores['log_loss']:.3f}"
     return Text.assemble(
         (f"{name:<18}", "bold"),
         (f"{scores['accuracy']:.3f}", "bold green"),
         f" [{low:.3f}, {high:.3f}]",
-        (
-            f"   balanced {scores['balanced_accuracy']:.3f} · log loss {scores['log_loss']:.3f} · {scores['images']:,} images",
-            "dim",
-        ),
+        (f"  {rest}  {scores['images']:,} images", "dim"),
     )
 
 

@@ -52,7 +52,7 @@ def _strengths(records: tuple[Record, ...]) -> Figure:
         axes.set_xlabel("L2 strength")
         axes.set_ylabel(label)
         if best is not None:
-            place = int(np.argmin(values))
+            place = int(np.argmin(np.array(values, dtype=float)))
             axes.annotate(
                 "chosen", (strengths[place], values[place]), textcoords="offset points", xytext=(0, 12), ha="center"
             )

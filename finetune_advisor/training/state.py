@@ -151,6 +151,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as stream:
             counters: dict[str, Any] = json.loads(stream.metadata()[_STATE])
-            return {name: stream.get_tensor(name) for name in stream.keys()}, counters
+            return {name: stream.get_tensor(name) for name in stream.keys()}, counters  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as problem:
         raise RunError(f"{path} is damaged: {problem}") from problem

@@ -155,7 +155,8 @@ def _train_network(
             if stop:
                 state.save(run.last, identity=identity)
                 raise Interrupted(
-                    f"Stopped by {stop.signal_name} after step {progress.step} of {progress.steps}; the state is saved.",
+                    f"Stopped by {stop.signal_name} after step {progress.step} of {progress.steps}; "
+                    "the state is saved.",
                     f"Go on with: finetune-advisor run --run-dir {run.path} --resume",
                 )
 
