@@ -6,6 +6,7 @@ Shapes: N images.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune_advisor.data.sources import Listing, Sample, open_source
+from finetune_advisor.data.sources.folder import MINIMUM
 from finetune_advisor.data.split import split, stratified_folds
+from finetune_advisor.data.wording import counted
 from finetune_advisor.errors import DataError
 from finetune_advisor.features import Features, Instrument, Progress, measure
 
@@ -106,6 +109,7 @@ def open_dataset(
     groups = {sample.name: digest for sample, digest in zip(samples, digests, strict=True)}
     divided = split(replace(listing, samples=samples), validation=validation, seed=seed, groups=groups)
     assert [s.name for s in divided.samples] == [s.name for s in samples], "a split keeps the order"
+    _require_different(divided, digests)
     return Dataset(
         listing=divided,
         bad_files=bad_files,
@@ -126,11 +130,26 @@ def _require_readable(listing: Listing, samples: Sequence[Sample], bad_files: di
             f"None of the {len(listing.samples)} image files in {listing.root} can be decoded ({examples}).",
             "Replace them with readable images.",
         )
-    counts = np.bincount([sample.label for sample in samples if sample.split != "test"], minlength=len(listing.classes))
-    short = [name for name, count in zip(listing.classes, counts, strict=True) if count < 2]
+    trainable = Counter(sample.label for sample in samples if sample.split != "test")
+    to_train_on = Counter(sample.label for sample in samples if sample.split in (None, "train"))
+    short = [name for label, name in enumerate(listing.classes) if trainable[label] < MINIMUM or not to_train_on[label]]
     if short:
         raise DataError(
-            f"After leaving out {len(bad_files)} unreadable files, fewer than 2 training images are left in: "
+            f"After leaving out {len(bad_files)} unreadable files, too few training images are left in: "
             f"{', '.join(short)} ({examples}).",
-            "Replace the unreadable files or remove these classes.",
+            f"Expected at least {MINIMUM} in each class, one of them to train on: "
+            "replace the unreadable files or remove these classes.",
         )
+
+
+def _require_different(listing: Listing, digests: Sequence[str]) -> None:
+    """Copies of one image lie on one side, so there must be something else for the other side."""
+    trainable = [place for place, sample in enumerate(listing.samples) if sample.split in TRAINABLE]
+    different = len({digests[place] for place in trainable})
+    if different > 1 and listing.part("val"):
+        return
+    raise DataError(
+        f"The {len(trainable)} training images in {listing.root} are copies of {counted(different, 'file')}, "
+        "byte for byte, which leaves none to validate with.",
+        "Expected at least 2 different images in a class: add some.",
+    )

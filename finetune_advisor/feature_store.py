@@ -13,6 +13,7 @@ import json
 import logging
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,6 +150,7 @@ def _open_shard(path: Path) -> _Shard | None:
         log.warning(
             "a damaged file of cached features is removed and its images measured again: %s (%s)", path, problem
         )
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk it stays, and is passed over every time
+            path.unlink()
         return None
     return _Shard(digests, Common(stages, reference), None, path)

@@ -1,13 +1,13 @@
 """Multinomial logistic regression for many strengths and folds at once.
 
 All problems share one matrix of features, so their forward passes are one large product. The solver works in
-the principal axes of the features, where Bohning's bound on the softmax Hessian is diagonal and known: every
-step is a safe step, no line search is needed, and Nesterov's acceleration applies.
+the principal axes of the features, where Bohning's bound on the softmax Hessian is diagonal and known: it scales the
+steps of a limited-memory BFGS that minimizes all problems at once.
 
 Shapes: N images, D features, R rank, K classes, P problems (a problem is one strength on one set of images).
 
-Sources: Bohning, "Multinomial logistic regression algorithm", AISM 1992. Nesterov, 1983; adaptive restart after
-O'Donoghue and Candes, "Adaptive restart for accelerated gradient schemes", 2015.
+Sources: Bohning, "Multinomial logistic regression algorithm", AISM 1992. One standard error rule: Breiman, Friedman,
+Olshen and Stone, "Classification and Regression Trees", 1984.
 """
 
 from __future__ import annotations
@@ -19,13 +19,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-MAX_STEPS = 2000
+from finetune_advisor.batched_lbfgs import minimize
+
 SEARCH_TOLERANCE = 2e-5
 FIT_TOLERANCE = 1e-6
 """A problem is solved when its largest gradient entry, over the root of the curvature there, is below this."""
-
-COMPACT_EVERY = 10
-"""Solved problems are taken out of the batch this often."""
 
 RANK_TOLERANCE = 1e-6
 """Principal axes whose singular value is below this share of the largest are noise and left out."""
@@ -82,9 +80,7 @@ class CrossValidation:
 
     def losses(self) -> FloatArray:
         """Mean out-of-fold log loss per strength (S,)."""
-        log_norm_SN = np.logaddexp.reduce(self.logits_SNK, axis=2)
-        picked_SN = self.logits_SNK[:, np.arange(len(self.labels_N)), self.labels_N]
-        return np.asarray((log_norm_SN - picked_SN).mean(axis=1))
+        return np.asarray(self._image_losses().mean(axis=1))
 
     def accuracies(self) -> FloatArray:
         """Out-of-fold accuracy per strength (S,)."""
@@ -96,8 +92,26 @@ class CrossValidation:
         return np.array([hit_N[self.fold_N == fold].mean() for fold in np.unique(self.fold_N)])
 
     def best(self) -> int:
-        """Index of the strength with the least out-of-fold log loss (smoother than accuracy on few images)."""
-        return int(self.losses().argmin())
+        """Index of the strongest regularization whose log loss is within one standard error of the least.
+
+        Log loss is smoother than accuracy on few images. The margin is the usual guard against folds that look
+        better than they are, because images of one object or scene lie on both sides.
+        """
+        loss_SF = self._fold_losses()
+        mean_S = self.losses()
+        least = int(mean_S.argmin())
+        error = loss_SF[least].std(ddof=1) / np.sqrt(loss_SF.shape[1])
+        within = [s for s in range(len(self.strengths)) if mean_S[s] <= mean_S[least] + error]
+        return max(within, key=lambda s: self.strengths[s])
+
+    def _fold_losses(self) -> FloatArray:
+        """Mean log loss of each strength in each fold (S, F)."""
+        loss_SN = self._image_losses()
+        return np.stack([loss_SN[:, self.fold_N == fold].mean(axis=1) for fold in np.unique(self.fold_N)], axis=1)
+
+    def _image_losses(self) -> FloatArray:
+        log_norm_SN = np.logaddexp.reduce(self.logits_SNK, axis=2)
+        return np.asarray(log_norm_SN - self.logits_SNK[:, np.arange(len(self.labels_N)), self.labels_N])
 
 
 def cross_validate(
@@ -192,57 +206,30 @@ def _solve(
     dtype = torch.float32
     design_NR = torch.as_tensor(axes.design_NR, dtype=dtype, device=device)
     target_NK = torch.nn.functional.one_hot(torch.as_tensor(labels_N), classes).to(device, dtype)
-    weight_PN_ = torch.as_tensor(weight_PN / weight_PN.sum(axis=1, keepdims=True), dtype=dtype, device=device)
+    share_PN = torch.as_tensor(weight_PN / weight_PN.sum(axis=1, keepdims=True), dtype=dtype, device=device)
     ridge_PR = torch.as_tensor(strength_P, dtype=dtype, device=device)[:, None].repeat(1, design_NR.shape[1])
     ridge_PR[:, -1] = 0
     energy_R = torch.as_tensor(axes.energy_R, dtype=dtype, device=device)
-    curvature_PR = 0.5 * weight_PN_.amax(dim=1, keepdim=True) * energy_R + ridge_PR
+    curvature_PR = 0.5 * share_PN.amax(dim=1, keepdim=True) * energy_R + ridge_PR
 
-    solution_PRK = torch.zeros(len(strength_P), design_NR.shape[1], classes, device=device)
-    state = _Descent.start(solution_PRK.clone())
-    active = torch.arange(len(strength_P), device=device)
-    for step in range(1, MAX_STEPS + 1):
-        gradient = _gradient(design_NR, target_NK, weight_PN_[active], ridge_PR[active], state.look_PRK)
-        move = gradient / curvature_PR[active, :, None]
-        state = state.advance(gradient, move)
-        if step % COMPACT_EVERY == 0 or step == MAX_STEPS:
-            solution_PRK[active] = state.at_PRK
-            steepness_P = (curvature_PR[active, :, None].sqrt() * move).abs().amax(dim=(1, 2))
-            unsolved = steepness_P > tolerance
-            if not bool(unsolved.any()):
-                break
-            active, state = active[unsolved], state.select(unsolved)
+    def objective(at_PRK: Tensor, problem_P: Tensor) -> tuple[Tensor, Tensor]:
+        return _loss(design_NR, target_NK, share_PN[problem_P], ridge_PR[problem_P], at_PRK)
+
+    start_PRK = torch.zeros(len(strength_P), design_NR.shape[1], classes, device=device)
+    solution_PRK = minimize(objective, start_PRK, curvature_PV=curvature_PR[:, :, None], tolerance=tolerance)
     return solution_PRK.double().cpu().numpy()
 
 
-def _gradient(design_NR: Tensor, target_NK: Tensor, weight_PN: Tensor, ridge_PR: Tensor, at_PRK: Tensor) -> Tensor:
+def _loss(
+    design_NR: Tensor, target_NK: Tensor, share_PN: Tensor, ridge_PR: Tensor, at_PRK: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Value (P,) and gradient (P, R, K) of the regularized loss; `share_PN` are image weights that add up to one."""
     problems, rank, classes = at_PRK.shape
     logits_NPK = (design_NR @ at_PRK.permute(1, 0, 2).reshape(rank, -1)).view(-1, problems, classes)
-    residual_NPK = (logits_NPK.softmax(dim=2) - target_NK[:, None]) * weight_PN.T[:, :, None]
+    log_NPK = logits_NPK.log_softmax(dim=2)
+    share_NP = share_PN.T
+    fit_P = -((log_NPK * target_NK[:, None]).sum(dim=2) * share_NP).sum(dim=0)
+    residual_NPK = (log_NPK.exp() - target_NK[:, None]) * share_NP[:, :, None]
     data_RPK = (design_NR.T @ residual_NPK.reshape(len(design_NR), -1)).view(rank, problems, classes)
-    return data_RPK.permute(1, 0, 2) + ridge_PR[:, :, None] * at_PRK
-
-
-@dataclass(frozen=True)
-class _Descent:
-    """Accelerated descent of a batch of problems, each restarted when its momentum points uphill."""
-
-    at_PRK: Tensor
-    look_PRK: Tensor
-    momentum_P: Tensor
-
-    @staticmethod
-    def start(at_PRK: Tensor) -> _Descent:
-        return _Descent(at_PRK, at_PRK.clone(), torch.ones(len(at_PRK), device=at_PRK.device))
-
-    def advance(self, gradient_PRK: Tensor, move_PRK: Tensor) -> _Descent:
-        after_PRK = self.look_PRK - move_PRK
-        travelled_PRK = after_PRK - self.at_PRK
-        uphill_P = (gradient_PRK * travelled_PRK).sum(dim=(1, 2)) > 0
-        before_P = torch.where(uphill_P, torch.ones_like(self.momentum_P), self.momentum_P)
-        momentum_P = (1 + (1 + 4 * before_P**2).sqrt()) / 2
-        push_P = torch.where(uphill_P, torch.zeros_like(before_P), (before_P - 1) / momentum_P)
-        return _Descent(after_PRK, after_PRK + push_P[:, None, None] * travelled_PRK, momentum_P)
-
-    def select(self, keep_P: Tensor) -> _Descent:
-        return _Descent(self.at_PRK[keep_P], self.look_PRK[keep_P], self.momentum_P[keep_P])
+    pull_PRK = ridge_PR[:, :, None] * at_PRK
+    return fit_P + 0.5 * (pull_PRK * at_PRK).sum(dim=(1, 2)), data_RPK.permute(1, 0, 2) + pull_PRK

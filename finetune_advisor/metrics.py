@@ -29,7 +29,8 @@ def wilson_interval(correct: float, total: int) -> tuple[float, float]:
     share, z2 = correct / total, Z95**2
     center = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    return max(0.0, center - half), min(1.0, center + half)
+    # At 0 and at `total` an end is the share itself; rounding must not move it past the share.
+    return max(0.0, min(share, center - half)), min(1.0, max(share, center + half))
 
 
 def softmax(logits_NK: FloatArray) -> FloatArray:
@@ -90,6 +91,6 @@ def _class_scores(confusion_KK: IntArray, index: int) -> dict[str, float | int |
     return {
         "precision": hits / predicted if predicted else None,
         "recall": hits / actual if actual else None,
-        "f1": 2 * hits / (actual + predicted) if actual else None,
+        "f1": 2 * hits / (actual + predicted) if actual + predicted else None,
         "images": actual,
     }

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_advisor.advice.rules import choices
-from finetune_advisor.advice.table import place
-from finetune_advisor.artifacts.profile import Cell, Profile
+from finetune_advisor.advice.table import place, predict
+from finetune_advisor.artifacts.profile import Cell, Predicted, Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe
 
@@ -19,6 +19,8 @@ class Advice:
 
     recipe: Recipe
     reasons: dict[str, str]
+    expected: Predicted
+    """Accuracy of this recipe on unseen images, as far as the probes can tell."""
     header: str
 
     def yaml(self) -> str:
@@ -38,14 +40,17 @@ def advise(profile: Profile, *, strategy: Cell | None = None, workers: int = 0) 
     assert placed.cell is not None
     cell = strategy or placed.cell
     chosen = choices(placed, cell, workers=workers)
-    edits = [f"{choice.key}={json.dumps(choice.value)}" for choice in chosen if choice.key != "strategy"]
+    # JSON writes an emoji as two halves that YAML does not join: keep characters as they are.
+    edits = [
+        f"{choice.key}={json.dumps(choice.value, ensure_ascii=False)}" for choice in chosen if choice.key != "strategy"
+    ]
     recipe = change_recipe(load_recipe(cell), edits)
-    return Advice(recipe, {choice.key: choice.reason for choice in chosen}, _header(placed, cell))
+    expected = predict(placed, cell)
+    reasons = {choice.key: choice.reason for choice in chosen}
+    return Advice(recipe, reasons, expected, _header(placed, cell, expected))
 
 
-def _header(profile: Profile, cell: Cell) -> str:
-    assert profile.predicted is not None
-    expected = profile.predicted
+def _header(profile: Profile, cell: Cell, expected: Predicted) -> str:
     return (
         f"A {cell} recipe for {Path(profile.data).name}, written by `finetune-advisor analyze`.\n"
         "Comments above a line say why it was chosen; change what you know better, then:\n"

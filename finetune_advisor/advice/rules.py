@@ -92,7 +92,8 @@ def _strategy(profile: Profile, cell: Cell) -> Iterator[Choice]:
         None,
         f"{size.verdict} data: {size.per_class:.0f} images a class, plenty begins at {size.threshold:.0f}. "
         f"{similarity.verdict} to ImageNet: score {similarity.score:.2f} "
-        f"[{similarity.low:.2f}, {similarity.high:.2f}], similar begins at {similarity.threshold:.2f}. {_CELL_REASON[cell]}",
+        f"[{similarity.low:.2f}, {similarity.high:.2f}], similar begins at {similarity.threshold:.2f}. "
+        f"{_CELL_REASON[cell]}",
     )
 
 

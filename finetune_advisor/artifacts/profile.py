@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import DataError
 
 Cell = Literal["linear_probe", "stage_probe", "few_layers", "many_layers"]
 """A cell of the 2x2 table, named by the recipe it points to."""
+
+
+def _legible(name: object) -> object:
+    return name.encode("utf-8", "backslashreplace").decode() if isinstance(name, str) else name
+
+
+Name = Annotated[str, BeforeValidator(_legible)]
+"""A name on the disk. Bytes that are not UTF-8, which JSON cannot carry, are written as escapes."""
 
 
 class Fact(BaseModel):
@@ -22,17 +30,17 @@ class Fact(BaseModel):
 
 class SplitCount(Fact):
     images: int
-    per_class: dict[str, int]
+    per_class: dict[Name, int]
 
 
 class BadFile(Fact):
-    path: str
+    path: Name
     reason: str
 
 
 class Imbalance(Fact):
-    largest: str
-    smallest: str
+    largest: Name
+    smallest: Name
     ratio: float
     """Images of the largest class over images of the smallest one, in the trainable part."""
 
@@ -41,12 +49,12 @@ class Health(Fact):
     """Everything that is wrong with the files; the only part that looks at test images."""
 
     bad_files: tuple[BadFile, ...]
-    ignored_files: tuple[str, ...]
+    ignored_files: tuple[Name, ...]
     """Files in class folders that are not images."""
-    exact_duplicates: tuple[tuple[str, ...], ...]
+    exact_duplicates: tuple[tuple[Name, ...], ...]
     """Groups of byte-identical files."""
-    duplicates_across_splits: tuple[tuple[str, ...], ...]
-    duplicates_across_classes: tuple[tuple[str, ...], ...]
+    duplicates_across_splits: tuple[tuple[Name, ...], ...]
+    duplicates_across_classes: tuple[tuple[Name, ...], ...]
     imbalance: Imbalance
 
 
@@ -84,7 +92,7 @@ class Similarity(Fact):
     verdict: Literal["similar", "different"] | None = None
     threshold: float | None = None
     confidence: float | None = None
-    """Share of the bootstrap on the verdict's side of the threshold."""
+    """Probability that the score is on the verdict's side of the threshold, as a normal deviate of its interval."""
 
 
 class ProbeScore(Fact):
@@ -119,14 +127,14 @@ class Profile(Fact):
     """The measured data set. Verdicts and cell stay None until `advice` has placed it in the table."""
 
     format: Literal[1] = 1
-    data: str
+    data: Name
     backbone: str
     weights: str
     size_px: int
     seed: int
     validation: float
     images: int
-    classes: tuple[str, ...]
+    classes: tuple[Name, ...]
     splits: dict[str, SplitCount]
     health: Health
     size: Size

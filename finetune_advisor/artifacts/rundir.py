@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ class RunDir:
         if self.finished:
             hint = "Choose another --run-dir, or leave it out to get the next free number."
         else:
-            hint = f"Go on with it: finetune-advisor run --run-dir {self.path} --resume"
+            hint = f"Go on with it: finetune-advisor run --run-dir {shlex.quote(str(self.path))} --resume"
         return RunError(f"{self.path} already holds a run.", hint)
 
     def load_metrics(self) -> dict[str, Any]:
@@ -141,8 +142,9 @@ def latest_run(parent: Path) -> RunDir:
 
 
 def save_json(path: Path, value: object) -> None:
-    """Write one JSON document, atomically."""
-    atomic_write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write one JSON document, atomically; bytes of file names that are not UTF-8 become JSON's escapes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    atomic_write(path, text.encode(errors="backslashreplace"))
 
 
 def _load_json(path: Path, otherwise: str) -> dict[str, Any]:

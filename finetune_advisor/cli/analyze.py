@@ -86,4 +86,4 @@ def analyze(
     if as_json:
         out.print_json(analysis.profile.model_dump_json())
     elif not quiet:
-        out.print(render_analysis(analysis.profile, analysis.advice.recipe.strategy.kind, recipe, folder))
+        out.print(render_analysis(analysis.profile, analysis.advice, recipe, folder))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from finetune_advisor.cli.console import out, progress, set_up_logging
 from finetune_advisor.cli.options import DeviceName, DeviceOption, QuietOption, Verbosity, torch_device
@@ -28,22 +29,22 @@ def demo(
     name = torch_device(device)
     with progress(verbosity) as bars:
         shown = run_demo(folder, device=name, progress=bars.show)
+    if quiet:
+        return
     analysis, run = shown.analysis, shown.run
-    out.print(f"[bold]1[/] {shown.images} scans of digits are now in {shown.data}", highlight=False)
-    out.print(f"\n[bold]2[/] finetune-advisor analyze {shown.data} -o {shown.recipe}", highlight=False)
-    out.print(
-        render_analysis(
-            analysis.profile, analysis.advice.recipe.strategy.kind, shown.recipe, shown.recipe.parent / "analysis"
-        )
-    )
-    out.print(f"\n[bold]3[/] finetune-advisor run {shown.recipe} --run-dir {run.path}", highlight=False)
+    data, recipe, run_dir = (escape(str(path)) for path in (shown.data, shown.recipe, run.path))
+    out.print(f"[bold]1[/] {shown.images} scans of digits are now in {data}", highlight=False)
+    out.print(f"\n[bold]2[/] finetune-advisor analyze {data} -o {recipe}", highlight=False)
+    out.print(render_analysis(analysis.profile, analysis.advice, shown.recipe, shown.recipe.parent / "analysis"))
+    out.print(f"\n[bold]3[/] finetune-advisor run {recipe} --run-dir {run_dir}", highlight=False)
     out.print(render_run(run))
-    out.print(f"\n[bold]4[/] finetune-advisor predict {run.path} {shown.asked[0].parent}/*.png", highlight=False)
+    images = escape(str(shown.asked[0].parent))
+    out.print(f"\n[bold]4[/] finetune-advisor predict {run_dir} {images}/*.png", highlight=False)
     out.print(render_predictions(shown.predictions, shown.classes))
     out.print(
         f"\n[bold]Where to look next[/]\n"
-        f"  {shown.recipe}   every line with its reason: change one and run again\n"
-        f"  {run.figures}/   curves and confusion matrix\n"
+        f"  {recipe}   every line with its reason: change one and run again\n"
+        f"  {run_dir}/figures/   curves and confusion matrix\n"
         f"  finetune-advisor analyze YOUR_FOLDER",
         highlight=False,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import json
 import sys
 from collections.abc import Iterable
@@ -49,6 +50,7 @@ def predict(
     from finetune_advisor.data.batches import default_workers
     from finetune_advisor.inference import Predictor
 
+    _accept_any_file_name(sys.stdout)
     files = _expand(paths)
     predictor = Predictor.open(RunDir(run), device=torch_device(device))
     rows = (_row(answer, predictor.classes) for answer in predictor.predict(files, workers=default_workers()))
@@ -92,6 +94,12 @@ def _expand(names: list[str]) -> list[Path]:
     if not files:
         raise DataError(f"No images in {', '.join(names)}.")
     return files
+
+
+def _accept_any_file_name(stream: TextIO) -> None:
+    """File names that are not UTF-8 come out as the bytes they are."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="surrogateescape")
 
 
 def _row(answer: Prediction, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from finetune_advisor.artifacts.history import Record
 from finetune_advisor.cli.table_map import table_map
 
 if TYPE_CHECKING:
+    from finetune_advisor.advice.advise import Advice
     from finetune_advisor.artifacts.profile import Profile
     from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.inference import Prediction
@@ -26,7 +27,7 @@ MOST_NAMES = 3
 """Files named per finding; profile.json has them all."""
 
 
-def render_analysis(profile: Profile, strategy: str, recipe: Path, folder: Path) -> RenderableType:
+def render_analysis(profile: Profile, advice: Advice, recipe: Path, folder: Path) -> RenderableType:
     """The place in the table, the probes, three lines of why, the expectation, the findings, what to do next."""
     return Group(
         _headline(profile),
@@ -35,9 +36,9 @@ def render_analysis(profile: Profile, strategy: str, recipe: Path, folder: Path)
         Text(),
         _why(profile),
         Text(),
-        _probe_bars(profile, strategy),
+        _probe_bars(profile, advice.recipe.strategy.kind),
         Text(),
-        _expectation(profile, strategy),
+        _expectation(profile, advice),
         *_findings(profile),
         Text(),
         _next(recipe, folder),
@@ -54,7 +55,7 @@ def _headline(profile: Profile) -> Text:
 
 def _why(profile: Profile) -> Text:
     size, similarity, cell = profile.size, profile.similarity, profile.cell
-    lines = Text("Why\n", "bold")
+    lines = Text.assemble(("Why\n", "bold"))
     lines.append(f"  {size.per_class:.0f} images a class is {size.verdict} (plenty begins at {size.threshold:.0f}).\n")
     lines.append(
         f"  Similarity to ImageNet {similarity.score:.2f} [{similarity.low:.2f}, {similarity.high:.2f}] is "
@@ -80,11 +81,11 @@ def _probe_bars(profile: Profile, strategy: str) -> RenderableType:
     for probe in profile.probes:
         filled = round(BAR * (probe.accuracy - floor) / max(1 - floor, 1e-9))
         style = "bold green" if probe.stage == chosen else "cyan"
-        bar = Text("█" * filled, style).append("·" * (BAR - filled), "bright_black")
+        bar = Text("━" * filled, style).append("─" * (BAR - filled), "bright_black")
         note = Text("← the recipe", "green") if probe.stage == chosen else Text()
         table.add_row(Text(f"  {probe.stage}"), bar, Text(f"{probe.accuracy:.3f} ± {probe.std:.3f}"), note)
     return Group(
-        Text("Linear classifiers at each stage", "bold").append("  accuracy on held-out folds", "not bold dim"), table
+        Text.assemble(("Linear classifiers at each stage", "bold"), ("  accuracy on held-out folds", "dim")), table
     )
 
 
@@ -96,14 +97,17 @@ def _chosen_probe(profile: Profile, strategy: str) -> str | None:
     return None
 
 
-def _expectation(profile: Profile, strategy: str) -> Text:
-    assert profile.predicted is not None
-    expected = profile.predicted
-    line = Text("Expected  ", "bold")
-    line.append(f"accuracy {expected.accuracy:.3f} [{expected.low:.3f}, {expected.high:.3f}]", "not bold")
-    line.append(f" on unseen images, from {expected.basis}.", "not bold dim")
+def _expectation(profile: Profile, advice: Advice) -> Text:
+    expected, strategy = advice.expected, advice.recipe.strategy.kind
+    line = Text.assemble(
+        ("Expected  ", "bold"),
+        f"accuracy {expected.accuracy:.3f} [{expected.low:.3f}, {expected.high:.3f}] on unseen images",
+        (f"\n          from {expected.basis}", "dim"),
+    )
     if strategy != profile.cell:
-        line.append(f"\n          The recipe is {strategy}, chosen by hand.", "not bold yellow")
+        line.append(
+            f"\n          The recipe is {strategy}, chosen by hand; the table points to {profile.cell}.", "yellow"
+        )
     return line
 
 
@@ -153,7 +157,7 @@ def record_line(record: Record) -> str:
     """One line per evaluation, above the progress bar."""
     if record.strength is not None:
         scores = f"accuracy {record.val_accuracy:.3f}, loss {record.val_loss:.3f}"
-        return f"[dim]strength {record.strength:<8g}[/] out of fold: {scores}"
+        return f"[dim]strength {record.strength:<8g}[/] out of fold: {scores}{'  ← chosen' if record.chosen else ''}"
     return (
         f"[dim]epoch[/] {record.epoch:5.1f}  train loss {record.train_loss:.3f}  acc {record.train_accuracy:.3f}  "
         f"val loss {record.val_loss:.3f}  acc [bold]{record.val_accuracy:.3f}[/]  "
@@ -199,7 +203,9 @@ def _accuracy_line(name: str, scores: dict[str, Any]) -> Text:
 
 def _class_table(scores: dict[str, Any]) -> RenderableType:
     present = {name: values for name, values in scores["per_class"].items() if values["images"]}
-    worst = sorted(present.items(), key=lambda item: item[1]["f1"])[:WORST_CLASSES]
+    worst = list(present.items())
+    if len(worst) > WORST_CLASSES:
+        worst = sorted(worst, key=lambda item: item[1]["f1"])[:WORST_CLASSES]
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("class" if len(worst) == len(present) else f"worst {len(worst)} of {len(present)} classes")
     for column in ("precision", "recall", "F1", "images"):
@@ -237,10 +243,11 @@ def render_plan(plan: Plan) -> RenderableType:
     """What a run would do."""
     counts = " · ".join(f"{name} {count:,}" for name, count in plan.images.items())
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    for column, justify in (("group", "left"), ("tensors", "right"), ("parameters", "right"), ("rate", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    table.add_column("weight decay")
-    table.add_column("stages")
+    table.add_column("group", no_wrap=True)
+    for column in ("parameters", "rate"):
+        table.add_column(column, justify="right")
+    table.add_column("decay")
+    table.add_column("stages", no_wrap=True)
     for group in plan.groups:
         rate = "–" if group.lr is None else f"{group.lr:g}"
         style = "dim" if group.name == "frozen" else ""
@@ -248,17 +255,20 @@ def render_plan(plan: Plan) -> RenderableType:
         table.add_row(
             group.name, f"{group.tensors:,}", f"{group.parameters:,}", rate, decay, _span(group.stages), style=style
         )
-    facts = [f"cached     {plan.cached}"]
+    facts = [("cached", plan.cached)]
     if plan.steps is not None and plan.seconds is not None and plan.memory_mib is not None:
-        facts.append(f"steps      {plan.steps:,}, {plan.steps_per_epoch:,} an epoch")
-        facts.append(f"time       about {plan.seconds:.0f} s of training here, without decoding and evaluation")
-        facts.append(
-            f"memory     {plan.memory_mib:.0f} MiB for parameters, gradients and optimizer; activations come on top"
-        )
+        facts += [
+            ("steps", f"{plan.steps:,}, {plan.steps_per_epoch:,} an epoch"),
+            ("time", f"about {plan.seconds:.0f} s of training here; decoding and evaluation come on top"),
+            ("memory", f"{plan.memory_mib:.0f} MiB of parameters, gradients and optimizer; activations come on top"),
+        ]
+    grid = Table.grid(padding=(0, 2))
+    for name, value in facts:
+        grid.add_row(Text(name, "bold"), Text(value))
     return Group(
         Text.assemble((plan.strategy, "bold"), f" of {plan.backbone}: {plan.classes} classes ({counts})"),
         table,
-        Text("\n".join(facts)),
+        grid,
         Text("Nothing was trained.", "dim"),
     )
 

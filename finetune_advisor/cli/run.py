@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.cli.console import Bars, err, out, progress, set_up_logging
@@ -59,13 +60,13 @@ def run(
 
     target = _resolve(recipe, overrides, run_dir, resume=resume, seed=seed)
     if target.run.finished and resume:
-        err.print(f"{target.run.path} is finished; there is nothing left to do.", highlight=False)
+        _show_finished(target.run, quiet=quiet, as_json=as_json)
         return
     if dry_run:
         _show_plan(target.recipe, torch_device(device), as_json=as_json)
         return
     if not quiet and not as_json:
-        err.print(f"[dim]run folder:[/] {target.run.path}", highlight=False)
+        err.print(f"[dim]run folder:[/] {escape(str(target.run.path))}", highlight=False, soft_wrap=True)
     with progress(verbosity) as bars:
         finished = run_and_draw(
             target.recipe,
@@ -76,7 +77,7 @@ def run(
             watcher=_watcher(bars, verbosity),
         )
     if as_json:
-        out.print_json(data={"run": str(finished.path), **finished.load_metrics()})
+        _print_json(finished)
     elif not quiet:
         out.print(render_run(finished))
 
@@ -120,6 +121,18 @@ def _resumed(run: RunDir, recipe: str | None, changes: list[str]) -> _Target:
     if not run.recipe.is_file():
         raise RunError(f"{run.path} holds no run to go on with.", "Name its folder with --run-dir.")
     return _Target(load_recipe(run.recipe), run, None)
+
+
+def _show_finished(run: RunDir, *, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        _print_json(run)
+    if not quiet:
+        note = f"{escape(str(run.path))} is finished; there is nothing left to do."
+        err.print(note, highlight=False, soft_wrap=True)
+
+
+def _print_json(run: RunDir) -> None:
+    out.print_json(data={"run": str(run.path), **run.load_metrics()})
 
 
 def _watcher(bars: Bars, verbosity: Verbosity) -> Watcher:

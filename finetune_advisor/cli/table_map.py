@@ -32,7 +32,7 @@ def table_map(profile: Profile) -> Text:
     width, height = 2 * COLUMN, 2 * ROWS
     column, row = _position(profile)
     here = (int(row >= ROWS), int(column >= COLUMN))
-    left = 11
+    left = 12
     text = Text(" " * left)
     text.append(f" {'← similar to ImageNet':<{COLUMN}}", "dim").append(
         f"{'different from ImageNet →':>{COLUMN + 1}} \n", "dim"

@@ -5,6 +5,7 @@ Shapes: K classes.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, TRAIN, VAL, FAINT = "#1f2933", "#7b8794", "#0b69a3", "#d9e2ec"
+INK, TRAIN, VAL, FAINT, CHOSEN = "#1f2933", "#7b8794", "#0b69a3", "#d9e2ec", "#d9822b"
 
 CELLS_WITH_NUMBERS = 20
 """With more classes than this the confusion matrix shows shades only."""
@@ -44,19 +45,14 @@ def _strengths(records: tuple[Record, ...]) -> Figure:
     """Out-of-fold accuracy and loss of a probe over the L2 strengths tried."""
     strengths = [record.strength for record in records]
     figure, (left, right) = _panels("How much regularization? Out-of-fold scores of the probe")
-    for axes, values, label, best in (
-        (left, [record.val_loss for record in records], "log loss (nats)", min),
-        (right, [record.val_accuracy for record in records], "accuracy", None),
-    ):
-        axes.semilogx(strengths, values, color=VAL, marker="o", markersize=4)
+    for axes, name, label in ((left, "val_loss", "log loss (nats)"), (right, "val_accuracy", "accuracy")):
+        axes.semilogx(strengths, [getattr(record, name) for record in records], color=VAL, marker="o", markersize=4)
+        chosen = [record for record in records if record.chosen]
+        marked = [getattr(record, name) for record in chosen]
+        axes.semilogx([record.strength for record in chosen], marked, "o", color=CHOSEN, markersize=9, label="chosen")
         axes.set_xlabel("L2 strength")
         axes.set_ylabel(label)
-        if best is not None:
-            place = int(np.argmin(np.array(values, dtype=float)))
-            axes.annotate(
-                "chosen", (strengths[place], values[place]), textcoords="offset points", xytext=(0, 12), ha="center"
-            )
-            axes.margins(y=0.15)
+    left.legend(frameon=False)
     return figure
 
 
@@ -120,5 +116,7 @@ def _short(name: str, limit: int = 24) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        # A letter that no font here has is drawn as a box; its class has its name in every other file.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(temporary, dpi=120)

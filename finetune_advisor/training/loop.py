@@ -52,6 +52,10 @@ class Method:
     precision: torch.dtype
     device: torch.device
 
+    def evaluates_after(self, step: int) -> bool:
+        """Whether an epoch, or the training, ends with this step (the number of steps done)."""
+        return step % self.steps_per_epoch == 0 or step == self.steps
+
     def autocast(self) -> torch.autocast:
         """Forward passes inside run in the recipe's precision."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
@@ -68,6 +72,8 @@ def fit(
 ) -> Iterator[Record]:
     """Train from `state.step` to the last step; yields a Record at the end of each epoch, after evaluating.
 
+    A state that was saved between the last step of an epoch and its evaluation is evaluated first.
+
     Args:
         state: changed in place; between two records it can be saved.
         batches: global batch n for every step n still to do.
@@ -81,40 +87,51 @@ def fit(
     """
     start = perf_counter()
     speedometer = _Speedometer()
+    if state.tally.images and method.evaluates_after(state.step):
+        _set_rates(state, method.schedule, (state.step - 1) / method.steps)
+        yield _close_epoch(state, method, evaluate, speed=0.0, start=start)
     set_mode()
     for batch in batches:
-        torch.manual_seed(step_seed(method.seed, batch.step))
-        _set_rates(state, method.schedule, batch.step / method.steps)
-        x_BCHW = normalize(batch.x_BCHW.to(method.device, non_blocking=True), method.preprocess)
-        labels_B = batch.labels_B.to(method.device, non_blocking=True)
-        with method.autocast():
-            logits_BK = state.net(x_BCHW)
-            loss = method.loss.per_image(logits_BK.float(), labels_B, method.class_weight_K).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-        _require_finite(loss, batch)
-        _update(state, method)
-        state.step = batch.step + 1
-        state.tally.add(loss, logits_BK, labels_B)
-        speedometer.add(len(labels_B))
+        _step(state, method, batch)
+        speedometer.add(len(batch.labels_B))
         on_step(Progress(state.step, method.steps, state.tally.loss, speedometer.images_per_second))
-        if state.step % method.steps_per_epoch == 0 or state.step == method.steps:
-            tally, state.tally = state.tally, Tally()
-            speed = speedometer.images_per_second
-            evaluation = evaluate(state.net)
+        if method.evaluates_after(state.step):
+            record = _close_epoch(state, method, evaluate, speed=speedometer.images_per_second, start=start)
             set_mode()
-            _take_note(state, method.schedule, evaluation)
-            yield Record(
-                step=state.step,
-                epoch=state.step / method.steps_per_epoch,
-                lr={group["name"]: group["lr"] for group in state.optimizer.param_groups},
-                train_loss=tally.loss,
-                train_accuracy=tally.accuracy,
-                val_loss=evaluation.loss,
-                val_accuracy=evaluation.accuracy,
-                images_per_second=speed,
-                seconds=perf_counter() - start,
-            )
+            yield record
             speedometer = _Speedometer()
+
+
+def _step(state: TrainState, method: Method, batch: Batch) -> None:
+    torch.manual_seed(step_seed(method.seed, batch.step))
+    _set_rates(state, method.schedule, batch.step / method.steps)
+    x_BCHW = normalize(batch.x_BCHW.to(method.device, non_blocking=True), method.preprocess)
+    labels_B = batch.labels_B.to(method.device, non_blocking=True)
+    with method.autocast():
+        logits_BK = state.net(x_BCHW)
+        loss = method.loss.per_image(logits_BK.float(), labels_B, method.class_weight_K).mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    _require_finite(loss, batch)
+    _update(state, method)
+    state.step = batch.step + 1
+    state.tally.add(loss, logits_BK, labels_B)
+
+
+def _close_epoch(state: TrainState, method: Method, evaluate: Evaluate, *, speed: float, start: float) -> Record:
+    tally, state.tally = state.tally, Tally()
+    evaluation = evaluate(state.net)
+    _take_note(state, method.schedule, evaluation)
+    return Record(
+        step=state.step,
+        epoch=state.step / method.steps_per_epoch,
+        lr={group["name"]: group["lr"] for group in state.optimizer.param_groups},
+        train_loss=tally.loss,
+        train_accuracy=tally.accuracy,
+        val_loss=evaluation.loss,
+        val_accuracy=evaluation.accuracy,
+        images_per_second=speed,
+        seconds=perf_counter() - start,
+    )
 
 
 def _set_rates(state: TrainState, schedule: Schedule, progress: float) -> None:

@@ -85,7 +85,7 @@ def fit_probe(
         stages=stages,
         val_index_N=index_N,
         val_NK=softmax(searched.logits_SNK[best]),
-        records=tuple(_records(searched, seconds)),
+        records=tuple(_records(searched, best, seconds)),
     )
 
 
@@ -114,7 +114,7 @@ def _inputs(features: Features, stages: tuple[str, ...] | None) -> FloatArray:
     return features.stage(POOLED) if stages is None else features.concatenated(stages)
 
 
-def _records(searched: logistic.CrossValidation, seconds: float) -> list[Record]:
+def _records(searched: logistic.CrossValidation, best: int, seconds: float) -> list[Record]:
     return [
         Record(
             step=number,
@@ -127,6 +127,7 @@ def _records(searched: logistic.CrossValidation, seconds: float) -> list[Record]
             images_per_second=None,
             seconds=seconds,
             strength=strength,
+            chosen=number == best + 1,
         )
         for number, (strength, loss, accuracy) in enumerate(
             zip(searched.strengths, searched.losses(), searched.accuracies(), strict=True), start=1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -11,10 +12,10 @@ from time import perf_counter
 from finetune_advisor.artifacts.environment import environment
 from finetune_advisor.artifacts.history import append_record, save_history
 from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe import Budget, Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe
 from finetune_advisor.artifacts.rundir import RunDir, save_json
-from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.artifacts.storage import atomic_write, storage_errors
 from finetune_advisor.data.split_file import apply_splits, load_splits, save_splits
 from finetune_advisor.dataset import Dataset, open_dataset
 from finetune_advisor.errors import Interrupted
@@ -23,8 +24,8 @@ from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.interrupt import stop_request
 from finetune_advisor.training.network import Setup, set_up
 from finetune_advisor.training.outcome import Scored, save_network, save_probe, save_results
-from finetune_advisor.training.probe import fit_probe
-from finetune_advisor.training.state import load_weights
+from finetune_advisor.training.probe import fit_probe, probe_stages
+from finetune_advisor.training.state import TrainState, load_weights
 from finetune_advisor.training.watch import Progress, Watcher
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def train(
     if not resume:
         run.require_free()
     data = dataset_of(recipe, device=device, watcher=watcher)
-    setup = set_up(recipe, data, device=device) if recipe.strategy.trains_network else None
+    setup = _checked(recipe, data, device)
     if resume:
         apply_splits(data.listing, load_splits(run.splits))
     else:
@@ -69,7 +70,7 @@ def train(
     with _logged(run):
         log.info("%s: %s", "resumed" if resume else "started", recipe.name)
         for name, reason in data.bad_files.items():
-            log.warning("left out: %s: %s", name, reason)
+            log.info("left out: %s: %s", name, reason)
         val, test = (
             _train_network(setup, run, data, watcher, resume) if setup else _fit(recipe, run, data, device, watcher)
         )
@@ -93,20 +94,30 @@ def dataset_of(recipe: Recipe, *, device: str, watcher: Watcher) -> Dataset:
     )
 
 
+def _checked(recipe: Recipe, data: Dataset, device: str) -> Setup | None:
+    """The network to train, None for a probe; raises what a person can mend, before anything is written."""
+    if isinstance(recipe.strategy, LinearProbe | StageProbe):
+        probe_stages(recipe.strategy, data.features[0])
+        return None
+    return set_up(recipe, data, device=device)
+
+
 def _begin(run: RunDir, recipe: Recipe, data: Dataset, profile: Profile | None) -> None:
+    """Write what a run starts from; the recipe last, so that a folder with a recipe is one that can be resumed."""
     run.create()
-    resolved = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": str(data.listing.root)})})
-    atomic_write(run.recipe, dump_recipe(resolved))
     save_splits(data.listing, run.splits)
     save_json(run.environment, environment())
     if profile is not None:
         profile.save(run.profile)
+    resolved = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": str(data.listing.root)})})
+    atomic_write(run.recipe, dump_recipe(resolved))
 
 
 @contextmanager
 def _logged(run: RunDir) -> Iterator[None]:
     """Everything this package logs inside the block also goes to run.log."""
-    handler = logging.FileHandler(run.log, encoding="utf-8")
+    with storage_errors(run.log):
+        handler = logging.FileHandler(run.log, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger("finetune_advisor")
     level = package.level
@@ -143,9 +154,8 @@ def _train_network(
 ) -> tuple[Scored, Scored | None]:
     identity = _identity(setup.recipe, data)
     state = setup.start()
-    if resume and run.last.is_file():
-        state.load(run.last, identity=identity)
-        save_history(run.history, [record for record in run.load_history() if record.step <= state.step])
+    if resume:
+        _restore(state, run, identity)
     budget = setup.recipe.budget
     assert budget is not None
     with stop_request() as stop:
@@ -157,17 +167,17 @@ def _train_network(
                 raise Interrupted(
                     f"Stopped by {stop.signal_name} after step {progress.step} of {progress.steps}; "
                     "the state is saved.",
-                    f"Go on with: finetune-advisor run --run-dir {run.path} --resume",
+                    f"Go on with: finetune-advisor run --run-dir {shlex.quote(str(run.path))} --resume",
                 )
 
-        for record in setup.records(state, on_step):
+        for record in () if _stopped_early(state, budget) else setup.records(state, on_step):
             append_record(run.history, record)
             log.info("epoch %.2f: %s", record.epoch, record)
             if state.stale_evaluations == 0:
                 state.save(run.best, identity=identity)
             state.save(run.last, identity=identity)
             watcher.on_record(record)
-            if budget.early_stopping is not None and state.stale_evaluations >= budget.early_stopping:
+            if _stopped_early(state, budget):
                 log.info("stopped early: no progress in %d evaluations", state.stale_evaluations)
                 break
     net = setup.backbone.net
@@ -179,6 +189,19 @@ def _train_network(
         if len(index_N := data.index(name))
     }
     return scored["val"], scored.get("test")
+
+
+def _restore(state: TrainState, run: RunDir, identity: str) -> None:
+    """Go back to the last checkpoint, or to the start of a run that did not get to one; the history follows."""
+    if run.last.is_file():
+        state.load(run.last, identity=identity)
+    # Images in the tally wait for the evaluation that ends their epoch.
+    evaluated = state.step - 1 if state.tally.images else state.step
+    save_history(run.history, [record for record in run.load_history() if record.step <= evaluated])
+
+
+def _stopped_early(state: TrainState, budget: Budget) -> bool:
+    return budget.early_stopping is not None and state.stale_evaluations >= budget.early_stopping
 
 
 def _identity(recipe: Recipe, data: Dataset) -> str:

@@ -128,7 +128,8 @@ def test_bundled_lite0_recognizes_imagenet(shared_data: Path) -> None:
             logits_BK = net(x_BCHW.to(memory_format=torch.channels_last))
         expected = [synsets.index(path.name.partition("_")[0]) for path in batch]
         hits += (logits_BK.argmax(1).numpy() == np.array(expected)).tolist()
-    assert np.mean(hits) == pytest.approx(0.88, abs=0.01)
+    # 0.856 with timm's own transform; a stock timm net loaded by order gives the same, tensor by tensor.
+    assert np.mean(hits) == pytest.approx(0.856, abs=0.01)
 
 
 def test_two_processes_may_convert_at_the_same_time(cache: Path, source: Path, python: Python) -> None:

@@ -1,0 +1,74 @@
+"""The history is written line by line and read whatever happened in the middle of a line."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from finetune_advisor.artifacts.history import Record, append_record, load_history, save_history
+from finetune_advisor.errors import RunError
+
+RECORD = Record(
+    step=10,
+    epoch=1.0,
+    lr={"head": 1e-3, "body": 1e-4},
+    train_loss=0.7,
+    train_accuracy=0.5,
+    val_loss=0.6,
+    val_accuracy=0.75,
+    images_per_second=None,
+    seconds=3.5,
+)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """Three records, appended one by one."""
+    path = tmp_path / "history.jsonl"
+    for step in (10, 20, 30):
+        append_record(path, replace(RECORD, step=step))
+    return path
+
+
+def test_records_come_back_in_order(history: Path) -> None:
+    assert load_history(history) == tuple(replace(RECORD, step=step) for step in (10, 20, 30))
+
+
+def test_without_a_file_nothing_has_happened_yet(tmp_path: Path) -> None:
+    assert load_history(tmp_path / "history.jsonl") == ()
+
+
+def test_a_line_that_a_crash_cut_short_is_left_out(history: Path) -> None:
+    history.write_text(history.read_text()[:-20])
+    assert [record.step for record in load_history(history)] == [10, 20]
+
+
+def test_a_resume_replaces_the_history(history: Path) -> None:
+    save_history(history, load_history(history)[:1])
+    append_record(history, replace(RECORD, step=15))
+    assert [record.step for record in load_history(history)] == [10, 15]
+
+
+def test_what_is_not_finite_is_null_so_that_every_line_is_json(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    append_record(path, replace(RECORD, train_loss=math.nan, val_loss=math.inf))
+    assert json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))["train_loss"] is None
+    assert load_history(path)[0].val_loss is None
+
+
+@pytest.mark.parametrize("line", ["half a rec", "7", '{"step": 20}'])
+def test_a_damaged_line_is_named(history: Path, line: str) -> None:
+    lines = history.read_text().splitlines()
+    history.write_text("\n".join([lines[0], line, lines[2]]) + "\n")
+    with pytest.raises(RunError, match=r"history\.jsonl:2 is damaged"):
+        load_history(history)
+
+
+def test_keys_of_a_later_version_are_passed_over(history: Path) -> None:
+    values = json.loads(history.read_text().splitlines()[0])
+    history.write_text(json.dumps({**values, "temperature": 1.5}) + "\n")
+    assert load_history(history) == (RECORD,)

@@ -1,0 +1,136 @@
+"""`finetune-advisor predict`, as a person or a script calls it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+CLASSES = ["[red]wasps", "ants", "bees, wild"]
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def names(rows: list[dict[str, Any]]) -> list[str]:
+    return [Path(row["path"]).name for row in rows]
+
+
+def test_csv_has_a_column_for_every_class(cli, probe_run, new_images) -> None:
+    result = cli("predict", probe_run, new_images)
+    rows = table(result.stdout)
+    assert list(rows[0]) == ["path", "prediction", "probability", "error", *CLASSES]
+    assert len(rows) == 6
+    for row in rows:
+        assert row["prediction"] == Path(row["path"]).parent.name
+        assert row["error"] == ""
+        assert sum(float(row[name]) for name in CLASSES) == pytest.approx(1, abs=1e-5)
+        assert row["probability"] == row[row["prediction"]] == max((row[name] for name in CLASSES), key=float)
+    assert result.stderr == ""
+
+
+def test_json_and_json_lines_say_what_csv_says(cli, probe_run, new_images) -> None:
+    document = json.loads(cli("predict", probe_run, new_images, "--json").stdout)
+    lines = cli("predict", probe_run, new_images, "--format", "jsonl").stdout.splitlines()
+    rows = table(cli("predict", probe_run, new_images).stdout)
+    assert [json.loads(line) for line in lines] == document
+    for entry, row in zip(document, rows, strict=True):
+        assert (entry["path"], entry["prediction"], entry["error"]) == (row["path"], row["prediction"], None)
+        assert entry["classes"] == {name: float(row[name]) for name in CLASSES}
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_out_writes_a_file_and_prints_nothing(cli, probe_run, new_images, form) -> None:
+    printed = cli("predict", probe_run, new_images, "--format", form).stdout
+    result = cli("predict", probe_run, new_images, "--format", form, "-o", "answers/new.txt")
+    assert result.output == ""
+    assert Path("answers/new.txt").read_text() == printed
+    assert [path.name for path in Path("answers").iterdir()] == ["new.txt"]
+
+
+def test_files_folders_and_patterns_keep_their_order(cli, probe_run, new_images) -> None:
+    ants = new_images / "ants"
+    rows = table(cli("predict", probe_run, ants / "1.png", f"{new_images}/*/0.png", ants).stdout)
+    assert names(rows) == ["1.png", "0.png", "0.png", "0.png", "0.png", "1.png"]
+    assert len(table(cli("predict", probe_run, f"{new_images}/**/*.png").stdout)) == 6
+
+
+def test_a_file_whose_name_is_a_pattern_is_taken_at_its_word(cli, probe_run, new_images) -> None:
+    for name in ("a[1].png", "a1.png"):
+        Image.open(new_images / "ants" / "0.png").save(name)
+    assert names(table(cli("predict", probe_run, "a[1].png").stdout)) == ["a[1].png"]
+
+
+def test_an_unreadable_file_is_named_and_the_others_go_on(cli, probe_run, new_images) -> None:
+    (new_images / "ants" / "0.png").write_bytes(b"")
+    (new_images / "ants" / "1.png").write_bytes(b"just text")
+    for form in ("csv", "jsonl"):
+        result = cli("predict", probe_run, new_images, "--format", form, code=1)
+        assert "2 of 6 files could not be read" in result.stderr
+    rows = json.loads(cli("predict", probe_run, new_images, "--json", code=1).stdout)
+    bad = {Path(row["path"]).name: row for row in rows if row["error"]}
+    assert bad["0.png"]["error"] == "the file is empty"
+    assert "it is not an image" in bad["1.png"]["error"]
+    assert bad["0.png"]["prediction"] is bad["0.png"]["probability"] is bad["0.png"]["classes"] is None
+    assert len(rows) == 6
+    cli("predict", probe_run, new_images, "-o", "answers.csv", code=1)
+    assert len(table(Path("answers.csv").read_text())) == 6
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("nowhere", "There is no file or folder nowhere"),
+        ("*.png", "no file matches it as a pattern"),
+        ("empty", "No images in empty"),
+    ],
+)
+def test_nothing_to_look_at(cli, probe_run, path, says) -> None:
+    Path("empty").mkdir()
+    assert says in cli("predict", probe_run, path, code=1).stderr
+
+
+@pytest.mark.parametrize("run", ["nowhere", "empty"])
+def test_no_run_to_ask(cli, new_images, run) -> None:
+    Path("empty").mkdir()
+    Path("answers.csv").write_text("yesterday's")
+    error = cli("predict", run, new_images, "-o", "answers.csv", code=1).stderr
+    assert f"{run}/model holds no config.json" in error
+    assert "finished run" in error
+    assert Path("answers.csv").read_text() == "yesterday's"
+
+
+def test_usage(cli, probe_run) -> None:
+    cli("predict", probe_run, code=2)
+    cli("predict", probe_run, "x.png", "--format", "xlsx", code=2)
+
+
+def test_paths_that_look_like_markup(cli, probe_run, new_images) -> None:
+    folder = Path("[red]x[")
+    (folder / "red]").mkdir(parents=True)
+    Image.open(new_images / "ants" / "0.png").save(folder / "red]" / "a,b.png")
+    for path in ("[red]x[", "[red]x[/red]/a,b.png"):
+        [row] = table(cli("predict", probe_run, path).stdout)
+        assert row["path"] == "[red]x[/red]/a,b.png"
+        [entry] = json.loads(cli("predict", probe_run, path, "--json").stdout)
+        assert entry["path"] == row["path"]
+    assert "[red]x[/red]/none.png" in cli("predict", probe_run, "[red]x[/red]/none.png", code=1).stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are always Unicode")
+def test_a_file_name_that_is_not_utf8_comes_out_as_it_is(cli, probe_run, new_images) -> None:
+    name = b"caf\xe9.png"
+    Path(os.fsdecode(name)).write_bytes((new_images / "ants" / "0.png").read_bytes())
+    for arguments in ([], ["--format", "jsonl"]):
+        assert name in cli("predict", probe_run, ".", *arguments).stdout_bytes
+        cli("predict", probe_run, ".", *arguments, "-o", "answers")
+        assert name in Path("answers").read_bytes()
+    assert name in cli("predict", probe_run, ".", "--json").stdout_bytes

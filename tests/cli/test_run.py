@@ -1,0 +1,238 @@
+"""`finetune-advisor run`, as a person or a script calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.cli.console import Bars
+
+PLAIN = {"ants": 8, "bees": 8}
+SHORT = ("--set", "budget.epochs=2", "--set", "optimizer.batch=8")
+
+
+@pytest.fixture
+def data(image_folder) -> list[str]:
+    return ["--set", f"data.path={image_folder(PLAIN)}"]
+
+
+def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    def show(self: Bars, name: str, done: int, total: int, note: str = "") -> None:
+        if name == "training" and done == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Bars, "show", show)
+
+
+def test_runs_are_numbered_and_end_with_the_next_command(cli, tiny, data) -> None:
+    for number in (1, 2):
+        result = cli("run", "linear_probe", *tiny, *data)
+        assert f"runs/linear_probe-{number}/" in result.stdout
+        assert f"finetune-advisor predict runs/linear_probe-{number} IMAGES" in result.stdout
+        assert "strength" in result.stderr
+        assert Path(f"runs/linear_probe-{number}/metrics.json").is_file()
+
+
+def test_json_is_one_document(cli, tiny, data) -> None:
+    document = json.loads(cli("run", "linear_probe", *tiny, *data, "--json", "--run-dir", "out").stdout)
+    assert document["run"] == "out"
+    assert document["val"]["accuracy"] == 1
+    assert {"run": "out", **json.loads(Path("out/metrics.json").read_text())} == document
+
+
+def test_quiet_prints_nothing(cli, tiny, data) -> None:
+    result = cli("run", "few_layers", *tiny, *data, *SHORT, "--quiet", "--run-dir", "out")
+    assert result.output == ""
+    assert cli("run", "--resume", "--run-dir", "out", "--quiet").output == ""
+
+
+def test_epochs_are_told_on_stderr(cli, tiny, data) -> None:
+    result = cli("run", "few_layers", *tiny, *data, *SHORT)
+    assert result.stderr.count("train loss") == 2
+    assert "val (held out)" in result.stdout
+
+
+def test_ctrl_c_says_how_to_go_on_and_that_works(cli, tiny, data, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        press_ctrl_c(patch, 3)
+        stopped = cli("run", "few_layers", *tiny, *data, *SHORT, "--run-dir", "my runs/a", code=130)
+    assert "Stopped by SIGINT after step 3 of 4; the state is saved" in stopped.stderr
+    assert "finetune-advisor run --run-dir 'my runs/a' --resume" in stopped.stderr
+    assert stopped.stdout == ""
+    refused = cli("run", "few_layers", *tiny, *data, "--run-dir", "my runs/a", code=1)
+    assert "--run-dir 'my runs/a' --resume" in refused.stderr
+    assert "2.0" in cli("run", "--run-dir", "my runs/a", "--resume").stderr
+    assert len(Path("my runs/a/history.jsonl").read_text().splitlines()) == 2
+
+
+def test_resume_takes_the_latest_run_and_a_finished_one_is_done(cli, tiny, data, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        press_ctrl_c(patch, 1)
+        cli("run", "few_layers", *tiny, *data, *SHORT, code=130)
+    document = json.loads(cli("run", "--resume", "--json").stdout)
+    assert document["run"] == "runs/few_layers-1"
+    history = Path("runs/few_layers-1/history.jsonl").read_bytes()
+    assert "nothing left to do" in cli("run", "--resume").stderr
+    assert json.loads(cli("run", "--resume", "--json").stdout) == document, "scripts get the same answer again"
+    assert Path("runs/few_layers-1/history.jsonl").read_bytes() == history
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "hint"),
+    [
+        (["--resume"], "There is no run in runs/", "--run-dir"),
+        (["--resume", "--run-dir", "nowhere"], "nowhere holds no run to go on with", "--run-dir"),
+        (
+            ["few_layers", "--resume", "--run-dir", "runs/empty"],
+            "takes the recipe from the run folder",
+            "start a new run",
+        ),
+        (
+            ["--resume", "--set", "seed=3", "--run-dir", "runs/empty"],
+            "takes the recipe from the run folder",
+            "start a new run",
+        ),
+        (
+            ["--resume", "--seed", "3", "--run-dir", "runs/empty"],
+            "takes the recipe from the run folder",
+            "start a new run",
+        ),
+        ([], "There is no recipe.yaml here", "finetune-advisor analyze DATA"),
+        (["nowhere.yaml"], "nowhere.yaml", "recipes list"),
+        (["few_layer"], "did you mean 'few_layers'", ""),
+    ],
+)
+def test_nothing_to_run(cli, arguments, says, hint) -> None:
+    Path("runs/empty").mkdir(parents=True)
+    error = cli("run", *arguments, code=1).stderr
+    assert says in error
+    assert hint in error
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--sett", "a=b"], ["a", "b"], ["--device", "abacus"], ["--seed", "-1"], ["--set"]]
+)
+def test_usage_errors_exit_with_2(cli, arguments) -> None:
+    assert "Error" in cli("run", *arguments, code=2).stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there(cli, tiny, data) -> None:
+    error = cli("run", "linear_probe", *tiny, *data, "--device", "cuda", code=1).stderr
+    assert "There is no cuda device here; found: cpu" in error
+    assert not Path("runs").exists()
+
+
+def test_a_run_folder_that_is_taken(cli, tiny, data) -> None:
+    Path("thesis").mkdir()
+    Path("thesis/draft.txt").write_text("years of work")
+    error = cli("run", "linear_probe", *tiny, *data, "--run-dir", "thesis", code=1).stderr
+    assert "thesis is not empty and is not a run" in error
+    assert "Choose another --run-dir" in error
+    assert [path.name for path in Path("thesis").iterdir()] == ["draft.txt"]
+    assert "is a file" in cli("run", "linear_probe", *tiny, *data, "--run-dir", "thesis/draft.txt", code=1).stderr
+
+
+def test_seed_and_set_reach_the_saved_recipe(cli, tiny, data) -> None:
+    cli("run", "linear_probe", *tiny, *data, "--seed", 7, "--set", "strategy.folds=3", "--run-dir", "out")
+    saved = load_recipe(Path("out/recipe.yaml"))
+    assert (saved.seed, saved.strategy.model_dump()["folds"]) == (7, 3)
+    cli("run", "out/recipe.yaml", "--run-dir", "again")
+    metrics = [{**json.loads(Path(f"{run}/metrics.json").read_text()), "seconds": None} for run in ("out", "again")]
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize("base", ["linear_probe", "stage_probe", "few_layers", "many_layers"])
+def test_a_dry_run_shows_the_plan_and_leaves_nothing(cli, tiny, data, base) -> None:
+    short = SHORT if base.endswith("layers") else ()
+    plan = json.loads(cli("run", base, *tiny, *data, *short, "--dry-run", "--json").stdout)
+    assert plan["strategy"] == base
+    assert sum(plan["images"].values()) == 16
+    assert plan["steps"] == (4 if short else None)
+    assert "Nothing was trained" in cli("run", base, *tiny, *data, *short, "--dry-run").stdout
+    assert not any(Path().iterdir())
+
+
+def test_a_dry_run_counts_every_parameter_once(cli, tiny, data) -> None:
+    from finetune_advisor.backbones.build import build
+
+    plan = json.loads(cli("run", "few_layers", *tiny, *data, *SHORT, "--dry-run", "--json").stdout)
+    net = build("mobilenetv3_small_050", "random", classes=2, size=64).net
+    assert sum(group["parameters"] for group in plan["groups"]) == sum(p.numel() for p in net.parameters())
+    rates = {group["name"]: group["lr"] for group in plan["groups"]}
+    assert rates["head"] == pytest.approx(10 * rates["body"])
+    assert rates["frozen"] is None
+
+
+def test_a_run_folder_whose_name_looks_like_markup(cli, tiny, data) -> None:
+    result = cli("run", "linear_probe", *tiny, *data, "--run-dir", "[red]x[/red]/[/]")
+    assert "run folder: [red]x[/red]/[/]" in result.stderr
+    assert "predict [red]x[/red]/[/] IMAGES" in result.stdout
+    assert "[red]x[/red]/[/] is finished" in cli("run", "--run-dir", "[red]x[/red]/[/]", "--resume").stderr
+
+
+def test_a_bad_image_is_told_once(cli, tiny, image_folder) -> None:
+    folder = image_folder(PLAIN)
+    (folder / "ants" / "000.png").write_bytes(b"")
+    result = cli("run", "linear_probe", *tiny, "--set", f"data.path={folder}")
+    assert result.stderr.count("left out: ants/000.png: the file is empty") == 1
+
+
+SLOW_STEPS = """
+import signal, sys, time
+from finetune_advisor.cli import main
+from finetune_advisor.cli.console import Bars
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+
+def show(self, name, done, total, note=""):
+    print(name, flush=True)
+    time.sleep(0.3)
+
+Bars.show = show
+main()
+"""
+
+
+def interrupted(arguments: list[str], *, when: str) -> Any:
+    """Start a real process, press Ctrl-C as soon as it says `when`, and wait for its end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_STEPS, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == when:
+            process.send_signal(signal.SIGINT)
+            break
+    _, error = process.communicate(timeout=60)
+    return process.returncode, error
+
+
+def test_ctrl_c_in_a_real_process_saves_the_run(cli, tiny, data) -> None:
+    code, error = interrupted(["run", "few_layers", *tiny, *data, *SHORT], when="training")
+    assert (code, "--resume" in error) == (130, True), error
+    assert "Traceback" not in error
+    assert not Path("runs/few_layers-1/metrics.json").exists()
+    cli("run", "--run-dir", "runs/few_layers-1", "--resume")
+    assert len(Path("runs/few_layers-1/history.jsonl").read_text().splitlines()) == 2
+
+
+def test_ctrl_c_during_analyze_leaves_no_recipe(cli, image_folder) -> None:
+    code, error = interrupted(["analyze", str(image_folder(PLAIN))], when="looking at the images")
+    assert code == 130, error
+    assert "stopped by Ctrl-C" in error
+    assert "Traceback" not in error
+    assert not any(Path().iterdir())

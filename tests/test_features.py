@@ -1,0 +1,290 @@
+"""One pass over the images: right, and never paid for twice.
+
+Shapes: N images, B batch, C channels, H height, W width, D features.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from finetune_advisor import features
+from finetune_advisor.backbones.build import build
+from finetune_advisor.backbones.readings import pool, read_stages
+from finetune_advisor.backbones.trunk import FrozenTrunk, TrunkOutput
+from finetune_advisor.data.batches import EvalBatch, eval_batches
+from finetune_advisor.data.decode import fit_image, read_image, to_array
+from finetune_advisor.features import Instrument, Measurement, instrument, measure, ruler
+from finetune_advisor.techniques.preprocessing import Backbone as BackbonePreprocessing
+from finetune_advisor.techniques.preprocessing.settings import Preprocess
+
+ImageFolder = Callable[..., Path]
+
+RESNET = instrument("resnet18", "random", BackbonePreprocessing(size=64))
+MOBILENET = instrument("mobilenetv3_small_050", "random", BackbonePreprocessing(size=64))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test begins with an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass
+class Passes:
+    """Images that went through each network."""
+
+    images: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return sum(self.images.values())
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
+    counted = Passes()
+
+    class Counting(FrozenTrunk):
+        def __call__(self, x_BCHW: Tensor) -> TrunkOutput:
+            name = self.backbone.name
+            counted.images[name] = counted.images.get(name, 0) + len(x_BCHW)
+            return super().__call__(x_BCHW)
+
+    monkeypatch.setattr(features, "FrozenTrunk", Counting)
+    return counted
+
+
+@pytest.fixture
+def paths(image_folder: ImageFolder) -> list[Path]:
+    return sorted(image_folder({"ants": 3, "bees": 2}).rglob("*.png"))
+
+
+def look(paths: list[Path], *instruments: Instrument, use_cache: bool = True) -> Measurement:
+    return measure(paths, instruments, device="cpu", workers=0, use_cache=use_cache)
+
+
+def decoded(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> list[Path]:
+    """The files that are decoded while `action` runs."""
+    files: list[Path] = []
+
+    def recording(paths: list[Path], preprocess: Preprocess, *, batch: int, workers: int) -> Iterator[EvalBatch]:
+        files.extend(paths)
+        return eval_batches(paths, preprocess, batch=batch, workers=workers)
+
+    monkeypatch.setattr(features, "eval_batches", recording)
+    action()
+    return files
+
+
+def assert_equal(found: Measurement, expected: Measurement) -> None:
+    assert (found.readable, found.unreadable, found.digests) == (
+        expected.readable,
+        expected.unreadable,
+        expected.digests,
+    )
+    for one, other in zip(found.features, expected.features, strict=True):
+        assert one.stages == other.stages and one.arrays.keys() == other.arrays.keys()
+        for name, values in one.arrays.items():
+            assert np.array_equal(values, other.arrays[name]), name
+        for name, values in one.reference.items():
+            assert np.array_equal(values, other.reference[name]), name
+
+
+def test_features_are_those_of_the_network_run_by_hand(paths: list[Path]) -> None:
+    measured = look(paths, RESNET).features[0]
+    preprocess = RESNET.preprocess
+    backbone = build("resnet18", "random", size=64)
+    net = backbone.net.eval()
+    pixels = np.stack([to_array(fit_image(read_image(path), preprocess)) for path in paths]).astype(np.float32)
+    mean_C, std_C = np.reshape(preprocess.mean, (3, 1, 1)), np.reshape(preprocess.std, (3, 1, 1))
+    x_BCHW = torch.from_numpy(((pixels / 255 - mean_C) / std_C).astype(np.float32))
+    with torch.no_grad(), read_stages(net, backbone.stages) as readings:
+        net(x_BCHW)
+        pooled_BD = net.forward_features(x_BCHW).mean((2, 3))  # type: ignore[operator]
+    assert measured.stages == ("stem", "layer1", "layer2", "layer3", "layer4")
+    for name in measured.stages:
+        expected = pool(readings[name], backbone.stage(name)).numpy()
+        assert np.allclose(measured.stage(name), expected, rtol=1e-3, atol=1e-4), name
+    assert np.allclose(measured.stage("pooled"), pooled_BD.numpy(), rtol=1e-3, atol=1e-4)
+    assert measured.stage("all").shape[1] == sum(measured.stage(place).shape[1] for place in measured.places)
+
+
+def test_reference_is_what_batch_norm_remembers(paths: list[Path]) -> None:
+    measured = look(paths, RESNET).features[0]
+    norm = build("resnet18", "random", size=64).net.get_submodule("bn1")
+    expected = np.stack([norm.get_buffer("running_mean").numpy(), norm.get_buffer("running_var").numpy()])
+    assert np.array_equal(measured.reference["stem"], expected)
+    assert measured.arrays["norm.stem"].shape == (len(paths), 2 * expected.shape[1])
+
+
+def test_rows_follow_the_paths(paths: list[Path]) -> None:
+    forward, backward = look(paths, RESNET), look(paths[::-1], RESNET, use_cache=False)
+    assert np.allclose(forward.features[0].stage("pooled")[::-1], backward.features[0].stage("pooled"), atol=1e-5)
+    some = forward.features[0].rows(np.array([4, 0]))
+    assert np.array_equal(some.stage("layer1"), forward.features[0].stage("layer1")[[4, 0]])
+
+
+def test_a_second_look_computes_nothing_and_sees_the_same(paths: list[Path], passes: Passes) -> None:
+    first = look(paths, RESNET, MOBILENET)
+    assert passes.images == {"resnet18": 5, "mobilenetv3_small_050": 5}
+    again = look(paths, RESNET, MOBILENET)
+    assert passes.total == 10
+    assert_equal(again, first)
+
+
+def test_a_changed_or_added_file_costs_only_itself(
+    paths: list[Path], passes: Passes, image_folder: ImageFolder
+) -> None:
+    before = look(paths, RESNET)
+    other = image_folder({"wasps": 2}, name="others", seed=5) / "wasps"
+    shutil.copy(other / "000.png", paths[1])
+    after = look([*paths, other / "001.png"], RESNET)
+    assert passes.total == 5 + 2
+    pooled = [measured.features[0].stage("pooled") for measured in (before, after)]
+    assert np.array_equal(pooled[0][[0, 2, 3, 4]], pooled[1][[0, 2, 3, 4]])
+    assert not np.array_equal(pooled[0][1], pooled[1][1])
+
+
+def test_moving_a_file_costs_nothing(paths: list[Path], passes: Passes) -> None:
+    look(paths, RESNET)
+    moved = paths[0].rename(paths[0].with_name("renamed.png"))
+    look([moved, *paths[1:]], RESNET)
+    assert passes.total == 5
+
+
+def test_copies_are_computed_once(paths: list[Path], passes: Passes) -> None:
+    copy = paths[0].with_name("copy.png")
+    shutil.copy(paths[0], copy)
+    measured = look([*paths, copy], RESNET)
+    assert passes.total == 5
+    assert measured.digests[0] == measured.digests[5]
+    assert np.array_equal(measured.features[0].stage("all")[0], measured.features[0].stage("all")[5])
+
+
+def test_another_network_seed_size_or_fit_shares_nothing(paths: list[Path], passes: Passes) -> None:
+    looks = [RESNET, replace(RESNET, seed=1), MOBILENET]
+    looks += [
+        replace(RESNET, preprocess=replace(RESNET.preprocess, **change)) for change in ({"size": 96}, {"fit": "pad"})
+    ]
+    assert len({one.key for one in looks}) == len(looks)
+    first, other = look(paths, RESNET), look(paths, replace(RESNET, seed=1))
+    assert passes.images["resnet18"] == 10
+    assert not np.allclose(first.features[0].stage("pooled"), other.features[0].stage("pooled"))
+
+
+def test_only_random_weights_depend_on_the_seed() -> None:
+    def of(weights: str, seed: int) -> str:
+        return instrument("tf_efficientnet_lite0", weights, BackbonePreprocessing(size=64), seed=seed).key
+
+    assert of("bundled", 0) == of("bundled", 1)
+    assert of("random", 0) != of("random", 1)
+
+
+def test_the_ruler_does_not_depend_on_what_is_trained() -> None:
+    assert ruler() == ruler()
+    assert (ruler().backbone, ruler().preprocess.size) == ("tf_efficientnet_lite0", 224)
+
+
+def test_without_the_cache_everything_is_computed_and_nothing_kept(
+    paths: list[Path], passes: Passes, own_cache: Path
+) -> None:
+    once = look(paths, RESNET, use_cache=False)
+    again = look(paths, RESNET, use_cache=False)
+    assert passes.total == 10
+    assert not own_cache.exists()
+    assert_equal(again, once)
+
+
+def test_a_damaged_cache_is_measured_again_with_a_warning(
+    paths: list[Path], passes: Passes, own_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = look(paths, RESNET)
+    [shard] = (own_cache / "finetune-advisor" / "features" / RESNET.key).iterdir()
+    shard.write_bytes(shard.read_bytes()[:-100])
+    again = look(paths, RESNET)
+    assert passes.total == 10
+    assert str(shard) in caplog.text
+    assert_equal(again, first)
+    look(paths, RESNET)
+    assert passes.total == 10, "the cache is whole again"
+
+
+def test_a_full_disk_costs_a_warning_and_the_cache(
+    paths: list[Path],
+    passes: Passes,
+    own_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with caplog.at_level(logging.WARNING):
+        kept = look(paths, RESNET)
+    assert "the disk is full" in caplog.text
+    assert_equal(kept, look(paths, RESNET, use_cache=False))
+    assert not [file for file in own_cache.rglob("*") if file.is_file()]
+
+
+def test_unreadable_files_are_named_with_the_reason(paths: list[Path], passes: Passes) -> None:
+    paths[1].write_bytes(paths[1].read_bytes()[:200])
+    paths[3].write_text("no pixels here")
+    paths[4].unlink()
+    for _ in range(2):
+        measured = look(paths, RESNET)
+        assert measured.readable == (0, 2)
+        assert measured.unreadable.keys() == {1, 3, 4}
+        assert "cut short" in measured.unreadable[1]
+        assert "not an image" in measured.unreadable[3]
+        assert "cannot be opened" in measured.unreadable[4]
+        assert len(measured.features[0].stage("pooled")) == 2
+    assert passes.total == 2
+
+
+def test_nothing_readable_is_told_not_raised(paths: list[Path]) -> None:
+    for path in paths:
+        path.write_text("no pixels here")
+    measured = look(paths, RESNET)
+    assert measured.readable == () and len(measured.unreadable) == len(paths)
+
+
+def test_without_instruments_images_are_only_decoded_and_only_once(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths[2].write_text("no pixels here")
+    measured = look(paths)
+    assert measured.readable == (0, 1, 3, 4) and measured.features == ()
+    assert decoded(monkeypatch, lambda: look(paths)) == [paths[2]], "only the bad one is tried again"
+
+
+def test_what_a_network_has_seen_need_not_be_decoded_again(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    look(paths, RESNET)
+    assert decoded(monkeypatch, lambda: look(paths)) == []
+
+
+def test_progress_ends_at_all_images(image_folder: ImageFolder) -> None:
+    paths = sorted(image_folder({"ants": 40}).rglob("*.png"))
+    paths[0].write_text("no pixels here")
+    calls: list[tuple[int, int]] = []
+    measure(paths, [MOBILENET], device="cpu", workers=0, progress=lambda done, todo: calls.append((done, todo)))
+    assert calls == [(32, 40), (40, 40)]

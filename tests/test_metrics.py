@@ -1,0 +1,119 @@
+"""The numbers in metrics.json are the ones that scikit-learn and SciPy give."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.special import softmax as scipy_softmax
+from scipy.stats import binomtest
+from sklearn import metrics as reference
+
+from finetune_advisor.metrics import (
+    balanced_accuracy,
+    confusion_matrix,
+    log_loss,
+    score,
+    softmax,
+    wilson_interval,
+)
+
+CLASSES = ("ants", "bees", "wasps", "flies")
+
+
+def answers(
+    *, images: int = 60, classes: int = 4, seed: int = 0
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """Probabilities (N, K) of a classifier that is right more often than not, and the labels (N,)."""
+    rng = np.random.default_rng(seed)
+    labels_N = rng.integers(0, classes, images)
+    logits_NK = rng.normal(size=(images, classes))
+    logits_NK[np.arange(images), labels_N] += 1.0
+    return scipy_softmax(logits_NK, axis=1), labels_N
+
+
+@pytest.mark.parametrize(
+    ("correct", "total"), [(0, 1), (1, 1), (0, 30), (30, 30), (1, 3), (7, 10), (95, 100), (144, 153), (4999, 10000)]
+)
+def test_interval_is_wilsons(correct: int, total: int) -> None:
+    expected = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
+    low, high = wilson_interval(correct, total)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert 0 <= low <= correct / total <= high <= 1
+
+
+def test_interval_of_a_share_that_is_no_whole_count_lies_between_its_neighbors() -> None:
+    below, between, above = (wilson_interval(correct, 20) for correct in (12, 12.5, 13))
+    assert below[0] < between[0] < above[0]
+    assert below[1] < between[1] < above[1]
+
+
+def test_without_images_nothing_is_known() -> None:
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_softmax_is_scipys_even_for_logits_that_would_overflow() -> None:
+    logits_NK = np.array([[1e4, 1e4 + 1, 0.0], [-1e4, -1e4, -1e4], [0.5, -0.5, 2.0]], np.float32)
+    assert softmax(logits_NK) == pytest.approx(scipy_softmax(logits_NK.astype(np.float64), axis=1), abs=1e-12)
+
+
+def test_log_loss_is_that_of_scikit_learn() -> None:
+    probabilities_NK, labels_N = answers()
+    assert log_loss(probabilities_NK, labels_N) == pytest.approx(
+        reference.log_loss(labels_N, probabilities_NK, labels=range(4))
+    )
+
+
+def test_a_certain_mistake_costs_much_but_not_infinitely_much() -> None:
+    assert log_loss(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-12))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_confusion_and_balanced_accuracy_are_those_of_scikit_learn(seed: int) -> None:
+    probabilities_NK, labels_N = answers(seed=seed)
+    predictions_N = probabilities_NK.argmax(axis=1)
+    confusion_KK = confusion_matrix(labels_N, predictions_N, 4)
+    assert np.array_equal(confusion_KK, reference.confusion_matrix(labels_N, predictions_N, labels=range(4)))
+    assert balanced_accuracy(confusion_KK) == pytest.approx(reference.balanced_accuracy_score(labels_N, predictions_N))
+
+
+def test_rows_of_the_confusion_are_true_classes() -> None:
+    assert confusion_matrix(np.array([0, 0, 1]), np.array([1, 1, 1]), 2).tolist() == [[0, 2], [0, 1]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_score_agrees_with_scikit_learn(seed: int) -> None:
+    probabilities_NK, labels_N = answers(seed=seed)
+    predictions_N = probabilities_NK.argmax(axis=1)
+    scores = score(probabilities_NK, labels_N, CLASSES)
+    report = reference.classification_report(labels_N, predictions_N, target_names=CLASSES, output_dict=True)
+    assert scores["accuracy"] == pytest.approx(report["accuracy"])
+    assert scores["macro_f1"] == pytest.approx(report["macro avg"]["f1-score"])
+    assert scores["images"] == len(labels_N)
+    for name in CLASSES:
+        found, expected = scores["per_class"][name], report[name]  # type: ignore[index]
+        assert [found["precision"], found["recall"], found["f1"], found["images"]] == pytest.approx(
+            [expected["precision"], expected["recall"], expected["f1-score"], expected["support"]]
+        )
+
+
+def test_a_class_that_is_only_predicted_counts_against_macro_f1_as_in_scikit_learn() -> None:
+    labels_N = np.array([0, 0, 1, 1])
+    probabilities_NK = np.eye(4)[[0, 2, 1, 1]]
+    scores = score(probabilities_NK, labels_N, CLASSES)
+    assert scores["macro_f1"] == pytest.approx(reference.f1_score(labels_N, [0, 2, 1, 1], average="macro"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of the class without images
+        expected = reference.balanced_accuracy_score(labels_N, [0, 2, 1, 1])
+    assert scores["balanced_accuracy"] == pytest.approx(expected)
+
+
+def test_what_has_no_denominator_is_null_and_the_block_is_json() -> None:
+    scores = score(np.eye(4)[[0, 0, 1]], np.array([0, 0, 1]), CLASSES)
+    absent = scores["per_class"]["wasps"]  # type: ignore[index]
+    assert absent == {"precision": None, "recall": None, "f1": None, "images": 0}
+    assert scores["balanced_accuracy"] == scores["macro_f1"] == 1.0
+    assert json.loads(json.dumps(scores, allow_nan=False)) == scores

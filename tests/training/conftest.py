@@ -1,0 +1,45 @@
+"""What the tests of training share: recipes for a tiny network with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import torch
+
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe_file import load_recipe
+
+TINY = (
+    "backbone.name=mobilenetv3_small_050",
+    "backbone.weights=random",
+    "preprocessing.size=64",
+    "runtime.workers=0",
+)
+
+
+class MakeRecipe(Protocol):
+    """Makes a recipe for a tiny network; see the fixture `recipe`."""
+
+    def __call__(self, base: str, data: Path, *overrides: str) -> Recipe: ...
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors gain nothing from threads, and on a busy machine lose much to them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def recipe() -> MakeRecipe:
+    """A factory: `recipe("few_layers", data, "budget.epochs=2")` is that shipped recipe, for a tiny network."""
+
+    def make(base: str, data: Path, *overrides: str) -> Recipe:
+        return load_recipe(base, [f"data.path={data}", *TINY, *overrides])
+
+    return make
