@@ -1,0 +1,60 @@
+"""`finetune-advisor analyze` and the files it writes or leaves alone."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def analyzed(cli, image_folder) -> Path:
+    """Images whose recipe.yaml has been written here."""
+    data: Path = image_folder({"ants": 6, "bees": 6})
+    cli("analyze", data, "--quiet")
+    return data
+
+
+def test_a_full_disk_leaves_the_previous_recipe(cli, analyzed, monkeypatch) -> None:
+    def no_space(path: Path, data: bytes) -> int:
+        if "recipe" in path.name:
+            with path.open("wb") as stream:
+                stream.write(data[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return written(path, data)
+
+    written = Path.write_bytes
+    before = Path("recipe.yaml").read_bytes()
+    monkeypatch.setattr(Path, "write_bytes", no_space)
+    error = cli("analyze", analyzed, "--seed", 1, code=1).stderr
+    assert "recipe.yaml: the disk is full" in error
+    assert "Free some space" in error
+    assert Path("recipe.yaml").read_bytes() == before
+    assert {path.name for path in Path().iterdir()} == {"recipe.yaml", "analysis"}
+
+
+def test_analyze_replaces_its_own_recipe_but_not_an_edited_one(cli, analyzed) -> None:
+    first = Path("recipe.yaml").read_text()
+    cli("analyze", analyzed, "--seed", 1)
+    second = Path("recipe.yaml").read_text()
+    assert first != second
+    edited = second.replace("seed: 1", "seed: 7")
+    Path("recipe.yaml").write_text(edited)
+    error = cli("analyze", analyzed, code=1).stderr
+    assert "recipe.yaml was edited by hand and is not overwritten" in error
+    assert "--force" in error
+    assert Path("recipe.yaml").read_text() == edited
+    cli("analyze", analyzed, "-o", "other.yaml")
+    assert Path("recipe.yaml").read_text() == edited
+    cli("analyze", analyzed, "--force")
+    assert "seed: 0" in Path("recipe.yaml").read_text()
+
+
+def test_analyze_speaks_json_or_not_at_all(cli, image_folder) -> None:
+    data = image_folder({"ants": 6, "bees": 6})
+    document: Any = json.loads(cli("analyze", data, "--json").stdout)
+    assert document == json.loads(Path("analysis/profile.json").read_text())
+    assert cli("analyze", data, "--quiet").output == ""
