@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install check format test test-all demo clean
+.PHONY: help install check format test test-all demo pictures clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test-all: install  ## the whole test suite
 
 demo: install  ## the whole story on real images, no network
 	$(BIN)/finetune-advisor demo --dir demo
+
+pictures: demo  ## make the README's picture again from a real analysis
+	$(BIN)/python docs/pictures.py
 
 clean:  ## remove the environment and what was made here
 	rm -rf .venv demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

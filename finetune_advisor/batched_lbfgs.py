@@ -24,7 +24,7 @@ Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """(points PV, indices of their problems P) -> values P and gradients PV."""
 
 
-def minimize(objective: Objective, start_PV: Tensor, *, curvature_PV: Tensor, tolerance: float) -> Tensor:
+def minimize(objective: Objective, start_PV: Tensor, *, curvature_PV: Tensor, tolerance: float) -> tuple[Tensor, int]:
     """The minimum of each problem.
 
     Args:
@@ -34,7 +34,7 @@ def minimize(objective: Objective, start_PV: Tensor, *, curvature_PV: Tensor, to
         tolerance: a problem is solved when its largest gradient entry over the root of its curvature is below this.
 
     Returns:
-        points PV; after `MAX_STEPS` steps the best so far.
+        points PV, and how many of them are not solved after `MAX_STEPS` steps.
     """
     solution_PV = start_PV.clone()
     active_P = torch.arange(len(start_PV), device=start_PV.device)
@@ -45,10 +45,10 @@ def minimize(objective: Objective, start_PV: Tensor, *, curvature_PV: Tensor, to
         if step % COMPACT_EVERY == 0 or step == MAX_STEPS:
             solution_PV[active_P] = state.at_PV
             unsolved_P = _flat(state.gradient_PV / state.curvature_PV.sqrt()).abs().amax(dim=1) > tolerance
-            if not bool(unsolved_P.any()):
-                break
             active_P, state = active_P[unsolved_P], state.select(unsolved_P)
-    return solution_PV
+            if not len(active_P):
+                break
+    return solution_PV, len(active_P)
 
 
 @dataclass(frozen=True)

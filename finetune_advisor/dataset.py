@@ -9,14 +9,13 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor.data.sources import Listing, Sample, open_source
-from finetune_advisor.data.sources.folder import MINIMUM
+from finetune_advisor.data.sources import Listing, Sample, require_trainable
+from finetune_advisor.data.sources.trainable import MINIMUM
 from finetune_advisor.data.split import split, stratified_folds
 from finetune_advisor.data.wording import counted
 from finetune_advisor.errors import DataError
@@ -38,7 +37,6 @@ class Dataset:
     """Content digest of each sample of the listing."""
     features: tuple[Features, ...]
     """One per instrument, a row per sample of the listing."""
-    listing_seconds: float
     images_seconds: float
 
     @property
@@ -72,7 +70,7 @@ class Dataset:
 
 
 def open_dataset(
-    path: str | Path,
+    listing: Listing,
     instruments: Sequence[Instrument],
     *,
     validation: float,
@@ -82,16 +80,15 @@ def open_dataset(
     use_cache: bool = True,
     progress: Progress | None = None,
 ) -> Dataset:
-    """List the images, look at each once, leave out what cannot be decoded, and split the rest.
+    """Look at each image of a listing once, leave out what cannot be decoded, and split the rest.
 
     Byte-identical files are kept on one side of an automatic split.
 
     Raises:
         DataError: no usable images, fewer than two classes, or a class with too few readable images.
     """
+    require_trainable(listing)
     start = perf_counter()
-    listing = open_source(path)
-    listed = perf_counter()
     measured = measure(
         [sample.path for sample in listing.samples],
         instruments,
@@ -115,8 +112,7 @@ def open_dataset(
         bad_files=bad_files,
         digests=digests,
         features=measured.features,
-        listing_seconds=listed - start,
-        images_seconds=perf_counter() - listed,
+        images_seconds=perf_counter() - start,
     )
 
 

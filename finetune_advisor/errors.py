@@ -3,6 +3,7 @@
     FinetuneAdvisorError      one message, exit code 1
     ├── DataError             the images, the labels or the way they are split
     │   └── UnreadableImage   one file that cannot be decoded
+    │       └── UnopenedFile  the disk does not give it out; its content may be fine
     ├── RecipeError           the recipe file: every problem at once
     ├── BackboneError         an unknown network, stage or input size
     │   └── WeightsError      the network is known, its weights are not to be had
@@ -16,7 +17,8 @@ Our own bugs are `assert` failures, never one of these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -40,6 +42,10 @@ class DataError(FinetuneAdvisorError):
 
 class UnreadableImage(DataError):
     """One file that cannot be decoded; `message` is the reason, without the path."""
+
+
+class UnopenedFile(UnreadableImage):
+    """A file that is gone, forbidden or cannot be read to its end, which says nothing about its content."""
 
 
 class BackboneError(FinetuneAdvisorError):
@@ -86,3 +92,9 @@ class RecipeError(FinetuneAdvisorError):
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         lines = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(f"{count} in the recipe:\n{lines}", hint)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """An ending for a sentence about an unknown name: `; did you mean 'x'?`, or nothing where no name is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

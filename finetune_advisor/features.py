@@ -2,7 +2,8 @@
 
 Each distinct file content is decoded once and goes once through each frozen network. The rows are kept in the cache,
 under what determines them: network, weights and preprocessing for the folder, the content of the file for the row. So
-`run` does not pay again for what `analyze` did, and a changed or added file costs only itself.
+`run` does not pay again for what `analyze` did, and a changed or added file costs only itself. Contents that cannot be
+decoded are remembered in the same way, with the reason.
 
 Shapes: N images, B batch, C channels, D features, K classes of the pretrained classifier.
 """
@@ -10,21 +11,25 @@ Shapes: N images, B batch, C channels, D features, K classes of the pretrained c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from finetune_advisor.artifacts.storage import cache_root
 from finetune_advisor.backbones.build import backbone_config, build
 from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.backbones.trunk import FrozenTrunk, TrunkOutput, reference_norms
 from finetune_advisor.backbones.weights import WORDS, Source, find_weights
-from finetune_advisor.data.batches import eval_batches, normalize
+from finetune_advisor.data.batches import normalize
+from finetune_advisor.data.decode import decoder_key
 from finetune_advisor.data.digest import digests as content_digests
+from finetune_advisor.data.undecodable import ReasonStore
+from finetune_advisor.data.views import BadImage, eval_views
 from finetune_advisor.feature_store import Arrays, Common, FeatureStore
 from finetune_advisor.techniques.preprocessing import Backbone as BackbonePreprocessing
 from finetune_advisor.techniques.preprocessing import Preprocessing
@@ -58,8 +63,11 @@ class Instrument:
     def key(self) -> str:
         """Name of the cache folder: everything a row depends on beside the image."""
         found = find_weights(self.backbone, self.weights, seed=self.seed)
-        text = repr((FORMAT, self.backbone, found.digest, self.preprocess.key()))
-        return f"{self.backbone}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+        return _key(self.backbone, FORMAT, self.backbone, found.digest, self.preprocess.key())
+
+
+def _key(name: str, *parts: object) -> str:
+    return f"{name}-{hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()}"
 
 
 def preprocess_of(backbone: str, weights: str, preprocessing: Preprocessing) -> Preprocess:
@@ -128,7 +136,7 @@ class Measurement:
     readable: tuple[int, ...]
     """Places in the list of paths; row n of every Features is path `readable[n]`."""
     unreadable: dict[int, str]
-    """Place in the list of paths -> why it cannot be decoded."""
+    """Place in the list of paths -> why it cannot be opened or decoded."""
     digests: tuple[str | None, ...]
     """Of every path, None where the file cannot even be opened."""
     features: tuple[Features, ...]
@@ -147,30 +155,30 @@ def measure(
 
     Args:
         paths: image files, in any order; equal contents are computed once.
-        instruments: the networks to show them to; an image is decoded once for all that take the same input.
-            Without any, images are only decoded, to learn which ones can be.
+        instruments: the networks to show them to; an image is decoded once for all of them. Without any, images
+            are only decoded, to learn which ones can be.
         device: torch device of the networks.
         workers: processes that decode; 0 decodes in this process.
         use_cache: False neither reads nor writes the cache on disk.
         progress: called with (images done, images to do) while computing.
     """
-    digests = tuple(content_digests(paths))
-    stores = [_store(instrument.key, use_cache) for instrument in instruments]
-    bad_contents = _compute_missing(paths, digests, instruments, stores, device, workers, progress)
-    bad_contents |= _check_decoding(paths, digests, stores, bad_contents, use_cache, workers, progress)
-    unreadable: dict[int, str] = {}
-    for index, digest in enumerate(digests):
-        if digest is None:
-            unreadable[index] = "the file cannot be opened"
-        elif digest in bad_contents:
-            unreadable[index] = bad_contents[digest]
-    readable = tuple(index for index in range(len(paths)) if index not in unreadable)
-    features = tuple(_gather(store, [str(digests[index]) for index in readable]) for store in stores)
+    digests, unopened = content_digests(paths)
+    cache = cache_root() / "features" if use_cache else None
+    stores = [FeatureStore(cache and cache / instrument.key) for instrument in instruments]
+    sound = FeatureStore(cache and cache / "decodable")
+    undecodable = ReasonStore(cache and cache / _key("undecodable", decoder_key()))
+    path_of = {digest: path for digest, path in zip(digests, paths, strict=True) if digest is not None}
+    bad = undecodable.load(path_of)
+    missing = _missing((digest for digest in path_of if digest not in bad), stores or [sound])
+    recorders = _recorders(instruments, stores, missing, device)
+    found = _look({digest: path_of[digest] for digest in missing}, recorders, workers, progress)
+    undecodable.save({digest: image.reason for digest, image in found.items() if image.of_content})
+    bad |= {digest: image.reason for digest, image in found.items()}
+    _remember(sound, (digest for digest in path_of if digest not in bad))
+    unreadable = unopened | {place: bad[digest] for place, digest in enumerate(digests) if digest in bad}
+    readable = tuple(place for place in range(len(paths)) if place not in unreadable)
+    features = tuple(_gather(store, [str(digests[place]) for place in readable]) for store in stores)
     return Measurement(readable, unreadable, digests, features)
-
-
-def _store(name: str, use_cache: bool) -> FeatureStore:
-    return FeatureStore(cache_root() / "features" / name if use_cache else None)
 
 
 def _gather(store: FeatureStore, digests: Sequence[str]) -> Features:
@@ -180,87 +188,59 @@ def _gather(store: FeatureStore, digests: Sequence[str]) -> Features:
     return Features(arrays, common.reference, common.stages)
 
 
-def _compute_missing(
-    paths: Sequence[Path],
-    digests: Sequence[str | None],
-    instruments: Sequence[Instrument],
-    stores: Sequence[FeatureStore],
-    device: str,
-    workers: int,
-    progress: Progress | None,
-) -> dict[str, str]:
-    """Fill the stores; returns the contents that are not images, with the reason."""
-    bad_contents: dict[str, str] = {}
-    for preprocess in dict.fromkeys(instrument.preprocess for instrument in instruments):
-        pairs = [
-            (instrument, store)
-            for instrument, store in zip(instruments, stores, strict=True)
-            if instrument.preprocess == preprocess
-        ]
-        missing = _missing(digests, [store for _, store in pairs], bad_contents)
-        if not missing:
-            continue
-        recorders = [_Recorder.start(instrument, store, device) for instrument, store in pairs]
-        loader = eval_batches([paths[i] for i in missing], preprocess, batch=BATCH, workers=workers)
-        done = 0
-        for index_B, x_BCHW, bad in loader:
-            bad_contents.update({str(digests[missing[place]]): reason for place, reason in bad})
-            if len(index_B):
-                x = normalize(x_BCHW.to(device, non_blocking=True), preprocess)
-                names = [str(digests[missing[int(place)]]) for place in index_B]
-                for recorder in recorders:
-                    recorder.record(names, recorder.trunk(x))
-            done += len(index_B) + len(bad)
-            if progress is not None:
-                progress(done, len(missing))
-        for recorder in recorders:
-            recorder.store.flush(recorder.common)
-    return bad_contents
+def _missing(digests: Iterable[str], stores: Sequence[FeatureStore]) -> list[str]:
+    """The contents that some store lacks."""
+    return [digest for digest in digests if any(digest not in store for store in stores)]
 
 
-def _check_decoding(
-    paths: Sequence[Path],
-    digests: Sequence[str | None],
-    stores: Sequence[FeatureStore],
-    bad_contents: dict[str, str],
-    use_cache: bool,
-    workers: int,
-    progress: Progress | None,
-) -> dict[str, str]:
-    """Decode what no network has seen; contents once found sound are remembered, also for later commands."""
-    sound = _store("decodable", use_cache)
-    bad_here: dict[str, str] = {}
-    missing = _missing(digests, [sound], bad_contents)
-    unseen = [] if stores else missing
-    done = 0
-    for index_B, _, bad in eval_batches([paths[i] for i in unseen], DECODE_ONLY, batch=BATCH, workers=workers):
-        bad_here.update({str(digests[unseen[place]]): reason for place, reason in bad})
-        done += len(index_B) + len(bad)
-        if progress is not None:
-            progress(done, len(unseen))
+def _remember(sound: FeatureStore, digests: Iterable[str]) -> None:
     common = Common((), {})
-    for index in missing:
-        digest = str(digests[index])
-        if digest not in bad_here:
-            sound.add(digest, {}, common)
+    for digest in _missing(digests, [sound]):
+        sound.add(digest, {}, common)
     sound.flush(common)
-    return bad_here
 
 
-def _missing(digests: Sequence[str | None], stores: Sequence[FeatureStore], bad: dict[str, str]) -> list[int]:
-    """The first place of every content that some store lacks."""
-    first: dict[str, int] = {}
-    for index, digest in enumerate(digests):
-        if digest is not None and digest not in bad and any(digest not in store for store in stores):
-            first.setdefault(digest, index)
-    return list(first.values())
+def _recorders(
+    instruments: Sequence[Instrument], stores: Sequence[FeatureStore], missing: Iterable[str], device: str
+) -> list[_Recorder]:
+    """One for each instrument that has something to see; building a network takes seconds."""
+    return [
+        _Recorder.start(instrument, store, device)
+        for instrument, store in zip(instruments, stores, strict=True)
+        if _missing(missing, [store])
+    ]
+
+
+def _look(
+    path_of: Mapping[str, Path], recorders: Sequence[_Recorder], workers: int, progress: Progress | None
+) -> dict[str, BadImage]:
+    """Show each content to the networks; returns those that cannot be decoded, by digest."""
+    digests = list(path_of)
+    bad: dict[str, BadImage] = {}
+    views = [recorder.preprocess for recorder in recorders] or [DECODE_ONLY]
+    done = 0
+    for made in eval_views(list(path_of.values()), views, batch=BATCH, workers=workers):
+        bad |= {digests[image.place]: image for image in made.bad}
+        names = [digests[place] for place in made.index_B]
+        for recorder in recorders:
+            recorder.record(names, made.pixels[recorder.preprocess])
+        done += len(made.index_B) + len(made.bad)
+        if progress is not None:
+            progress(done, len(digests))
+    for recorder in recorders:
+        recorder.store.flush(recorder.common)
+    return bad
 
 
 @dataclass(frozen=True)
 class _Recorder:
+    """Writes down what one network sees."""
+
     trunk: FrozenTrunk
+    preprocess: Preprocess
     store: FeatureStore
     common: Common
+    device: str
 
     @staticmethod
     def start(instrument: Instrument, store: FeatureStore, device: str) -> _Recorder:
@@ -270,12 +250,18 @@ class _Recorder:
             stage: np.stack([mean_C.cpu().numpy(), variance_C.cpu().numpy()])
             for stage, (mean_C, variance_C) in reference_norms(backbone).items()
         }
-        return _Recorder(trunk, store, Common(tuple(stage.name for stage in trunk.stages), reference))
+        common = Common(tuple(stage.name for stage in trunk.stages), reference)
+        return _Recorder(trunk, instrument.preprocess, store, common, device)
 
-    def record(self, digests: Sequence[str], output: TrunkOutput) -> None:
-        arrays = dict(_named(output))
-        for row, digest in enumerate(digests):
-            self.store.add(digest, {name: values[row] for name, values in arrays.items()}, self.common)
+    def record(self, digests: Sequence[str], x_BCHW: torch.Tensor) -> None:
+        """Show the network those of the images that its store lacks."""
+        rows = [row for row, digest in enumerate(digests) if digest not in self.store]
+        if not rows:
+            return
+        x_BCHW = x_BCHW[rows].to(self.device, non_blocking=True)
+        arrays = dict(_named(self.trunk(normalize(x_BCHW, self.preprocess))))
+        for place, row in enumerate(rows):
+            self.store.add(digests[row], {name: values[place] for name, values in arrays.items()}, self.common)
 
 
 def _named(output: TrunkOutput) -> Iterator[tuple[str, FloatArray]]:

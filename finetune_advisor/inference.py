@@ -5,6 +5,7 @@ Shapes: N images, K classes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,19 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.backbones.export import load_model
+from finetune_advisor.backbones.export import CONFIG_FILE, load_model
 from finetune_advisor.data.batches import default_workers, eval_batches, normalize
-from finetune_advisor.data.sources import open_source
-from finetune_advisor.errors import DataError, RunError
+from finetune_advisor.data.sources import Listing, Sample, open_source
+from finetune_advisor.data.split_file import load_splits
+from finetune_advisor.errors import DataError, RecipeError, RunError
 from finetune_advisor.metrics import score, softmax
 from finetune_advisor.techniques.preprocessing import Preprocess
 
 BATCH = 32
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,9 @@ class Predictor:
         """The model of a finished run; the images it was trained on are not needed.
 
         Raises:
-            RunError: the run holds no model, or a damaged one.
+            RunError: the run has not finished, holds no model, or a damaged one.
         """
+        _require_model(run)
         net, config = load_model(run.model)
         try:
             settings = config["finetune_advisor"]["preprocessing"]
@@ -92,22 +98,17 @@ class Predictor:
 def evaluate_on(run: RunDir, data: str | Path, *, device: str = "cpu") -> dict[str, object]:
     """Score a finished run on labeled images: the block of `metrics.json` for one split.
 
-    Where the data has a test split only that is used, else all images. Unreadable files are left out and named under
-    `bad_files`.
+    Where the data has a test split only that is used, else all images; a single class or image will do. Unreadable
+    files are left out and named under `bad_files`. A warning says how many of the images the model was trained on.
 
     Raises:
         DataError: the data cannot be used, or has a class that the model does not know.
-        RunError: the run holds no model.
+        RunError: the run has not finished or holds no model.
     """
     predictor = Predictor.open(run, device=device)
     listing = open_source(data)
-    unknown = [name for name in listing.classes if name not in predictor.classes]
-    if unknown:
-        raise DataError(
-            f"{listing.root} has classes this model does not know: {', '.join(unknown)}.",
-            f"It knows: {', '.join(predictor.classes)}.",
-        )
-    samples = listing.part("test") or listing.samples
+    samples = _to_score(listing, predictor.classes)
+    _warn_of_known_images(run, samples)
     answers = list(predictor.predict([sample.path for sample in samples], workers=default_workers()))
     read = [(s, a.probabilities_K) for s, a in zip(samples, answers, strict=True) if a.probabilities_K is not None]
     if not read:
@@ -116,3 +117,42 @@ def evaluate_on(run: RunDir, data: str | Path, *, device: str = "cpu") -> dict[s
     scores = score(np.stack([probabilities_K for _, probabilities_K in read]), labels_N, predictor.classes)
     bad = {s.name: a.problem for s, a in zip(samples, answers, strict=True) if a.problem is not None}
     return {**scores, "classes": list(predictor.classes), "bad_files": bad}
+
+
+def _require_model(run: RunDir) -> None:
+    """A run that has begun is told from a folder that is no run."""
+    if run.recipe.is_file() and not run.finished and not (run.model / CONFIG_FILE).is_file():
+        raise RunError(f"The run in {run.path} has not finished.", f"Go on with it: {run.resume_command}")
+
+
+def _to_score(listing: Listing, known: Sequence[str]) -> tuple[Sample, ...]:
+    """The images to score: those of the test split where there is one."""
+    samples = listing.part("test") or listing.samples
+    if not samples:
+        raise DataError(f"{listing.root} holds class folders but no images in them.", "Expected at least one image.")
+    unknown = [listing.classes[label] for label in sorted({sample.label for sample in samples})]
+    unknown = [name for name in unknown if name not in known]
+    if unknown:
+        raise DataError(
+            f"{listing.root} has classes this model does not know: {', '.join(unknown)}.",
+            f"It knows: {', '.join(known)}.",
+        )
+    return samples
+
+
+def _warn_of_known_images(run: RunDir, samples: Sequence[Sample]) -> None:
+    """Scores on images that trained the model, or chose it, are too good."""
+    try:
+        root = Path(load_recipe(run.recipe).data.path)
+        saved = load_splits(run.splits)
+    except (RecipeError, DataError) as problem:
+        log.warning("whether the model was trained on these images cannot be told: %s", problem.message)
+        return
+    seen = {(root / name).resolve() for name, (_, split) in saved.items() if split != "test"}
+    known = sum(sample.path.resolve() in seen for sample in samples)
+    if known:
+        log.warning(
+            "%d of the %d images were used to train or choose this model: its score on them is too good",
+            known,
+            len(samples),
+        )

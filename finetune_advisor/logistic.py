@@ -12,6 +12,8 @@ Olshen and Stone, "Classification and Regression Trees", 1984.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +30,13 @@ FIT_TOLERANCE = 1e-6
 RANK_TOLERANCE = 1e-6
 """Principal axes whose singular value is below this share of the largest are noise and left out."""
 
+WORKING_FLOATS = 2**26
+"""Problems are solved together as long as their logits for all images have no more numbers than this (256 MiB)."""
+
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,11 @@ class CrossValidation:
     logits_SNK: FloatArray
     labels_N: IntArray
     fold_N: IntArray
+    weight_N: FloatArray
+    """Weight of each image in the loss, mean one."""
 
     def losses(self) -> FloatArray:
-        """Mean out-of-fold log loss per strength (S,)."""
+        """Mean weighted out-of-fold log loss per strength (S,)."""
         return np.asarray(self._image_losses().mean(axis=1))
 
     def accuracies(self) -> FloatArray:
@@ -111,7 +120,8 @@ class CrossValidation:
 
     def _image_losses(self) -> FloatArray:
         log_norm_SN = np.logaddexp.reduce(self.logits_SNK, axis=2)
-        return np.asarray(log_norm_SN - self.logits_SNK[:, np.arange(len(self.labels_N)), self.labels_N])
+        picked_SN = self.logits_SNK[:, np.arange(len(self.labels_N)), self.labels_N]
+        return np.asarray(self.weight_N * (log_norm_SN - picked_SN))
 
 
 def cross_validate(
@@ -139,15 +149,23 @@ def cross_validate(
     assert len(folds) >= 2, "cross-validation needs two folds"
     axes = _principal_axes(Standardizer.of(x_ND).apply(x_ND))
     image_weight_N = np.ones(len(labels_N)) if weight_N is None else weight_N
-    weight_PN = np.stack([image_weight_N * (fold_N != fold) for fold in folds for _ in strengths])
-    strength_P = np.tile(np.asarray(strengths, dtype=np.float64), len(folds))
-    coefficients_PRK = _solve(axes, labels_N, weight_PN, strength_P, classes, SEARCH_TOLERANCE, device)
+    problems = [(s, fold) for s in range(len(strengths)) for fold in folds]
     logits_SNK = np.empty((len(strengths), len(labels_N), classes))
-    for index, fold in enumerate(folds):
-        held_out = fold_N == fold
-        for s in range(len(strengths)):
-            logits_SNK[s, held_out] = axes.design_NR[held_out] @ coefficients_PRK[index * len(strengths) + s]
-    return CrossValidation(strengths, logits_SNK, np.asarray(labels_N), np.asarray(fold_N))
+    for chunk in _chunks(problems, len(labels_N) * classes):
+        weight_PN = np.stack([image_weight_N * (fold_N != fold) for _, fold in chunk])
+        strength_P = np.array([strengths[s] for s, _ in chunk])
+        solved_PRK = _solve(axes, labels_N, weight_PN, strength_P, classes, SEARCH_TOLERANCE, device)
+        for (s, fold), solution_RK in zip(chunk, solved_PRK, strict=True):
+            held_out = fold_N == fold
+            logits_SNK[s, held_out] = axes.design_NR[held_out] @ solution_RK
+    return CrossValidation(strengths, logits_SNK, np.asarray(labels_N), np.asarray(fold_N), image_weight_N)
+
+
+def _chunks(problems: list[tuple[int, int]], floats_each: int) -> Iterator[list[tuple[int, int]]]:
+    """As many problems at once as memory allows, those of like strength together: they converge alike."""
+    size = max(1, WORKING_FLOATS // floats_each)
+    for start in range(0, len(problems), size):
+        yield problems[start : start + size]
 
 
 def fit(
@@ -216,8 +234,11 @@ def _solve(
         return _loss(design_NR, target_NK, share_PN[problem_P], ridge_PR[problem_P], at_PRK)
 
     start_PRK = torch.zeros(len(strength_P), design_NR.shape[1], classes, device=device)
-    solution_PRK = minimize(objective, start_PRK, curvature_PV=curvature_PR[:, :, None], tolerance=tolerance)
-    return solution_PRK.double().cpu().numpy()
+    solution_PRK, unsolved = minimize(objective, start_PRK, curvature_PV=curvature_PR[:, :, None], tolerance=tolerance)
+    if unsolved:
+        log.info("%d of %d classifiers stopped before they had converged", unsolved, len(strength_P))
+    # In this order: some devices have no double precision.
+    return solution_PRK.cpu().double().numpy()
 
 
 def _loss(

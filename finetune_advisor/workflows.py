@@ -13,15 +13,15 @@ from finetune_advisor.analysis.analyze import analyze
 from finetune_advisor.artifacts.profile import Cell, Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import is_edited
-from finetune_advisor.artifacts.rundir import RunDir, next_run_dir
-from finetune_advisor.artifacts.storage import atomic_write
-from finetune_advisor.backbones import bundled
+from finetune_advisor.artifacts.rundir import NumberedRun, RunDir, RunPlace
+from finetune_advisor.artifacts.storage import atomic_write, require_writable
 from finetune_advisor.data.batches import default_workers
 from finetune_advisor.data.digits import write_digits
 from finetune_advisor.errors import DataError, RunError
 from finetune_advisor.features import RULER, Progress
 from finetune_advisor.inference import Prediction, Predictor
 from finetune_advisor.reporting.figures import draw_run
+from finetune_advisor.training.interrupt import resumable
 from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Watcher
 
@@ -43,30 +43,28 @@ class Analysis:
         atomic_write(recipe, self.advice.yaml())
 
 
-def default_weights(backbone: str) -> str:
-    """`bundled` where a package on this machine carries weights of the network, else `hub`."""
-    return "bundled" if backbone in bundled.installed() else "hub"
-
-
-def require_unedited(recipe: Path) -> None:
-    """Refuse to overwrite a recipe that a person changed.
+def require_place(recipe: Path, folder: Path, *, force: bool = False) -> None:
+    """Check, before anything is measured, that `Analysis.save` may write here; leaves nothing behind.
 
     Raises:
-        RunError: the file exists and is not as `analyze` wrote it.
+        RunError: the recipe is there and not as `analyze` wrote it, and `force` does not say to replace it.
+        StorageError: the place cannot be written.
     """
     if recipe.is_dir():
         raise RunError(f"{recipe} is a folder; expected the name of a file to write.", "Choose it with -o FILE.")
-    if recipe.is_file() and is_edited(recipe.read_text(encoding="utf-8", errors="replace")):
+    if not force and recipe.is_file() and is_edited(recipe.read_text(encoding="utf-8", errors="replace")):
         raise RunError(
             f"{recipe} was edited by hand and is not overwritten.", "Use --force to replace it, or -o OTHER_FILE."
         )
+    require_writable(recipe)
+    require_writable(folder / PROFILE_NAME)
 
 
 def analyze_and_advise(
     data: str | Path,
     *,
     backbone: str = RULER,
-    weights: str = "bundled",
+    weights: str | None = None,
     strategy: Cell | None = None,
     seed: int = 0,
     device: str = "cpu",
@@ -78,7 +76,7 @@ def analyze_and_advise(
 
     Args:
         data: the images.
-        backbone, weights: the network to be fine-tuned.
+        backbone, weights: the network to be fine-tuned; see `analyze`.
         strategy: a cell to use instead of the one the table points to.
         seed: seeds split, folds and bootstrap.
         device: torch device.
@@ -104,7 +102,7 @@ def analyze_and_advise(
 
 def run_and_draw(
     recipe: Recipe,
-    run: RunDir,
+    run: RunPlace,
     *,
     profile: Profile | None = None,
     resume: bool = False,
@@ -113,12 +111,34 @@ def run_and_draw(
 ) -> RunDir:
     """Execute a recipe, or go on with it, and draw its curves.
 
+    A finished run is not trained again when it is resumed; what is missing of its figures is drawn.
+
     Raises:
         FinetuneAdvisorError: see `train`.
     """
-    train(recipe, run, profile=profile, resume=resume, device=device, watcher=watcher)
-    draw_run(run)
-    return run
+    if resume and isinstance(run, RunDir) and run.finished:
+        folder = run
+    else:
+        folder = train(recipe, run, profile=profile, resume=resume, device=device, watcher=watcher)
+    if not folder.drawn:
+        with resumable(folder):
+            draw_run(folder)
+    return folder
+
+
+def profile_of(path: Path, recipe: Recipe) -> Profile:
+    """The analysis that a person says a recipe came from.
+
+    Raises:
+        DataError: the file cannot be read, or is of other images than the recipe's.
+    """
+    profile = Profile.load(path)
+    if not _of_same_data(profile, recipe):
+        raise DataError(
+            f"{path} is the analysis of {profile.data}; the recipe's images are in {recipe.data.path}.",
+            "Name the profile of these images, or leave out --profile.",
+        )
+    return profile
 
 
 def profile_beside(recipe_file: Path, recipe: Recipe) -> Profile | None:
@@ -131,7 +151,11 @@ def profile_beside(recipe_file: Path, recipe: Recipe) -> Profile | None:
     except DataError as problem:
         log.warning("the run gets no copy of the analysis: %s", problem.message)
         return None
-    return profile if Path(profile.data).resolve() == Path(recipe.data.path).resolve() else None
+    return profile if _of_same_data(profile, recipe) else None
+
+
+def _of_same_data(profile: Profile, recipe: Recipe) -> bool:
+    return Path(profile.data).resolve() == Path(recipe.data.path).resolve()
 
 
 @dataclass(frozen=True)
@@ -159,7 +183,8 @@ def demo(folder: Path, *, device: str = "cpu", progress: Callable[[str, int, int
     Raises:
         StorageError: the folder cannot be written.
     """
-    data = folder / "digits"
+    data, recipe, report = folder / "digits", folder / "recipe.yaml", folder / "analysis"
+    require_place(recipe, report)
     images = write_digits(data)
     analysis = analyze_and_advise(
         data,
@@ -167,11 +192,9 @@ def demo(folder: Path, *, device: str = "cpu", progress: Callable[[str, int, int
         progress=lambda done, total: progress("looking at the images", done, total),
         probe_progress=lambda done, total: progress("fitting linear classifiers", done, total),
     )
-    recipe = folder / "recipe.yaml"
-    require_unedited(recipe)
-    analysis.save(recipe, folder / "analysis")
-    run = next_run_dir(folder / "runs", analysis.advice.recipe.name)
-    run_and_draw(analysis.advice.recipe, run, profile=analysis.profile, device=device)
+    analysis.save(recipe, report)
+    place = NumberedRun(folder / "runs", analysis.advice.recipe.name)
+    run = run_and_draw(analysis.advice.recipe, place, profile=analysis.profile, device=device)
     asked = tuple(sorted((data / "test").glob("*/*.png")))[:: max(1, images // 50)][:6]
     predictor = Predictor.open(run, device=device)
     return Demo(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from finetune_advisor.data.sources import open_source
 from finetune_advisor.dataset import Dataset, open_dataset
 from finetune_advisor.errors import DataError
 
@@ -18,7 +19,9 @@ ImageFolder = Callable[..., Path]
 
 
 def opened(root: Path, *, seed: int = 0, validation: float = 0.25) -> Dataset:
-    return open_dataset(root, (), validation=validation, seed=seed, device="cpu", workers=0, use_cache=False)
+    return open_dataset(
+        open_source(root), (), validation=validation, seed=seed, device="cpu", workers=0, use_cache=False
+    )
 
 
 def spoil(*paths: Path) -> None:

@@ -21,8 +21,9 @@ from finetune_advisor import features
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.readings import pool, read_stages
 from finetune_advisor.backbones.trunk import FrozenTrunk, TrunkOutput
-from finetune_advisor.data.batches import EvalBatch, eval_batches
 from finetune_advisor.data.decode import fit_image, read_image, to_array
+from finetune_advisor.data.views import EvalViews, eval_views
+from finetune_advisor.errors import UnopenedFile
 from finetune_advisor.features import Instrument, Measurement, instrument, measure, ruler
 from finetune_advisor.techniques.preprocessing import Backbone as BackbonePreprocessing
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
@@ -38,14 +39,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each test begins with an empty cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass
@@ -86,11 +79,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> li
     """The files that are decoded while `action` runs."""
     files: list[Path] = []
 
-    def recording(paths: list[Path], preprocess: Preprocess, *, batch: int, workers: int) -> Iterator[EvalBatch]:
+    def recording(paths: list[Path], views: list[Preprocess], *, batch: int, workers: int) -> Iterator[EvalViews]:
         files.extend(paths)
-        return eval_batches(paths, preprocess, batch=batch, workers=workers)
+        return eval_views(paths, views, batch=batch, workers=workers)
 
-    monkeypatch.setattr(features, "eval_batches", recording)
+    monkeypatch.setattr(features, "eval_views", recording)
     action()
     return files
 
@@ -256,7 +249,7 @@ def test_unreadable_files_are_named_with_the_reason(paths: list[Path], passes: P
         assert measured.unreadable.keys() == {1, 3, 4}
         assert "cut short" in measured.unreadable[1]
         assert "not an image" in measured.unreadable[3]
-        assert "cannot be opened" in measured.unreadable[4]
+        assert measured.unreadable[4] == "the file is gone"
         assert len(measured.features[0].stage("pooled")) == 2
     assert passes.total == 2
 
@@ -274,7 +267,7 @@ def test_without_instruments_images_are_only_decoded_and_only_once(
     paths[2].write_text("no pixels here")
     measured = look(paths)
     assert measured.readable == (0, 1, 3, 4) and measured.features == ()
-    assert decoded(monkeypatch, lambda: look(paths)) == [paths[2]], "only the bad one is tried again"
+    assert decoded(monkeypatch, lambda: look(paths)) == []
 
 
 def test_what_a_network_has_seen_need_not_be_decoded_again(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,3 +281,75 @@ def test_progress_ends_at_all_images(image_folder: ImageFolder) -> None:
     calls: list[tuple[int, int]] = []
     measure(paths, [MOBILENET], device="cpu", workers=0, progress=lambda done, todo: calls.append((done, todo)))
     assert calls == [(32, 40), (40, 40)]
+
+
+def test_networks_with_different_inputs_share_one_pass(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    larger = replace(MOBILENET, preprocess=replace(MOBILENET.preprocess, size=96, mean=(0.1, 0.2, 0.3)))
+    alone = [look(paths, one, use_cache=False).features[0] for one in (RESNET, larger)]
+    calls: list[tuple[int, int]] = []
+
+    def both() -> Measurement:
+        return measure(
+            paths, [RESNET, larger], device="cpu", workers=0, progress=lambda done, todo: calls.append((done, todo))
+        )
+
+    assert sorted(decoded(monkeypatch, both)) == paths
+    assert calls == [(5, 5)]
+    for found, expected in zip(both().features, alone, strict=True):
+        assert np.allclose(found.stage("all"), expected.stage("all"), rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_sees_only_what_it_has_not_seen(paths: list[Path], passes: Passes) -> None:
+    look(paths[:3], RESNET)
+    look(paths, RESNET, MOBILENET)
+    assert passes.images == {"resnet18": 5, "mobilenetv3_small_050": 5}
+
+
+def test_a_bad_file_builds_no_network_again(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    paths[3].write_text("no pixels here")
+    first = look(paths, RESNET)
+
+    def refuse(*arguments: object, **settings: object) -> None:
+        raise AssertionError("a network is built although nothing changed")
+
+    monkeypatch.setattr(features, "build", refuse)
+    assert_equal(look(paths, RESNET), first)
+
+
+def test_a_bad_file_that_is_mended_is_looked_at(paths: list[Path]) -> None:
+    whole = paths[3].read_bytes()
+    paths[3].write_bytes(whole[:200])
+    assert look(paths, RESNET).unreadable.keys() == {3}
+    paths[3].write_bytes(whole)
+    assert look(paths, RESNET).unreadable == {}
+
+
+def test_other_decoders_get_another_try(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    paths[3].write_text("no pixels here")
+    look(paths)
+    monkeypatch.setattr(features, "decoder_key", lambda: "a Pillow that reads more")
+    assert decoded(monkeypatch, lambda: look(paths)) == [paths[3]]
+
+
+def test_a_file_that_the_disk_refused_is_tried_again(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal came after its content was read once, and says nothing about the content."""
+
+    def refuse(path: str, sides: object) -> None:
+        raise UnopenedFile("it cannot be read (Input/output error)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune_advisor.data.views.read_image_for", refuse)
+        assert set(look(paths).unreadable.values()) == {"it cannot be read (Input/output error)"}
+    assert look(paths).unreadable == {}
+
+
+def test_a_disk_that_takes_no_reasons_costs_a_warning(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(path: Path, data: bytes) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    paths[3].write_text("no pixels here")
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert look(paths).unreadable.keys() == {3}
+    assert "tries to decode bad files again" in caplog.text

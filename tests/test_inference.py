@@ -6,11 +6,11 @@ Shapes: N images, B batch, C channels, H and W pixels, K classes.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +31,6 @@ SETTINGS = {
     "stage_probe": ("strategy.stages=[blocks.1, blocks.4, pooled]",),
     "few_layers": ("budget.epochs=1", "optimizer.batch=8", "optimizer.lr=0.1"),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def write_images(root: Path, count: int, *, seed: int = 0) -> Path:
@@ -196,6 +188,16 @@ def test_a_folder_without_a_model(tmp_path) -> None:
     assert "finished run" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("name", ["plain", "with a blank"])
+def test_an_unfinished_run_says_how_to_go_on(probe, tmp_path, name) -> None:
+    unfinished = RunDir(tmp_path / name)
+    unfinished.path.mkdir()
+    shutil.copy(probe.recipe, unfinished.recipe)
+    with pytest.raises(RunError, match="has not finished") as caught:
+        Predictor.open(unfinished)
+    assert unfinished.resume_command in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "nonsense", '{"architecture": "resnet18"}'])
 def test_a_damaged_config(copy, content) -> None:
     (copy.model / "config.json").write_text(content)
@@ -243,6 +245,57 @@ def test_evaluate_with_fewer_classes_keeps_their_places(probe, images) -> None:
         "bees": 2,
         "Ünïcode, wasps": 2,
     }
+
+
+def test_evaluate_takes_what_is_too_little_to_train_on(probe, images, tmp_path) -> None:
+    (tmp_path / "few" / "test").mkdir(parents=True)
+    shutil.copytree(images / "ants", tmp_path / "few" / "test" / "ants")
+    (tmp_path / "few" / "test" / "not known, but empty").mkdir()
+    assert evaluate_on(probe, tmp_path / "few")["images"] == 2
+    (tmp_path / "few" / "test" / "ants" / "0.png").unlink()
+    assert evaluate_on(probe, tmp_path / "few" / "test")["images"] == 1
+
+
+def test_evaluate_needs_an_image(probe, tmp_path) -> None:
+    (tmp_path / "none" / "ants").mkdir(parents=True)
+    with pytest.raises(DataError, match="no images in them"):
+        evaluate_on(probe, tmp_path / "none")
+
+
+def test_evaluate_warns_of_images_that_the_model_was_trained_on(probe, tmp_path, caplog) -> None:
+    data = Path(load_recipe(probe.recipe).data.path)
+    write_images(data, 8)
+    try:
+        (tmp_path / "link").symlink_to(data)
+        for path in (data, tmp_path / "link"):
+            caplog.clear()
+            evaluate_on(probe, path)
+            assert "24 of the 24 images were used to train or choose this model" in caplog.text
+    finally:
+        shutil.rmtree(data)
+
+
+def test_evaluate_does_not_warn_of_new_images(probe, images, caplog) -> None:
+    with caplog.at_level(logging.WARNING):
+        evaluate_on(probe, images)
+    assert caplog.text == ""
+
+
+def test_evaluate_does_not_warn_of_the_test_split_of_the_training_images(copy, caplog) -> None:
+    data = Path(load_recipe(copy.recipe).data.path)
+    write_images(data, 1)
+    copy.splits.write_text("path,label,split\nants/0.png,ants,test\nbees/0.png,bees,val\n")
+    try:
+        evaluate_on(copy, data)
+    finally:
+        shutil.rmtree(data)
+    assert "1 of the 3 images were used" in caplog.text
+
+
+def test_a_model_without_its_run_is_scored_with_a_warning(copy, images, caplog) -> None:
+    copy.splits.unlink()
+    assert evaluate_on(copy, images)["images"] == 6
+    assert "whether the model was trained on these images cannot be told" in caplog.text
 
 
 def test_evaluate_uses_the_test_split_alone(probe, images, tmp_path) -> None:

@@ -189,7 +189,7 @@ def test_single_precision_features_are_enough() -> None:
 
 def test_scores_are_those_of_the_logits() -> None:
     logits_SNK = np.array([[[9.0, 0], [9, 0], [0, 9]], [[2, 0], [0, 2], [2, 0]]])
-    result = CrossValidation((1e-3, 1e-2), logits_SNK, np.array([0, 1, 1]), np.array([0, 0, 1]))
+    result = CrossValidation((1e-3, 1e-2), logits_SNK, np.array([0, 1, 1]), np.array([0, 0, 1]), np.ones(3))
     assert result.losses() == pytest.approx(
         [np.log1p(np.exp(-9)) + 3.0, (2 * np.log1p(np.exp(-2)) + np.log1p(np.exp(2))) / 3]
     )
@@ -203,7 +203,11 @@ def folds_with_losses(loss_SF: Sequence[Sequence[float]]) -> CrossValidation:
     logits_SNK = np.stack([np.zeros_like(loss_SN), np.log(np.expm1(loss_SN))], axis=2)
     images = loss_SN.shape[1]
     return CrossValidation(
-        tuple(float(s + 1) for s in range(len(loss_SN))), logits_SNK, np.zeros(images, int), np.arange(images)
+        tuple(float(s + 1) for s in range(len(loss_SN))),
+        logits_SNK,
+        np.zeros(images, int),
+        np.arange(images),
+        np.ones(images),
     )
 
 

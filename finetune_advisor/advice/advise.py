@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,23 +27,20 @@ class Advice:
         return dump_recipe(self.recipe, reasons=self.reasons, header=self.header)
 
 
-def advise(profile: Profile, *, strategy: Cell | None = None, workers: int = 0) -> Advice:
+def advise(profile: Profile, *, strategy: Cell | None = None, workers: int | None = None) -> Advice:
     """Choose the recipe of the profile's cell and adjust it to the data.
 
     Args:
         profile: from `analyze`; placed in the table here if it is not yet.
         strategy: a cell to use instead of the one the table points to.
-        workers: processes that decode images during the run.
+        workers: processes that decode images during the run; None leaves the shipped recipe's number.
     """
     placed = profile if profile.cell else place(profile)
     assert placed.cell is not None
     cell = strategy or placed.cell
     chosen = choices(placed, cell, workers=workers)
-    # JSON writes an emoji as two halves that YAML does not join: keep characters as they are.
-    edits = [
-        f"{choice.key}={json.dumps(choice.value, ensure_ascii=False)}" for choice in chosen if choice.key != "strategy"
-    ]
-    recipe = change_recipe(load_recipe(cell), edits)
+    values = {choice.key: choice.value for choice in chosen if choice.key != "strategy"}
+    recipe = change_recipe(load_recipe(cell), values)
     expected = predict(placed, cell)
     reasons = {choice.key: choice.reason for choice in chosen}
     return Advice(recipe, reasons, expected, _header(placed, cell, expected))

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_advisor.advice.table import best_probe
+from finetune_advisor.advice.table import TOP, probe_of_cell
 from finetune_advisor.artifacts.profile import Cell, Profile
+from finetune_advisor.data.plan import BatchPlan
 
 STEPS_AT_LEAST = 250
 """Fewer steps leave the new classifier half trained, however few the images."""
@@ -24,6 +25,15 @@ STEPS_AT_MOST = 5000
 
 EPOCHS = 8
 """Epochs when neither limit on steps applies."""
+
+EPOCHS_AT_LEAST = 2
+"""However many the images."""
+
+MANY_FOR_A_BATCH = 320
+"""Training images from which a step takes 32 of them instead of 16."""
+
+EVEN_SHARE = 0.9
+"""Classes count as even when their effective number is at least this share of their number."""
 
 RARE_CLASS_RATIO = 3.0
 """Largest over smallest class from which the question of class weights is worth a sentence."""
@@ -38,12 +48,13 @@ class Choice:
     reason: str
 
 
-def choices(profile: Profile, cell: Cell, *, workers: int) -> tuple[Choice, ...]:
+def choices(profile: Profile, cell: Cell, *, workers: int | None) -> tuple[Choice, ...]:
     """All choices for a placed profile and a cell, in the order of the recipe."""
     found: list[Choice] = []
     for rule in (*_ALWAYS, *_RULES[cell]):
         found += rule(profile, cell)
-    found.append(Choice("runtime.workers", workers, "One process per core to decode images."))
+    if workers is not None:
+        found.append(Choice("runtime.workers", workers, "One process per core to decode images."))
     return tuple(found)
 
 
@@ -86,56 +97,80 @@ def _strategy(profile: Profile, cell: Cell) -> Iterator[Choice]:
     if cell != profile.cell:
         yield Choice("strategy", None, f"Chosen by hand; the table points to {profile.cell}.")
         return
-    size, similarity = profile.size, profile.similarity
-    yield Choice(
-        "strategy",
-        None,
-        f"{size.verdict} data: {size.per_class:.0f} images a class, plenty begins at {size.threshold:.0f}. "
-        f"{similarity.verdict} to ImageNet: score {similarity.score:.2f} "
-        f"[{similarity.low:.2f}, {similarity.high:.2f}], similar begins at {similarity.threshold:.2f}. "
-        f"{_CELL_REASON[cell]}",
+    yield Choice("strategy", None, f"{amount_sentence(profile)} {similarity_sentence(profile)} {_CELL_REASON[cell]}")
+
+
+def amount_sentence(profile: Profile) -> str:
+    """How much data there is, as a sentence with its numbers."""
+    size = profile.size
+    classes = f"{len(profile.classes)} classes"
+    if size.effective_classes < EVEN_SHARE * len(profile.classes):
+        classes += f" that weigh like {size.effective_classes:.1f} even ones"
+    each = _beside(size.per_effective_class, size.threshold, digits=0)
+    return f"{size.images} images in {classes}: {each} a class, {size.verdict} (plenty begins at {size.threshold:.0f})."
+
+
+def similarity_sentence(profile: Profile) -> str:
+    """How similar the images are to ImageNet, as a sentence with its numbers."""
+    similarity = profile.similarity
+    score = _beside(similarity.score, similarity.threshold, digits=2)
+    word = "Similar to" if similarity.verdict == "similar" else "Different from"
+    return (
+        f"{word} ImageNet: score {score} [{similarity.low:.2f}, {similarity.high:.2f}], "
+        f"similar begins at {similarity.threshold:.2f}."
     )
 
 
-def _stages(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    best = best_probe(profile)
-    pooled = profile.probe("pooled")
+def _beside(value: float, border: float | None, *, digits: int) -> str:
+    """A number with as many digits as it takes not to read as the border it lies below."""
+    assert border is not None, "the profile is not placed"
+    while value < border and f"{value:.{digits}f}" == f"{border:.{digits}f}" and digits < 6:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def _stages(profile: Profile, cell: Cell) -> Iterator[Choice]:
+    best, top = probe_of_cell(profile, cell), profile.probe(TOP)
     value = "all" if best.stage == "all" else [best.stage]
-    gain = 100 * (best.accuracy - pooled.accuracy)
-    yield Choice(
-        "strategy.stages",
-        value,
-        f"On held-out folds {best.stage} has the least log loss, {best.log_loss:.3f} (accuracy {best.accuracy:.3f} "
-        f"+- {best.std:.3f}); the top layer alone has {pooled.log_loss:.3f} (accuracy {pooled.accuracy:.3f}): "
-        f"{gain:+.1f} points.",
+    what = "all stages joined have" if best.stage == "all" else f"{best.stage} has"
+    gain = 100 * (best.accuracy - top.accuracy)
+    reason = (
+        f"On held-out folds {what} a log loss of {best.log_loss:.3f} (accuracy {best.accuracy:.3f} +- {best.std:.3f}), "
+        f"the top layer alone {top.log_loss:.3f} (accuracy {top.accuracy:.3f}): {gain:+.1f} points."
     )
+    if top.log_loss <= best.log_loss:
+        reason += " By log loss the top layer alone is no worse: linear_probe would do as well."
+    yield Choice("strategy.stages", value, reason)
+
+
+def _batch_size(profile: Profile) -> int:
+    return 32 if profile.splits["train"].images >= MANY_FOR_A_BATCH else 16
 
 
 def _batch(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    train = profile.splits["train"].images
-    batch = 32 if train >= 320 else 16
-    yield Choice("optimizer.batch", batch, f"{train} training images make {math.ceil(train / batch)} steps an epoch.")
+    train, batch = profile.splits["train"].images, _batch_size(profile)
+    steps = BatchPlan(train, batch, profile.seed).steps_per_epoch
+    yield Choice("optimizer.batch", batch, f"{train} training images make {steps} steps an epoch.")
 
 
 def _epochs(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    train = profile.splits["train"].images
-    steps_per_epoch = math.ceil(train / (32 if train >= 320 else 16))
-    least = math.ceil(STEPS_AT_LEAST / steps_per_epoch)
-    most = max(1, STEPS_AT_MOST // steps_per_epoch)
-    epochs = min(max(EPOCHS, least), max(most, 2))
-    yield Choice(
-        "budget.epochs",
-        epochs,
-        f"{epochs * steps_per_epoch} steps; {EPOCHS} epochs unless that is fewer than {STEPS_AT_LEAST} steps "
-        f"or more than {STEPS_AT_MOST}.",
-    )
+    per_epoch = BatchPlan(profile.splits["train"].images, _batch_size(profile), profile.seed).steps_per_epoch
+    least, most = math.ceil(STEPS_AT_LEAST / per_epoch), max(EPOCHS_AT_LEAST, STEPS_AT_MOST // per_epoch)
+    epochs = min(max(EPOCHS, least), most)
+    if epochs > EPOCHS:
+        why = f"fewer than {STEPS_AT_LEAST} steps leave the new classifier half trained"
+    elif epochs < EPOCHS:
+        why = f"more than {STEPS_AT_MOST} steps bring little, but every image is seen {EPOCHS_AT_LEAST} times"
+    else:
+        why = f"{EPOCHS} epochs as in the shipped recipe"
+    yield Choice("budget.epochs", epochs, f"{epochs * per_epoch} steps: {why}.")
 
 
 _CELL_REASON: dict[Cell, str] = {
-    "linear_probe": "So: a linear classifier on top; training layers on so few images would sooner harm than help.",
-    "stage_probe": "So: linear classifiers at different stages; early layers see what ImageNet's objects do not need.",
-    "few_layers": "So: fine-tune the last layers at a smaller rate; the early ones already fit.",
-    "many_layers": "So: fine-tune most layers at a smaller rate; only the first ones fit as they are.",
+    "linear_probe": "So a linear classifier on top; training layers on so few images would sooner harm than help.",
+    "stage_probe": "So linear classifiers at different stages; early layers see what ImageNet's objects do not need.",
+    "few_layers": "So fine-tune the last layers at a smaller rate; the early ones already fit.",
+    "many_layers": "So fine-tune most layers at a smaller rate; only the first ones fit as they are.",
 }
 
 _Rule = Callable[[Profile, Cell], Iterator[Choice]]

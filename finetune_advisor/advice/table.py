@@ -10,11 +10,23 @@ Source: slides "fine-tune"; F.-F. Li and A. Karpathy, CS231n, "Transfer learning
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from statistics import NormalDist
 
 from finetune_advisor.advice.calibration import Calibration, calibration
 from finetune_advisor.artifacts.profile import Cell, Predicted, ProbeScore, Profile, Similarity, Size
 from finetune_advisor.metrics import Z95, wilson_interval
+
+TOP = "pooled"
+"""What the network's own classifier sees."""
+
+MEANING: dict[Cell, str] = {
+    "linear_probe": "a linear classifier on top",
+    "stage_probe": "linear classifiers at stages",
+    "few_layers": "fine-tune a few layers",
+    "many_layers": "fine-tune many layers",
+}
+"""What each cell's recipe does, in a few words."""
 
 CELLS: dict[tuple[str, str], Cell] = {
     ("little", "similar"): "linear_probe",
@@ -57,17 +69,23 @@ def predict(profile: Profile, cell: Cell) -> Predicted:
 def probe_of_cell(profile: Profile, cell: Cell) -> ProbeScore:
     """The probe that a cell's recipe fits, or for a recipe that trains layers the best one there is."""
     if cell == "linear_probe":
-        return profile.probe("pooled")
-    return best_probe(profile)
+        return profile.probe(TOP)
+    places = stage_probes(profile) if cell == "stage_probe" else profile.probes
+    return best_probe(places)
 
 
-def best_probe(profile: Profile) -> ProbeScore:
+def stage_probes(profile: Profile) -> tuple[ProbeScore, ...]:
+    """The probes that a stage probe can be: all but the top layer alone, which is the linear probe."""
+    return tuple(probe for probe in profile.probes if probe.stage != TOP)
+
+
+def best_probe(probes: Iterable[ProbeScore]) -> ProbeScore:
     """The place with the least out-of-fold log loss, which is steadier than accuracy on few images."""
-    return min(profile.probes, key=lambda probe: probe.log_loss)
+    return min(probes, key=lambda probe: probe.log_loss)
 
 
 def _judge_size(size: Size, plenty: float) -> Size:
-    verdict = "plenty" if size.per_class >= plenty else "little"
+    verdict = "plenty" if size.per_effective_class >= plenty else "little"
     return size.model_copy(update={"verdict": verdict, "threshold": plenty})
 
 

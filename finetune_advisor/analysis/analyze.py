@@ -10,10 +10,14 @@ import numpy as np
 from finetune_advisor.analysis.health import health
 from finetune_advisor.analysis.probes import probe_scores
 from finetune_advisor.analysis.similarity import similarity
-from finetune_advisor.artifacts.profile import Profile, Seconds, Size, SplitCount
+from finetune_advisor.analysis.size import size_of
+from finetune_advisor.artifacts.profile import Profile, Seconds, SplitCount
+from finetune_advisor.backbones.build import build
+from finetune_advisor.backbones.weights import default_weights
 from finetune_advisor.data.batches import default_workers
+from finetune_advisor.data.sources import open_source
 from finetune_advisor.dataset import TRAINABLE, Dataset, open_dataset
-from finetune_advisor.features import RULER, Progress, instrument, ruler
+from finetune_advisor.features import RULER, Instrument, Progress, instrument, ruler
 from finetune_advisor.techniques.preprocessing import Backbone as BackbonePreprocessing
 from finetune_advisor.techniques.strategy import LinearProbe
 
@@ -22,7 +26,7 @@ def analyze(
     path: str | Path,
     *,
     backbone: str = RULER,
-    weights: str = "bundled",
+    weights: str | None = None,
     size: int = 224,
     validation: float = 0.2,
     seed: int = 0,
@@ -38,7 +42,7 @@ def analyze(
     Args:
         path: a folder of class folders, or one with `train/` and optionally `val/` and `test/`.
         backbone: the timm network to be fine-tuned; similarity is always measured with the ruler.
-        weights: `bundled`, `hub`, `random` or a file.
+        weights: `bundled`, `hub`, `random` or a file; None is `bundled` where a package here has them, else `hub`.
         size: side of the network's input, in pixels.
         validation: share of the training images to hold out, where the data has no validation split.
         seed: seeds the split, the folds and the bootstrap.
@@ -51,11 +55,12 @@ def analyze(
         BackboneError: an unknown network, or weights that cannot be had.
     """
     start = perf_counter()
-    preprocessing = BackbonePreprocessing(size=size, fit="crop")
-    instruments = dict.fromkeys((ruler(), instrument(backbone, weights, preprocessing, seed=seed)))
+    weights = weights or default_weights(backbone)
+    listing = open_source(path)
+    listed = perf_counter()
     data = open_dataset(
-        path,
-        tuple(instruments),
+        listing,
+        _instruments(backbone, weights, size, seed),
         validation=validation,
         seed=seed,
         device=device,
@@ -75,7 +80,6 @@ def analyze(
         device=device,
         progress=probe_progress,
     )
-    counts_K = np.bincount(labels_N, minlength=len(data.classes))
     return Profile(
         data=str(path),
         backbone=backbone,
@@ -87,16 +91,29 @@ def analyze(
         classes=data.classes,
         splits=_split_counts(data),
         health=health(data),
-        size=Size(images=len(trainable_N), per_class=float(counts_K.mean()), smallest_class=int(counts_K.min())),
+        size=size_of(labels_N, len(data.classes)),
         similarity=similarity(data.features[0].rows(trainable_N), seed=seed),
         probes=probes,
         seconds=Seconds(
-            listing=data.listing_seconds,
+            listing=listed - start,
             images=data.images_seconds,
             probes=perf_counter() - probes_start,
             total=perf_counter() - start,
         ),
     )
+
+
+def _instruments(backbone: str, weights: str, size: int, seed: int) -> tuple[Instrument, ...]:
+    """The ruler and the network to be fine-tuned, which may be the same, once it is sure that they can be built.
+
+    Raises:
+        BackboneError: an unknown network or a size it does not take, or weights that cannot be had.
+    """
+    preprocessing = BackbonePreprocessing(size=size, fit="crop")
+    instruments = dict.fromkeys((ruler(), instrument(backbone, weights, preprocessing, seed=seed)))
+    for each in instruments:
+        build(each.backbone, each.weights, seed=each.seed, size=each.preprocess.size)
+    return tuple(instruments)
 
 
 def _split_counts(data: Dataset) -> dict[str, SplitCount]:

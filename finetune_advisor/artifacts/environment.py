@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 PACKAGES = ("finetune-advisor", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "pydantic")
 
 
-def environment() -> dict[str, Any]:
-    """Content of environment.json."""
+def environment(device: Mapping[str, Any]) -> dict[str, Any]:
+    """Content of environment.json; `device` describes what the network runs on."""
     return {
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
+        "device": dict(device),
         "packages": {name: _version(name) for name in PACKAGES},
     }
 

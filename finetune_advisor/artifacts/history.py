@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -33,8 +34,20 @@ class Record:
     """Whether the probe was then fitted with this strength."""
 
 
+def summary(record: Record) -> str:
+    """A record in one line, for the terminal and the log."""
+    if record.strength is not None:
+        scores = f"accuracy {record.val_accuracy:.3f}, loss {record.val_loss:.3f}"
+        return f"strength {record.strength:<8g} out of fold: {scores}{'  ← chosen' if record.chosen else ''}"
+    line = (
+        f"epoch {record.epoch:5.1f}  train loss {record.train_loss:.3f}  acc {record.train_accuracy:.3f}  "
+        f"val loss {record.val_loss:.3f}  acc {record.val_accuracy:.3f}"
+    )
+    return f"{line}  {record.images_per_second:.0f} images/s" if record.images_per_second else line
+
+
 def append_record(path: Path, record: Record) -> None:
-    """Write one line and push it to disk.
+    """Write one line and wait until it is on the disk, so that a power cut does not take it back.
 
     Raises:
         StorageError: the disk is full or the place cannot be written.
@@ -42,6 +55,7 @@ def append_record(path: Path, record: Record) -> None:
     with storage_errors(path), path.open("a", encoding="utf-8") as stream:
         stream.write(_line(record))
         stream.flush()
+        os.fsync(stream.fileno())
 
 
 def save_history(path: Path, records: Iterable[Record]) -> None:

@@ -64,10 +64,16 @@ class Size(Fact):
     images: int
     per_class: float
     """Mean number of trainable images a class."""
+    effective_classes: float
+    """The number of equally large classes that would be as hard to guess: exp of the entropy of the class shares."""
     smallest_class: int
     verdict: Literal["little", "plenty"] | None = None
     threshold: float | None = None
-    """Images a class from which the amount counts as plenty."""
+    """Images an effective class from which the amount counts as plenty."""
+
+    @property
+    def per_effective_class(self) -> float:
+        return self.images / self.effective_classes
 
 
 class StageSimilarity(Fact):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from finetune_advisor.artifacts.recipe_rules import DURATIONS, conflicts
@@ -23,6 +24,21 @@ CONFLICT = "recipe_conflict"
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+_FOLDER_NAME = r"\w[\w .-]*"
+
+
+def _as_folder(name: str) -> str:
+    if not re.fullmatch(_FOLDER_NAME, name):
+        raise ValueError(
+            "expected a name for the run's folder: letters, digits, `_`, and after the first also spaces, `.` and `-`; "
+            f"found {name!r}"
+        )
+    return name
+
+
+FolderName = Annotated[Text, AfterValidator(_as_folder), Field(json_schema_extra={"pattern": f"^{_FOLDER_NAME}$"})]
 
 
 class Data(Settings):
@@ -98,7 +114,7 @@ class Recipe(Settings):
 
     format: Literal[1]
     """Version of this file's layout."""
-    name: Text
+    name: FolderName
     """What runs of this recipe are called."""
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     """The same seed gives the same run."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from finetune_advisor.artifacts.recipe_sources import merge
-from finetune_advisor.artifacts.recipe_yaml import Node, Place, child, parse
+from finetune_advisor.artifacts.recipe_yaml import Node, Place, child, parse, tree_of
 from finetune_advisor.errors import Problem, RecipeError
 
 COMMAND_LINE = "--set"
@@ -31,6 +31,20 @@ def edit(tree: Node, overrides: Sequence[str]) -> Node:
             edits.append(_parse(override))
         except RecipeError as error:
             problems += error.problems
+    return _apply(tree, edits, problems)
+
+
+def set_values(tree: Node, values: Mapping[str, object]) -> Node:
+    """The same for plain values by dotted key.
+
+    Raises:
+        RecipeError: every key that leads nowhere.
+    """
+    place = Place(COMMAND_LINE)
+    return _apply(tree, [(tuple(key.split(".")), tree_of(value, place)) for key, value in values.items()], [])
+
+
+def _apply(tree: Node, edits: Sequence[_Edit], problems: list[Problem]) -> Node:
     for key, value in sorted(edits, key=lambda edit: edit[0][-1] != "kind"):
         try:
             tree = merge(tree, _extension(tree, key, value, done=()))

@@ -8,7 +8,7 @@ from pathlib import Path
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_diff import Difference, diff_recipes, recipe_schema
 from finetune_advisor.artifacts.recipe_dump import dump_recipe, is_edited
-from finetune_advisor.artifacts.recipe_edits import edit
+from finetune_advisor.artifacts.recipe_edits import edit, set_values
 from finetune_advisor.artifacts.recipe_problems import recipe_of
 from finetune_advisor.artifacts.recipe_sources import (
     load_tree,
@@ -18,7 +18,6 @@ from finetune_advisor.artifacts.recipe_sources import (
     shipped_recipes,
 )
 from finetune_advisor.artifacts.recipe_yaml import Place, tree_of
-from finetune_advisor.artifacts.storage import atomic_write
 
 __all__ = [
     "Difference",
@@ -29,7 +28,6 @@ __all__ = [
     "load_recipe",
     "read_recipe_text",
     "recipe_schema",
-    "save_recipe",
     "shipped_path",
     "shipped_purpose",
     "shipped_recipes",
@@ -49,19 +47,10 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe_of(edit(load_tree(source), overrides))
 
 
-def change_recipe(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """A copy of a recipe with edits like `optimizer.lr=0.01`.
+def change_recipe(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
+    """A copy of a recipe with other values, by dotted key.
 
     Raises:
         RecipeError: every edit that leads nowhere or to a recipe that cannot be used.
     """
-    return recipe_of(edit(tree_of(recipe.model_dump(), Place(recipe.name)), overrides))
-
-
-def save_recipe(recipe: Recipe, path: Path, *, reasons: Mapping[str, str] | None = None, header: str = "") -> None:
-    """Write a recipe as `dump_recipe` does; the file is whole or as it was before.
-
-    Raises:
-        StorageError: the disk is full or the place cannot be written.
-    """
-    atomic_write(path, dump_recipe(recipe, reasons=reasons, header=header))
+    return recipe_of(set_values(tree_of(recipe.model_dump(), Place(recipe.name)), values))

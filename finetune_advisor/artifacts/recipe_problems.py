@@ -11,9 +11,8 @@ from pydantic_core import ErrorDetails
 
 from finetune_advisor.artifacts.recipe import CONFLICT, Recipe
 from finetune_advisor.artifacts.recipe_rules import conflicts
-from finetune_advisor.artifacts.recipe_sources import did_you_mean
 from finetune_advisor.artifacts.recipe_yaml import Key, Node, place_of, plain
-from finetune_advisor.errors import Problem, RecipeError
+from finetune_advisor.errors import Problem, RecipeError, did_you_mean
 from finetune_advisor.techniques.base import Settings, documentation, settings_in
 from finetune_advisor.techniques.catalog import kind_of
 

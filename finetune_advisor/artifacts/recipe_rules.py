@@ -31,6 +31,7 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
     strategy = _strategy(values)
     if strategy is not None:
         found += _ignored(strategy, values)
+        found += _without_effect(strategy, values)
         found += _missing(strategy, values)
     return found
 
@@ -57,13 +58,29 @@ def _ignored(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Co
                 key,
                 f"{kind} is fitted on clean features: `{key}` would be ignored; set it to null, or choose few_layers",
             )
-    loss = values.get("loss")
-    if not strategy.trains_network and isinstance(loss, Mapping) and loss.get("label_smoothing"):
-        yield (
-            "loss.label_smoothing",
-            f"{kind} is fitted to the labels as they are: `label_smoothing` would be ignored; "
-            "set it to 0, or choose few_layers",
-        )
+
+
+_OF_A_PROBE = {
+    "evaluation.metric": (
+        "accuracy",
+        "the log loss on its folds chooses the strength of {kind}: a metric would be ignored; set it to accuracy",
+    ),
+    "runtime.precision": (
+        "float32",
+        "{kind} is fitted on features in float32: another precision would be ignored; set it to float32",
+    ),
+}
+"""Keys that every recipe has and a probe does not use: the one value they may have there, and why."""
+
+
+def _without_effect(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
+    if strategy.trains_network:
+        return
+    for key, (allowed, sentence) in _OF_A_PROBE.items():
+        outer, inner = key.split(".")
+        block = values.get(outer)
+        if isinstance(block, Mapping) and isinstance(found := block.get(inner), str) and found != allowed:
+            yield key, sentence.format(kind=kind_of(strategy))
 
 
 def _missing(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:

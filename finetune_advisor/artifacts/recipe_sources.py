@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
 from finetune_advisor.artifacts.recipe_rules import DURATIONS
 from finetune_advisor.artifacts.recipe_yaml import Node, Place, child, parse
-from finetune_advisor.errors import Problem, RecipeError
+from finetune_advisor.errors import Problem, RecipeError, did_you_mean
 
 _MOST_BYTES = 1_000_000
 
@@ -160,9 +158,3 @@ def _unusable(problem: Problem, message: str, hint: str | None = None) -> Recipe
 def _shipped_hint() -> str:
     names = ", ".join(shipped_recipes())
     return f"Shipped recipes: {names}. `finetune-advisor recipes list` says what each is for."
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """An ending for a sentence about an unknown name: the nearest known one, if any is near."""
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finetune_advisor.artifacts.history import Record, load_history
-from finetune_advisor.artifacts.storage import atomic_write, storage_errors
+from finetune_advisor.artifacts.run_lock import locked, require_unlocked
+from finetune_advisor.artifacts.storage import atomic_write, require_writable, storage_errors
 from finetune_advisor.errors import RunError
 
 
@@ -64,6 +67,14 @@ class RunDir:
         return self.path / "figures"
 
     @property
+    def curves(self) -> Path:
+        return self.figures / "curves.png"
+
+    @property
+    def confusion(self) -> Path:
+        return self.figures / "confusion.png"
+
+    @property
     def environment(self) -> Path:
         return self.path / "environment.json"
 
@@ -76,28 +87,71 @@ class RunDir:
         """metrics.json is written last, so it marks a run that ended."""
         return self.metrics.is_file()
 
+    @property
+    def drawn(self) -> bool:
+        return self.curves.is_file() and self.confusion.is_file()
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with this run."""
+        return f"finetune-advisor run --run-dir {shlex.quote(str(self.path))} --resume"
+
     def require_free(self) -> None:
-        """Check that a new run can be put here.
+        """Check that a new run can be put here; leaves nothing behind.
 
         Raises:
             RunError: there is already something.
+            StorageError: nothing can be written there.
         """
         with storage_errors(self.path):
             if self.path.exists() and not self.path.is_dir():
                 raise RunError(f"{self.path} is a file, not a run folder.", "Choose another --run-dir.")
-            if self.path.is_dir() and any(self.path.iterdir()):
+            if self.path.is_dir() and self._occupied():
+                require_unlocked(self._lock)
                 raise self._not_empty()
+        require_writable(self.recipe)
 
-    def create(self) -> None:
-        """Make the folder for a new run.
+    def require_begun(self) -> None:
+        """Check that there is a run here to go on with.
 
         Raises:
-            RunError: there is already something in it.
+            RunError: there is none.
+        """
+        if not self.recipe.is_file():
+            raise RunError(f"{self.path} holds no run to go on with.", "Name its folder with --run-dir.")
+
+    @contextmanager
+    def claimed(self) -> Iterator[RunDir]:
+        """Make the folder for a new run, and keep other writers out of it while the block runs.
+
+        Raises:
+            RunError: there is already something in it, or another process is about to fill it.
             StorageError: it cannot be made.
         """
-        self.require_free()
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        with self.locked():
+            if self._occupied():
+                raise self._not_empty()
+            yield self
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other writers out of this folder while the block runs; the lock dies with the process.
+
+        Raises:
+            RunError: another process is writing this run.
+            StorageError: the folder cannot be written.
+        """
+        with locked(self._lock):
+            yield
+
+    @property
+    def _lock(self) -> Path:
+        return self.path / ".lock"
+
+    def _occupied(self) -> bool:
+        return any(item != self._lock for item in self.path.iterdir())
 
     def _not_empty(self) -> RunError:
         if not self.recipe.is_file():
@@ -105,7 +159,7 @@ class RunDir:
         if self.finished:
             hint = "Choose another --run-dir, or leave it out to get the next free number."
         else:
-            hint = f"Go on with it: finetune-advisor run --run-dir {shlex.quote(str(self.path))} --resume"
+            hint = f"Go on with it: {self.resume_command}"
         return RunError(f"{self.path} already holds a run.", hint)
 
     def load_metrics(self) -> dict[str, Any]:
@@ -120,16 +174,49 @@ class RunDir:
         return load_history(self.history)
 
 
-def next_run_dir(parent: Path, name: str) -> RunDir:
-    """The first free `parent/name-<n>`, counting from 1."""
-    number = 1
-    while (parent / f"{name}-{number}").exists():
-        number += 1
-    return RunDir(parent / f"{name}-{number}")
+@dataclass(frozen=True, slots=True)
+class NumberedRun:
+    """A run folder to be: `parent/name-<n>`, with the first number that is free when the run begins to write."""
+
+    parent: Path
+    name: str
+
+    def require_free(self) -> None:
+        """Check that the folder can be made; leaves nothing behind.
+
+        Raises:
+            StorageError: nothing can be written there.
+        """
+        require_writable(self.parent / self.name)
+
+    @contextmanager
+    def claimed(self) -> Iterator[RunDir]:
+        """Make the folder, under a number that no other process has, and keep other writers out of it.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        with self._made().claimed() as run:
+            yield run
+
+    def _made(self) -> RunDir:
+        number = 1
+        with storage_errors(self.parent):
+            self.parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                path = self.parent / f"{self.name}-{number}"
+                with suppress(FileExistsError):
+                    path.mkdir()
+                    return RunDir(path)
+                number += 1
+
+
+RunPlace = RunDir | NumberedRun
+"""Where a new run goes."""
 
 
 def latest_run(parent: Path) -> RunDir:
-    """The run folder below `parent` that was written to last.
+    """The run below `parent` to go on with: of the unfinished ones, or else of all, the one written to last.
 
     Raises:
         RunError: there is none.
@@ -138,7 +225,12 @@ def latest_run(parent: Path) -> RunDir:
     begun = [run for run in runs if run.recipe.is_file()]
     if not begun:
         raise RunError(f"There is no run in {parent}/.", "Name its folder with --run-dir.")
-    return max(begun, key=lambda run: run.log.stat().st_mtime if run.log.is_file() else run.recipe.stat().st_mtime)
+    unfinished = [run for run in begun if not run.finished]
+    return max(unfinished or begun, key=_written)
+
+
+def _written(run: RunDir) -> float:
+    return (run.log if run.log.is_file() else run.recipe).stat().st_mtime
 
 
 def save_json(path: Path, value: object) -> None:

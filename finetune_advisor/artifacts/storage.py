@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -95,6 +96,23 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Check that `path` could be written now, its folders made if need be; leaves nothing behind.
+
+    Raises:
+        StorageError: the disk is full or read-only, or the place cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    folder = next(parent for parent in target.parents if parent.exists())
+    with storage_errors(path):
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except FileNotFoundError:
+            # What /proc answers, where no file can be made by anybody.
+            raise StorageError(f"cannot write {path}: no file can be made in {folder}", _HINT_OTHER) from None
 
 
 def _flush(path: Path) -> None:

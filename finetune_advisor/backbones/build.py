@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from finetune_advisor.backbones import bundled
 from finetune_advisor.backbones.stages import Stage, classifier_modules, stages_of
 from finetune_advisor.backbones.state_files import read_state
 from finetune_advisor.backbones.weights import Source, Weights, find_weights
-from finetune_advisor.errors import BackboneError, WeightsError
+from finetune_advisor.errors import BackboneError, WeightsError, did_you_mean
 
 _LINES_SHOWN = 6
 _LINE_LENGTH = 200
@@ -55,8 +54,7 @@ class Backbone:
                 return stage
         names = [stage.name for stage in self.stages]
         raise BackboneError(
-            f"{self.name} has no stage {name!r}; its stages are {', '.join(names)}",
-            _did_you_mean(name, names),
+            f"{self.name} has no stage {name!r}{did_you_mean(name, names)}", f"Its stages are {', '.join(names)}."
         )
 
 
@@ -68,7 +66,10 @@ def check_name(name: str) -> None:
     """
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        raise BackboneError(f"unknown network {name!r}", _did_you_mean(architecture, timm.list_models()))
+        raise BackboneError(
+            f"timm has no network {name!r}{did_you_mean(architecture, timm.list_models())}",
+            "`finetune-advisor backbones` lists those that can be used here without a network connection.",
+        )
     tagged = timm.list_models(f"{architecture}.*", include_tags=True)
     if tag and name not in tagged:
         raise BackboneError(f"{architecture} has no weights tagged {tag!r}", f"Its weights are: {', '.join(tagged)}.")
@@ -224,8 +225,3 @@ def _shortened(message: str) -> str:
     shown = [line if len(line) <= _LINE_LENGTH else f"{line[:_LINE_LENGTH]} ..." for line in lines[:_LINES_SHOWN]]
     rest = len(lines) - len(shown)
     return "\n".join(f"  {line}" for line in [*shown, *([f"and {rest} more"] if rest else [])])
-
-
-def _did_you_mean(name: str, names: list[str]) -> str | None:
-    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"Did you mean {' or '.join(nearest)}?" if nearest else None

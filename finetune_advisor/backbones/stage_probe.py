@@ -108,17 +108,6 @@ class StageProbe(nn.Module):
             )
 
 
-def folded_linear(weight_KD: Tensor, bias_K: Tensor, *, mean_D: Tensor, scale_D: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight (K, D) and bias (K,) that give on x what the given ones give on (x - mean) / scale.
-
-    Computed in float64, returned in the dtype of `weight_KD`. Every scale must be positive.
-    """
-    assert bool((scale_D > 0).all()), "a scale of zero: drop constant features or set their scale to one"
-    folded_KD = weight_KD.double() / scale_D.double()
-    folded_bias_K = bias_K.double() - folded_KD @ mean_D.double()
-    return folded_KD.to(weight_KD.dtype), folded_bias_K.to(weight_KD.dtype)
-
-
 def stage_probe_of(backbone: Backbone, places: Sequence[str], weight_KD: Tensor, bias_K: Tensor) -> StageProbe:
     """A StageProbe with the backbone's own weights and a fitted classifier of K classes over D features.
 

@@ -87,7 +87,7 @@ class Tail(nn.Module):
             raise BackboneError(
                 f"{type(self.net).__name__} cannot be trained on the cached output of {self.boundary.name}: what "
                 "lies above also depends on something below",
-                "Train the whole network (strategy: {kind: full}), or choose another boundary.",
+                "Choose another boundary, or train the whole network.",
             )
 
 

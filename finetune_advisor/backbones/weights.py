@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -47,6 +46,11 @@ class Available(NamedTuple):
     license: str | None
 
 
+def default_weights(name: str) -> Literal["bundled", "hub"]:
+    """What `weights` is where nobody says: "bundled" if a package here carries weights of the network, else "hub"."""
+    return "bundled" if _architecture(name) in bundled.installed() else "hub"
+
+
 def find_weights(name: str, weights: str, *, seed: int = 0) -> Weights:
     """Find the weights of the network `name`: "bundled", "hub", "random" or the path of a file.
 
@@ -64,17 +68,11 @@ def find_weights(name: str, weights: str, *, seed: int = 0) -> Weights:
     return _find_file(name, weights)
 
 
-def available(names: Iterable[str] | None = None) -> tuple[Available, ...]:
-    """What can be used here right now: bundled weights and those in the local hub cache.
-
-    With `names`, only those networks (a name without tag stands for all its tags).
-    """
+def available() -> tuple[Available, ...]:
+    """What can be used here right now: bundled weights and those in the local hub cache."""
     found = [Available(name, "bundled", bundled.LICENSE) for name in bundled.installed()]
     found += [Available(name, "hub", hub.license_of(name)) for name in hub.cached_names()]
-    if names is None:
-        return tuple(found)
-    wanted = set(names)
-    return tuple(item for item in found if item.name in wanted or _architecture(item.name) in wanted)
+    return tuple(found)
 
 
 def _find_bundled(name: str) -> Weights:
@@ -114,7 +112,7 @@ def _find_file(name: str, weights: str) -> Weights:
 def _what_can_be_used() -> str:
     found = ", ".join(f"{item.name} (weights: {item.source})" for item in available())
     usable = f"Usable here: {found}." if found else f"Nothing is installed here. {bundled.INSTALL_HINT}"
-    return f"{usable} Or give a file with weights: FILE, or train from scratch with weights: random."
+    return f"{usable} Or give a file with weights: FILE."
 
 
 def _architecture(name: str) -> str:

@@ -19,6 +19,7 @@ from finetune_advisor.cli.recipes import recipes_app
 from finetune_advisor.cli.run import run
 from finetune_advisor.cli.techniques import techniques
 from finetune_advisor.errors import FinetuneAdvisorError, Interrupted
+from finetune_advisor.training.interrupt import name_of, sigterm_as_ctrl_c
 
 
 class _Group(TyperGroup):
@@ -34,7 +35,7 @@ class _Group(TyperGroup):
                 err.print(f"[dim]→[/] {escape(error.hint)}", highlight=False, soft_wrap=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as interrupt:
-            err.print("[bold yellow]stopped[/] by Ctrl-C; files already written are complete.")
+            err.print(f"[bold yellow]stopped[/] by {name_of(interrupt)}; files already written are complete.")
             raise typer.Exit(Interrupted.exit_code) from interrupt
 
 
@@ -74,4 +75,5 @@ def _options(
 
 def main() -> None:
     """Entry point of `finetune-advisor` and `python -m finetune_advisor`."""
+    sigterm_as_ctrl_c()
     app(prog_name="finetune-advisor")

@@ -10,6 +10,7 @@ import typer
 
 from finetune_advisor.cli.console import out, progress, set_up_logging
 from finetune_advisor.cli.options import (
+    LARGEST_SEED,
     DeviceName,
     DeviceOption,
     JsonOption,
@@ -48,7 +49,7 @@ def analyze(
     strategy: Annotated[
         CellName | None, typer.Option(help="Write this cell's recipe, whatever the table says.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seeds split and folds.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seeds split and folds.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a recipe that was edited by hand.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Measure every image again.")] = False,
     device: DeviceOption = DeviceName.auto,
@@ -65,15 +66,15 @@ def analyze(
     verbosity = Verbosity(quiet, verbose)
     set_up_logging(verbosity)
     from finetune_advisor.cli.render import render_analysis
-    from finetune_advisor.workflows import analyze_and_advise, default_weights, require_unedited
+    from finetune_advisor.workflows import analyze_and_advise, require_place
 
-    if not force:
-        require_unedited(recipe)
+    folder = report_dir or recipe.parent / "analysis"
+    require_place(recipe, folder, force=force)
     with progress(verbosity) as bars:
         analysis = analyze_and_advise(
             data,
             backbone=backbone,
-            weights=weights or default_weights(backbone),
+            weights=weights,
             strategy=strategy.value if strategy else None,
             seed=seed,
             device=torch_device(device),
@@ -81,7 +82,6 @@ def analyze(
             progress=lambda done, total: bars.show("looking at the images", done, total),
             probe_progress=lambda done, total: bars.show("fitting linear classifiers", done, total),
         )
-    folder = report_dir or recipe.parent / "analysis"
     analysis.save(recipe, folder)
     if as_json:
         out.print_json(analysis.profile.model_dump_json())

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from finetune_advisor.cli.console import out, set_up_logging
-from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, QuietOption, Verbosity, torch_device
+from finetune_advisor.cli.names import accept_any_name
+from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, Verbosity, torch_device
 
 
 def evaluate(
@@ -18,18 +19,20 @@ def evaluate(
     ],
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Score a finished run on labeled images: accuracy with its interval, and each class.
 
+    One known class or one image is enough. A warning says how many of the images the model was trained on.
+
     Example: finetune-advisor evaluate runs/data-1 ./new_labeled_images
     """
-    set_up_logging(Verbosity(quiet))
+    set_up_logging(Verbosity())
     from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.cli.render import render_scores
     from finetune_advisor.inference import evaluate_on
 
     scores = evaluate_on(RunDir(run), data, device=torch_device(device))
+    accept_any_name(as_json=as_json)
     if as_json:
         out.print_json(data=scores)
     else:

@@ -21,6 +21,8 @@ class DeviceName(StrEnum):
     mps = "mps"
 
 
+LARGEST_SEED = 2**32 - 1
+
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where the network runs.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import io
 import json
 import sys
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from finetune_advisor.cli.console import err, out, set_up_logging
+from finetune_advisor.cli.names import AS_BYTES, AS_ESCAPES, accept_any_name
 from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, QuietOption, Verbosity, torch_device
 from finetune_advisor.errors import DataError
 
@@ -46,26 +46,19 @@ def predict(
     """
     set_up_logging(Verbosity(quiet))
     from finetune_advisor.artifacts.rundir import RunDir
-    from finetune_advisor.artifacts.storage import atomic_path
     from finetune_advisor.data.batches import default_workers
     from finetune_advisor.inference import Predictor
 
-    _accept_any_file_name(sys.stdout)
+    accept_any_name(as_json=as_json or form is Format.jsonl)
     files = _expand(paths)
     predictor = Predictor.open(RunDir(run), device=torch_device(device))
     rows = (_row(answer, predictor.classes) for answer in predictor.predict(files, workers=default_workers()))
     if as_json:
-        collected = list(rows)
-        out.print_json(data=collected)
-        unread = _unread(collected)
+        unread = _document(list(rows), output)
     elif output is None:
         unread = _write(rows, predictor.classes, form, sys.stdout)
     else:
-        with (
-            atomic_path(output) as temporary,
-            temporary.open("w", encoding="utf-8", errors="surrogateescape") as stream,
-        ):
-            unread = _write(rows, predictor.classes, form, stream)
+        unread = _write_file(rows, predictor.classes, form, output)
     if unread:
         err.print(f"[yellow]{unread} of {len(files)} files could not be read[/]; the reason is in `error`.")
         raise typer.Exit(1)
@@ -96,12 +89,6 @@ def _expand(names: list[str]) -> list[Path]:
     return files
 
 
-def _accept_any_file_name(stream: TextIO) -> None:
-    """File names that are not UTF-8 come out as the bytes they are."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="surrogateescape")
-
-
 def _row(answer: Prediction, classes: tuple[str, ...]) -> dict[str, Any]:
     if answer.probabilities_K is None:
         return {
@@ -119,6 +106,26 @@ def _row(answer: Prediction, classes: tuple[str, ...]) -> dict[str, Any]:
         "error": None,
         "classes": {name: round(float(p), 6) for name, p in zip(classes, answer.probabilities_K, strict=True)},
     }
+
+
+def _document(rows: list[dict[str, Any]], output: Path | None) -> int:
+    """Print or write the rows as one JSON document; returns how many files could not be read."""
+    from finetune_advisor.artifacts.rundir import save_json
+
+    if output is None:
+        out.print_json(data=rows)
+    else:
+        save_json(output, rows)
+    return _unread(rows)
+
+
+def _write_file(rows: Iterable[dict[str, Any]], classes: tuple[str, ...], form: Format, output: Path) -> int:
+    """`_write` to a file that is whole or not there."""
+    from finetune_advisor.artifacts.storage import atomic_path
+
+    errors = AS_ESCAPES if form is Format.jsonl else AS_BYTES
+    with atomic_path(output) as temporary, temporary.open("w", encoding="utf-8", errors=errors) as stream:
+        return _write(rows, classes, form, stream)
 
 
 def _write(rows: Iterable[dict[str, Any]], classes: tuple[str, ...], form: Format, stream: TextIO) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -65,7 +66,8 @@ def copy(
     if target.exists() and not force:
         raise StorageError(f"{target} is there already", "Give another name, or `--force` to overwrite it.")
     atomic_write(target, text)
-    out.print(f"{escape(str(target))}: a copy of {escape(name)}; train it with `finetune-advisor run`", soft_wrap=True)
+    command = f"finetune-advisor run {shlex.quote(str(target))}"
+    out.print(escape(f"{target}: a copy of {name}; edit it, then: {command}"), soft_wrap=True)
 
 
 @recipes_app.command("validate")

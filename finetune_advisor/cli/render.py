@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from finetune_advisor.artifacts.history import Record
+from finetune_advisor.advice.rules import RARE_CLASS_RATIO, amount_sentence, similarity_sentence
+from finetune_advisor.advice.table import MEANING, TOP
 from finetune_advisor.cli.table_map import table_map
+from finetune_advisor.data.wording import counted
+from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 
 if TYPE_CHECKING:
     from finetune_advisor.advice.advise import Advice
     from finetune_advisor.artifacts.profile import Profile
+    from finetune_advisor.artifacts.recipe import Recipe
     from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.inference import Prediction
     from finetune_advisor.training.plan import Plan
@@ -36,10 +41,10 @@ def render_analysis(profile: Profile, advice: Advice, recipe: Path, folder: Path
         Text(),
         _why(profile),
         Text(),
-        _probe_bars(profile, advice.recipe.strategy.kind),
+        _probe_bars(profile, advice.recipe),
         Text(),
         _expectation(profile, advice),
-        *_findings(profile),
+        _findings(profile),
         Text(),
         _next(recipe, folder),
     )
@@ -54,47 +59,38 @@ def _headline(profile: Profile) -> Text:
 
 
 def _why(profile: Profile) -> Text:
-    size, similarity, cell = profile.size, profile.similarity, profile.cell
-    lines = Text.assemble(("Why\n", "bold"))
-    lines.append(f"  {size.per_class:.0f} images a class is {size.verdict} (plenty begins at {size.threshold:.0f}).\n")
-    lines.append(
-        f"  Similarity to ImageNet {similarity.score:.2f} [{similarity.low:.2f}, {similarity.high:.2f}] is "
-        f"{similarity.verdict} (similar begins at {similarity.threshold:.2f}).\n"
+    assert profile.cell is not None
+    return Text.assemble(
+        ("Why\n", "bold"),
+        f"  {amount_sentence(profile)}\n",
+        f"  {similarity_sentence(profile)}\n",
+        f"  Together: {profile.cell}, {MEANING[profile.cell]}.",
     )
-    lines.append(f"  Together: {cell}.  {_CELLS[str(cell)]}")
-    return lines
 
 
-_CELLS = {
-    "linear_probe": "A linear classifier on the frozen network's last features.",
-    "stage_probe": "Linear classifiers on features of different stages.",
-    "few_layers": "Fine-tune the last layers, at a smaller rate.",
-    "many_layers": "Fine-tune most layers, at a smaller rate.",
-}
-
-
-def _probe_bars(profile: Profile, strategy: str) -> RenderableType:
+def _probe_bars(profile: Profile, recipe: Recipe) -> RenderableType:
     table = Table.grid(padding=(0, 2))
-    chosen = _chosen_probe(profile, strategy)
+    chosen = _chosen_probes(recipe)
     low = min(probe.accuracy for probe in profile.probes)
     floor = max(0.0, low - 0.1)
     for probe in profile.probes:
         filled = round(BAR * (probe.accuracy - floor) / max(1 - floor, 1e-9))
-        style = "bold green" if probe.stage == chosen else "cyan"
+        style = "bold green" if probe.stage in chosen else "cyan"
         bar = Text("━" * filled, style).append("─" * (BAR - filled), "bright_black")
-        note = Text("← the recipe", "green") if probe.stage == chosen else Text()
+        note = Text("← the recipe", "green") if probe.stage in chosen else Text()
         table.add_row(Text(f"  {probe.stage}"), bar, Text(f"{probe.accuracy:.3f} ± {probe.std:.3f}"), note)
     return Group(
         Text.assemble(("Linear classifiers at each stage", "bold"), ("  accuracy on held-out folds", "dim")), table
     )
 
 
-def _chosen_probe(profile: Profile, strategy: str) -> str | None:
-    if strategy == "linear_probe":
-        return "pooled"
-    if strategy == "stage_probe":
-        return min(profile.probes, key=lambda probe: probe.log_loss).stage
-    return None
+def _chosen_probes(recipe: Recipe) -> tuple[str, ...]:
+    strategy = recipe.strategy
+    if isinstance(strategy, LinearProbe):
+        return (TOP,)
+    if isinstance(strategy, StageProbe):
+        return ("all",) if strategy.stages == "all" else strategy.stages
+    return ()
 
 
 def _expectation(profile: Profile, advice: Advice) -> Text:
@@ -111,35 +107,38 @@ def _expectation(profile: Profile, advice: Advice) -> Text:
     return line
 
 
-def _findings(profile: Profile) -> list[RenderableType]:
-    health = profile.health
-    findings: list[tuple[str, str]] = []
+def _findings(profile: Profile) -> RenderableType:
+    table = Table.grid(padding=(0, 1))
+    for number, (style, text) in enumerate(_sentences(profile) or [("green", _SOUND)]):
+        table.add_row(Text("Health   " if number == 0 else "", "bold"), Text("●", style), Text(text))
+    return table
+
+
+_SOUND = "no unreadable files, no exact duplicates, balanced classes"
+
+
+def _sentences(profile: Profile) -> list[tuple[str, str]]:
+    """Color and text of every finding that matters, in the order of harm."""
+    health, found = profile.health, []
     if health.bad_files:
         names = [f"{bad.path} ({bad.reason})" for bad in health.bad_files]
-        findings.append(("yellow", f"{len(names)} unreadable files are left out: {_some(names)}"))
-    if health.duplicates_across_splits:
-        groups = ["  =  ".join(group) for group in health.duplicates_across_splits]
-        findings.append(
-            ("red", f"{len(groups)} images are in more than one split; scores on them mean little: {_some(groups)}")
-        )
-    if health.duplicates_across_classes:
-        groups = ["  =  ".join(group) for group in health.duplicates_across_classes]
-        findings.append(("red", f"{len(groups)} images are in more than one class: {_some(groups)}"))
-    elif health.exact_duplicates:
-        findings.append(("yellow", f"{len(health.exact_duplicates)} images are there more than once, byte for byte."))
-    if health.imbalance.ratio >= 3:
+        found.append(("yellow", f"{counted(len(names), 'unreadable file')} left out: {_some(names)}"))
+    for groups, where in (
+        (health.duplicates_across_splits, "more than one split; scores on copies mean little"),
+        (health.duplicates_across_classes, "more than one class"),
+    ):
+        if groups:
+            shown = _some([" = ".join(group) for group in groups])
+            found.append(("red", f"{counted(len(groups), 'set')} of identical files in {where}: {shown}"))
+    if health.exact_duplicates and not (health.duplicates_across_splits or health.duplicates_across_classes):
+        sets = counted(len(health.exact_duplicates), "image")
+        found.append(("yellow", f"{sets} there more than once, byte for byte"))
+    if health.imbalance.ratio >= RARE_CLASS_RATIO:
         balance = health.imbalance
-        findings.append(
-            ("yellow", f"{balance.largest} has {balance.ratio:.0f} times the images of {balance.smallest}.")
-        )
+        found.append(("yellow", f"{balance.largest} has {balance.ratio:.0f} times the images of {balance.smallest}"))
     if health.ignored_files:
-        findings.append(("dim", f"{len(health.ignored_files)} files are no images: {_some(health.ignored_files)}"))
-    if not findings:
-        findings.append(("green", "no unreadable files, no exact duplicates, balanced classes"))
-    table = Table.grid(padding=(0, 1))
-    for number, (style, text) in enumerate(findings):
-        table.add_row(Text("Health   " if number == 0 else "", "bold"), Text("●", style), Text(text))
-    return [table]
+        found.append(("dim", f"{counted(len(health.ignored_files), 'other file')}: {_some(health.ignored_files)}"))
+    return found
 
 
 def _some(names: Sequence[str]) -> str:
@@ -149,20 +148,8 @@ def _some(names: Sequence[str]) -> str:
 
 def _next(recipe: Path, folder: Path) -> Text:
     line = Text.assemble(("Wrote     ", "bold"), f"{recipe}  (every line with its reason) and {folder}/profile.json\n")
-    command = "finetune-advisor run" + ("" if str(recipe) == "recipe.yaml" else f" {recipe}")
+    command = "finetune-advisor run" + ("" if str(recipe) == "recipe.yaml" else f" {shlex.quote(str(recipe))}")
     return line.append("Next      ", "bold").append(command, "bold cyan")
-
-
-def record_line(record: Record) -> str:
-    """One line per evaluation, above the progress bar."""
-    if record.strength is not None:
-        scores = f"accuracy {record.val_accuracy:.3f}, loss {record.val_loss:.3f}"
-        return f"[dim]strength {record.strength:<8g}[/] out of fold: {scores}{'  ← chosen' if record.chosen else ''}"
-    return (
-        f"[dim]epoch[/] {record.epoch:5.1f}  train loss {record.train_loss:.3f}  acc {record.train_accuracy:.3f}  "
-        f"val loss {record.val_loss:.3f}  acc [bold]{record.val_accuracy:.3f}[/]  "
-        f"[dim]{record.images_per_second:.0f} images/s[/]"
-    )
 
 
 def render_run(run: RunDir) -> RenderableType:
@@ -179,14 +166,18 @@ def render_run(run: RunDir) -> RenderableType:
     parts.append(
         Text.assemble(("Wrote     ", "bold"), f"{run.path}/  (model/, metrics.json, predictions.csv, figures/)")
     )
-    parts.append(Text.assemble(("Next      ", "bold"), (f"finetune-advisor predict {run.path} IMAGES", "bold cyan")))
+    parts.append(
+        Text.assemble(
+            ("Next      ", "bold"), (f"finetune-advisor predict {shlex.quote(str(run.path))} IMAGES", "bold cyan")
+        )
+    )
     return Group(*parts)
 
 
 def render_scores(scores: dict[str, Any]) -> RenderableType:
     """Scores of one split."""
     bad = scores["bad_files"]
-    notes = [Text(f"{len(bad)} unreadable files were left out: {_some(list(bad))}", "yellow")] if bad else []
+    notes = [Text(f"{counted(len(bad), 'unreadable file')} left out: {_some(list(bad))}", "yellow")] if bad else []
     return Group(_accuracy_line("accuracy", scores), _class_table(scores), *notes)
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
-from finetune_advisor.artifacts.history import Record
+from finetune_advisor.artifacts.history import Record, summary
 from finetune_advisor.cli.console import Bars, err, out, progress, set_up_logging
 from finetune_advisor.cli.options import (
+    LARGEST_SEED,
     DeviceName,
     DeviceOption,
     JsonOption,
@@ -27,7 +29,7 @@ RUNS = Path("runs")
 
 if TYPE_CHECKING:
     from finetune_advisor.artifacts.recipe import Recipe
-    from finetune_advisor.artifacts.rundir import RunDir
+    from finetune_advisor.artifacts.rundir import RunDir, RunPlace
 
 
 def run(
@@ -41,7 +43,11 @@ def run(
     run_dir: Annotated[Path | None, typer.Option(help="The run folder; runs/<name>-<n> if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and train nothing.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Short for --set seed=N.")] = None,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="The analysis to keep with the run; analysis/profile.json beside the recipe if not given."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Short for --set seed=N.")] = None,
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -55,75 +61,82 @@ def run(
     """
     verbosity = Verbosity(quiet, verbose)
     set_up_logging(verbosity)
-    from finetune_advisor.cli.render import render_run
-    from finetune_advisor.workflows import profile_beside, run_and_draw
-
-    target = _resolve(recipe, overrides, run_dir, resume=resume, seed=seed)
-    if target.run.finished and resume:
-        _show_finished(target.run, quiet=quiet, as_json=as_json)
+    target = _resumed(run_dir, recipe, overrides, seed, profile) if resume else _new(recipe, overrides, run_dir, seed)
+    if target.complete:
+        _show_complete(target.complete, quiet=quiet, as_json=as_json)
         return
     if dry_run:
         _show_plan(target.recipe, torch_device(device), as_json=as_json)
         return
-    if not quiet and not as_json:
-        err.print(f"[dim]run folder:[/] {escape(str(target.run.path))}", highlight=False, soft_wrap=True)
-    with progress(verbosity) as bars:
-        finished = run_and_draw(
-            target.recipe,
-            target.run,
-            profile=profile_beside(target.file, target.recipe) if target.file else None,
-            resume=resume,
-            device=torch_device(device),
-            watcher=_watcher(bars, verbosity),
-        )
+    finished = _execute(target, profile, torch_device(device), verbosity, announce=not (quiet or as_json))
     if as_json:
         _print_json(finished)
     elif not quiet:
+        from finetune_advisor.cli.render import render_run
+
         out.print(render_run(finished))
 
 
 @dataclass(frozen=True)
 class _Target:
+    """Which recipe to execute, and where."""
+
     recipe: Recipe
-    run: RunDir
-    file: Path | None
+    place: RunPlace
+    file: Path | None = None
+    """The file the recipe comes from, where it is new and a person's own."""
+    resume: bool = False
+    complete: RunDir | None = None
+    """The run to resume, where nothing is left to do."""
 
 
-def _resolve(
-    recipe: str | None, overrides: list[str] | None, run_dir: Path | None, *, resume: bool, seed: int | None
-) -> _Target:
-    """Which recipe to execute, in which folder."""
+def _new(recipe: str | None, overrides: list[str] | None, run_dir: Path | None, seed: int | None) -> _Target:
     from finetune_advisor.artifacts.recipe_file import load_recipe, shipped_recipes
-    from finetune_advisor.artifacts.rundir import RunDir, latest_run, next_run_dir
+    from finetune_advisor.artifacts.rundir import NumberedRun, RunDir
 
-    changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
-    if resume:
-        return _resumed(RunDir(run_dir) if run_dir else latest_run(RUNS), recipe, changes)
     if recipe is None and not Path("recipe.yaml").is_file():
         raise RunError(
             "There is no recipe.yaml here.",
             "Write one with `finetune-advisor analyze DATA`, or name a recipe: finetune-advisor run RECIPE.",
         )
     source = recipe or "recipe.yaml"
-    loaded = load_recipe(source, changes)
-    file = None if source in shipped_recipes() else Path(source)
-    return _Target(loaded, RunDir(run_dir) if run_dir else next_run_dir(RUNS, loaded.name), file)
+    loaded = load_recipe(source, [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])])
+    place = RunDir(run_dir) if run_dir else NumberedRun(RUNS, loaded.name)
+    return _Target(loaded, place, file=None if source in shipped_recipes() else Path(source))
 
 
-def _resumed(run: RunDir, recipe: str | None, changes: list[str]) -> _Target:
+def _resumed(
+    run_dir: Path | None, recipe: str | None, overrides: list[str] | None, seed: int | None, profile: Path | None
+) -> _Target:
     from finetune_advisor.artifacts.recipe_file import load_recipe
+    from finetune_advisor.artifacts.rundir import RunDir, latest_run
 
-    if recipe is not None or changes:
+    if recipe is not None or overrides or seed is not None or profile is not None:
         raise RunError(
-            "--resume takes the recipe from the run folder, as it was.",
-            "Leave out the recipe and --set; to change something, start a new run.",
+            "--resume takes the recipe and its analysis from the run folder, as they were.",
+            "Leave out the recipe, --set, --seed and --profile; to change something, start a new run.",
         )
-    if not run.recipe.is_file():
-        raise RunError(f"{run.path} holds no run to go on with.", "Name its folder with --run-dir.")
-    return _Target(load_recipe(run.recipe), run, None)
+    run = RunDir(run_dir) if run_dir else latest_run(RUNS)
+    run.require_begun()
+    return _Target(load_recipe(run.recipe), run, resume=True, complete=run if run.finished and run.drawn else None)
 
 
-def _show_finished(run: RunDir, *, quiet: bool, as_json: bool) -> None:
+def _execute(target: _Target, profile: Path | None, device: str, verbosity: Verbosity, *, announce: bool) -> RunDir:
+    from finetune_advisor.workflows import profile_beside, profile_of, run_and_draw
+
+    beside = profile_beside(target.file, target.recipe) if target.file and profile is None else None
+    with progress(verbosity) as bars:
+        return run_and_draw(
+            target.recipe,
+            target.place,
+            profile=profile_of(profile, target.recipe) if profile else beside,
+            resume=target.resume,
+            device=device,
+            watcher=_watcher(bars, verbosity, announce=announce),
+        )
+
+
+def _show_complete(run: RunDir, *, quiet: bool, as_json: bool) -> None:
     if as_json:
         _print_json(run)
     if not quiet:
@@ -135,22 +148,33 @@ def _print_json(run: RunDir) -> None:
     out.print_json(data={"run": str(run.path), **run.load_metrics()})
 
 
-def _watcher(bars: Bars, verbosity: Verbosity) -> Watcher:
-    from finetune_advisor.cli.render import record_line
-
+def _watcher(bars: Bars, verbosity: Verbosity, *, announce: bool) -> Watcher:
     class OnScreen(Watcher):
         def on_images(self, done: int, total: int) -> None:
             bars.show("looking at the images", done, total)
+
+        def on_folder(self, folder: Path) -> None:
+            if announce:
+                err.print(f"[dim]run folder:[/] {escape(str(folder))}", highlight=False, soft_wrap=True)
 
         def on_step(self, progress: Progress) -> None:
             note = f"loss {progress.loss:.3f} · {progress.images_per_second:.0f} images/s"
             bars.show("training", progress.step, progress.steps, note)
 
         def on_record(self, record: Record) -> None:
-            if not verbosity.quiet:
-                err.print(record_line(record), highlight=False)
+            # With --verbose the log, which says the same, is shown.
+            if not verbosity.quiet and not verbosity.verbose:
+                err.print(_styled(summary(record)), highlight=False)
 
     return OnScreen()
+
+
+def _styled(line: str) -> Text:
+    """A record's line with its last accuracy in bold, and what leads to it dimmed."""
+    text = Text(line)
+    text.highlight_regex(r"^\w+|\S+ images/s$", "dim")
+    text.highlight_regex(r"(?<=acc )\S+(?!.*acc )", "bold")
+    return text
 
 
 def _show_plan(recipe: Recipe, device: str, *, as_json: bool) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from finetune_advisor.advice.table import CELLS, MEANING
+
 if TYPE_CHECKING:
     from finetune_advisor.artifacts.profile import Profile
 
@@ -19,17 +21,12 @@ COLUMN, ROWS = 30, 4
 DECADES = 2.0
 """Powers of ten of the amount that are shown on either side of the border."""
 
-_CELLS = {
-    (0, 0): ("linear_probe", "a linear classifier on top"),
-    (0, 1): ("stage_probe", "linear classifiers at stages"),
-    (1, 0): ("few_layers", "fine-tune a few layers"),
-    (1, 1): ("many_layers", "fine-tune many layers"),
-}
+_ROWS, _COLUMNS = ("little", "plenty"), ("similar", "different")
 
 
 def table_map(profile: Profile) -> Text:
     """The table with the data as a point and the cell it lies in lit up."""
-    width, height = 2 * COLUMN, 2 * ROWS
+    height = 2 * ROWS
     column, row = _position(profile)
     here = (int(row >= ROWS), int(column >= COLUMN))
     left = 12
@@ -48,14 +45,14 @@ def table_map(profile: Profile) -> Text:
         if y == ROWS - 1:
             text.append(" " * left + "├" + "─" * COLUMN + "┼" + "─" * COLUMN + "┤\n", "dim")
     text.append(" " * left + "└" + "─" * COLUMN + "┴" + "─" * COLUMN + "┘", "dim")
-    assert width == 2 * COLUMN
     return text
 
 
 def _row_of_cell(
     text: Text, cell: tuple[int, int], line: int, here: tuple[int, int], point: tuple[int, int] | None
 ) -> None:
-    words = f" {_CELLS[cell][line]}" if line < 2 else ""
+    name = CELLS[_ROWS[cell[0]], _COLUMNS[cell[1]]]
+    words = (f" {name}", f" {MEANING[name]}", "", "")[line]
     style = ("bold green" if line == 0 else "green") if cell == here else "bright_black"
     content = Text(f"{words:<{COLUMN}}", style)
     if point is not None and cell == here:
@@ -73,7 +70,7 @@ def _position(profile: Profile) -> tuple[int, int]:
         across = 0.5 * (1 - similarity.score) / (1 - border)
     else:
         across = 0.5 + 0.5 * (border - similarity.score) / border
-    down = 0.5 + 0.5 * math.log10(size.per_class / size.threshold) / DECADES
+    down = 0.5 + 0.5 * math.log10(size.per_effective_class / size.threshold) / DECADES
     # On the side of the border that the verdict names, whatever the rounding.
     column = _on_side(across, COLUMN, similarity.verdict == "different")
     row = _on_side(down, ROWS, size.verdict == "plenty")

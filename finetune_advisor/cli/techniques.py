@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from finetune_advisor.cli.console import out
-from finetune_advisor.errors import FinetuneAdvisorError
+from finetune_advisor.errors import FinetuneAdvisorError, did_you_mean
 
 if TYPE_CHECKING:
     from finetune_advisor.techniques.catalog import Entry
@@ -37,8 +37,6 @@ def techniques(
 def _named(name: str, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     found = tuple(entry for entry in entries if name in (entry.kind, entry.family))
     if not found:
-        from finetune_advisor.artifacts.recipe_sources import did_you_mean
-
         names = [known for entry in entries for known in (entry.kind, entry.family)]
         raise FinetuneAdvisorError(
             f"no technique or family is named {name!r}{did_you_mean(name, names)}",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Generator
+from multiprocessing.connection import wait
 from typing import Generic, TypeVar
 
 import torch
@@ -18,8 +22,9 @@ T = TypeVar("T")
 def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generator[T]:
     """Yield `make(number)` for each number in order, made up to two per worker ahead.
 
-    Workers end with the iterator. They leave Ctrl-C to this process, and torch's global random state alone:
-    what a run draws does not depend on how many workers it has.
+    Workers end with the iterator, and with this process however it dies. They leave Ctrl-C and SIGTERM, which
+    reach a whole process group, to this process; and torch's global random state alone: what a run draws does
+    not depend on how many workers it has.
 
     Args:
         make: called in the workers; what it returns is pickled.
@@ -38,7 +43,7 @@ def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generato
         batch_size=None,
         num_workers=workers,
         collate_fn=_unchanged,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=_depend_on_main_process,
         generator=torch.Generator(),
     )
     made = iter(loader)
@@ -56,6 +61,9 @@ def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generato
         # A traceback that somebody keeps would keep the iterator, and with it the workers; and workers
         # forked later would try to join them. There is no public way to end them.
         made._shutdown_workers()
+        # Where one is still at its work torch asks it by SIGTERM, which it does not hear.
+        for process in made._workers:
+            process.kill()
 
 
 class _Calls(Dataset[T], Generic[T]):
@@ -70,5 +78,15 @@ def _unchanged(made: T) -> T:
     return made
 
 
-def _ignore_interrupts(worker: int) -> None:  # noqa: ARG001 (torch passes it)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _depend_on_main_process(worker: int) -> None:  # noqa: ARG001 (torch passes it)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    """Torch looks for the main process only between two batches, and not while the pipe to it is full."""
+    main_process = multiprocessing.parent_process()
+    assert main_process is not None, "this is no worker"
+    wait([main_process.sentinel])
+    os._exit(1)

@@ -9,7 +9,6 @@ Shapes: B images of a batch, C channels (3), H height, W width.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -26,6 +25,7 @@ from finetune_advisor.data.ahead import ahead
 from finetune_advisor.data.decode import fit_image, read_image, resized_side, to_array
 from finetune_advisor.data.plan import BatchPlan, image_rng
 from finetune_advisor.data.sources import Sample
+from finetune_advisor.data.views import eval_views
 from finetune_advisor.errors import DataError, UnreadableImage
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
@@ -47,10 +47,8 @@ Augment = Callable[[Image.Image, np.random.Generator, int], Image.Image]
 Pixels = npt.NDArray[np.uint8]
 
 _MOST_WORKERS = 8
-_EVAL_DETAIL = 2
-"""Sides of a JPEG are decoded with at least twice the pixels they are resized to: no visible difference."""
 _TRAIN_DETAIL = 4
-"""The same for training, where a random crop may enlarge a part of the image up to this factor."""
+"""Sides of a JPEG are decoded with at least this many times the pixels: a random crop may enlarge a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +167,9 @@ def eval_batches(
     Raises:
         DataError: a worker process died.
     """
-    chunks = _EvalChunks([str(path) for path in paths], preprocess, batch)
-    numbers = range(math.ceil(len(paths) / batch))
-    with closing(ahead(chunks, numbers, workers=workers)) as stream:
-        for index_B, x_BCHW, bad in stream:
-            yield EvalBatch(index_B, torch.from_numpy(x_BCHW), bad)
+    with closing(eval_views(paths, [preprocess], batch=batch, workers=workers)) as stream:
+        for index_B, pixels, bad in stream:
+            yield EvalBatch(index_B, pixels[preprocess], [(image.place, image.reason) for image in bad])
 
 
 def normalize(x_BCHW: torch.Tensor, p: Preprocess) -> torch.Tensor:
@@ -200,26 +196,3 @@ class _Made(NamedTuple):
 class _Unreadable(NamedTuple):
     name: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class _EvalChunks:
-    paths: Sequence[str]
-    preprocess: Preprocess
-    batch: int
-
-    def __call__(self, chunk: int) -> tuple[npt.NDArray[np.int64], Pixels, list[tuple[int, str]]]:
-        first = chunk * self.batch
-        good: list[int] = []
-        pixels: list[Pixels] = []
-        bad: list[tuple[int, str]] = []
-        for index, path in enumerate(self.paths[first : first + self.batch], start=first):
-            try:
-                image = read_image(path, at_least=_EVAL_DETAIL * resized_side(self.preprocess))
-            except UnreadableImage as error:
-                bad.append((index, error.message))
-                continue
-            good.append(index)
-            pixels.append(to_array(fit_image(image, self.preprocess)))
-        empty_BCHW = np.empty((0, 3, self.preprocess.size, self.preprocess.size), np.uint8)
-        return np.array(good, np.int64), np.stack(pixels) if pixels else empty_BCHW, bad

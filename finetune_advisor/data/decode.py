@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -16,9 +16,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import __version__ as pillow_version
 
 from finetune_advisor.data.color import to_rgb
-from finetune_advisor.errors import UnreadableImage
+from finetune_advisor.errors import UnopenedFile, UnreadableImage
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
 MAX_PIXELS = 89_478_485
@@ -83,26 +84,41 @@ def read_image(path: str | Path, *, at_least: int | None = None) -> Image.Image:
             1/2, 1/4 or 1/8 of its size, which is several times faster. None decodes every pixel.
 
     Raises:
-        UnreadableImage: the file is missing, forbidden, empty, no image, damaged, or has over `MAX_PIXELS`.
+        UnreadableImage: the file is empty, no image, damaged, or has over `MAX_PIXELS`.
+        UnopenedFile: it is missing, forbidden, or the disk fails.
+    """
+    return read_image_for(path, [at_least])[0]
+
+
+def read_image_for(path: str | Path, sides: Sequence[int | None]) -> list[Image.Image]:
+    """What `read_image` gives for each shorter side that is needed, decoding what is the same only once.
+
+    Raises:
+        UnreadableImage, UnopenedFile: see `read_image`.
     """
     try:
         with Path(path).open("rb") as file:
-            return _decode(file, at_least)
+            return _decode(file, sides)
     except OSError as error:
-        raise UnreadableImage(cannot_open(error)) from error
+        raise cannot_open(error) from error
 
 
-def cannot_open(error: OSError) -> str:
+def cannot_open(error: OSError) -> UnopenedFile:
     """Why a file cannot be opened or read, in a person's words."""
     match error:
         case FileNotFoundError():
-            return "the file is gone"
+            return UnopenedFile("the file is gone")
         case PermissionError():
-            return "no permission to read it"
+            return UnopenedFile("no permission to read it")
         case IsADirectoryError():
-            return "it is a folder"
+            return UnopenedFile("it is a folder")
         case _:
-            return f"it cannot be read ({error.strerror or error})"
+            return UnopenedFile(f"it cannot be read ({error.strerror or error})")
+
+
+def decoder_key() -> str:
+    """Text that changes when contents which could not be decoded may have become decodable."""
+    return f"Pillow {pillow_version} {' '.join(_formats())} up to {MAX_PIXELS} pixels"
 
 
 def fit_image(image: Image.Image, p: Preprocess) -> Image.Image:
@@ -136,16 +152,20 @@ def to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
 
 
-def _decode(file: IO[bytes], at_least: int | None) -> Image.Image:
+def _decode(file: IO[bytes], sides: Sequence[int | None]) -> list[Image.Image]:
+    decoded: dict[tuple[int, int], Image.Image] = {}
+    images: list[Image.Image] = []
     try:
-        with Image.open(file, formats=_formats()) as image:
-            _check_size(*image.size)
-            if at_least is not None:
-                image.draft(None, (at_least, at_least))
-            image.load()
-            turn = _turn(image)
-            rgb = to_rgb(image)
-            return rgb if turn is None else rgb.transpose(turn)
+        for side in sides:
+            file.seek(0)
+            with Image.open(file, formats=_formats()) as image:
+                _check_size(*image.size)
+                if side is not None:
+                    image.draft(None, (side, side))
+                scaled = image.size
+                if scaled not in decoded:
+                    decoded[scaled] = _upright_rgb(image)
+            images.append(decoded[scaled])
     except UnidentifiedImageError as error:
         raise UnreadableImage(_what_it_is(file)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -154,6 +174,14 @@ def _decode(file: IO[bytes], at_least: int | None) -> Image.Image:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise UnreadableImage(_damage(error)) from error
+    return images
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image.load()
+    turn = _turn(image)
+    rgb = to_rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 @cache

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from finetune_advisor.data.decode import cannot_open
-from finetune_advisor.errors import UnreadableImage
+from finetune_advisor.errors import UnopenedFile
 
 _THREADS = 8
 """Reading waits for the disk and hashing releases Python's lock, so more threads than cores are of use."""
@@ -18,23 +18,25 @@ def digest(path: str | Path) -> str:
     """BLAKE2b of a file's content, 16 bytes as 32 hexadecimal digits.
 
     Raises:
-        UnreadableImage: the file cannot be read.
+        UnopenedFile: the file cannot be read.
     """
     try:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError as error:
-        raise UnreadableImage(cannot_open(error)) from error
+        raise cannot_open(error) from error
 
 
-def digests(paths: Iterable[str | Path]) -> list[str | None]:
-    """The digest of every file, in order; None for one that cannot be read."""
+def digests(paths: Iterable[str | Path]) -> tuple[tuple[str | None, ...], dict[int, str]]:
+    """The digest of every file, in order, None for one that cannot be read; and why, by its place."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(_digest_if_readable, paths))
+        found = list(pool.map(_digest_or_reason, paths))
+    reasons = {place: made.message for place, made in enumerate(found) if isinstance(made, UnopenedFile)}
+    return tuple(made if isinstance(made, str) else None for made in found), reasons
 
 
-def _digest_if_readable(path: str | Path) -> str | None:
+def _digest_or_reason(path: str | Path) -> str | UnopenedFile:
     try:
         return digest(path)
-    except UnreadableImage:
-        return None
+    except UnopenedFile as reason:
+        return reason

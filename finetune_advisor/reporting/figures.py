@@ -33,7 +33,7 @@ def draw_run(run: RunDir) -> tuple[Path, ...]:
     """
     metrics = run.load_metrics()
     records = run.load_history()
-    curves, confusion = run.figures / "curves.png", run.figures / "confusion.png"
+    curves, confusion = run.curves, run.confusion
     probe = bool(records) and records[0].strength is not None
     _save(_strengths(records) if probe else _curves(records), curves)
     split = "test" if metrics["test"] else "val"

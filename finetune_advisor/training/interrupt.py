@@ -1,12 +1,16 @@
-"""Ctrl-C and SIGTERM at a moment when the state can be saved."""
+"""Ctrl-C and SIGTERM: between steps, when the state can be saved, and at any other moment of a run."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.errors import Interrupted
 
 
 class StopRequest:
@@ -32,7 +36,7 @@ def stop_request() -> Iterator[StopRequest]:
 
     def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if request:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(signal.Signals(number).name)
         request.signal_name = signal.Signals(number).name
 
     previous = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -41,3 +45,41 @@ def stop_request() -> Iterator[StopRequest]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def resumable(run: RunDir) -> Iterator[None]:
+    """Say how to go on when the block is interrupted.
+
+    Raises:
+        Interrupted: in place of a KeyboardInterrupt.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise Interrupted(
+            f"Stopped by {name_of(interrupt)} before the run was finished; what was saved is whole.", hint_for(run)
+        ) from interrupt
+
+
+def hint_for(run: RunDir) -> str:
+    """What an interrupted person does next."""
+    return f"Go on with: {run.resume_command}"
+
+
+def sigterm_as_ctrl_c() -> None:
+    """From now on SIGTERM raises KeyboardInterrupt, as Ctrl-C does; processes forked later die of it as usual."""
+    owner = os.getpid()
+
+    def act(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if os.getpid() == owner:
+            raise KeyboardInterrupt(signal.Signals(number).name)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, act)
+
+
+def name_of(interrupt: KeyboardInterrupt) -> str:
+    """What raised it."""
+    return str(interrupt.args[0]) if interrupt.args else "Ctrl-C"

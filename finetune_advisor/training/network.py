@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,21 +16,17 @@ from torch import nn
 
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Budget, Recipe
-from finetune_advisor.backbones.build import Backbone, build
-from finetune_advisor.backbones.stages import classifier_modules
+from finetune_advisor.backbones.build import Backbone
 from finetune_advisor.data.batches import BatchPlan, TrainBatches, eval_batches, normalize
 from finetune_advisor.data.sources import Sample
-from finetune_advisor.dataset import Dataset
 from finetune_advisor.errors import DataError
-from finetune_advisor.features import preprocess_of
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
 from finetune_advisor.techniques.augmentation import Augmentation
-from finetune_advisor.techniques.initialization import Initialization
-from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.strategy import FineTuning
 from finetune_advisor.training.class_weights import balanced
 from finetune_advisor.training.groups import Group, set_training_mode, trainable_groups
 from finetune_advisor.training.loop import Evaluation, Method, fit
+from finetune_advisor.training.prepare import Prepared
 from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.watch import Progress
 
@@ -62,6 +57,11 @@ class Setup:
     plan: BatchPlan
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
+
+    @property
+    def budget(self) -> Budget:
+        assert self.recipe.budget is not None, "checked by Recipe"
+        return self.recipe.budget
 
     def start(self) -> TrainState:
         """The state before the first step."""
@@ -122,17 +122,12 @@ class Setup:
         return np.concatenate(rows)
 
 
-def set_up(recipe: Recipe, data: Dataset, *, device: str) -> Setup:
-    """Build the network with a new classifier, freeze what is not trained, and plan the steps.
-
-    Raises:
-        BackboneError: the network, a stage or the input size does not exist; or weights that cannot be had.
-    """
+def set_up(prepared: Prepared, *, device: str) -> Setup:
+    """Freeze what is not trained, move the network to the device, and plan the steps."""
+    recipe, data, backbone = prepared.recipe, prepared.data, prepared.backbone
     strategy = recipe.strategy
     assert isinstance(strategy, FineTuning)
-    assert recipe.optimizer and recipe.schedule and recipe.budget and recipe.loss and recipe.head, "checked by Recipe"
-    preprocess = preprocess_of(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing)
-    backbone = _network(recipe, len(data.classes), preprocess)
+    assert recipe.optimizer and recipe.schedule and recipe.budget and recipe.loss, "checked by Recipe"
     groups = trainable_groups(backbone, strategy, recipe.optimizer)
     backbone.net.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     train_N = data.index("train")
@@ -145,7 +140,7 @@ def set_up(recipe: Recipe, data: Dataset, *, device: str) -> Setup:
         loss=recipe.loss,
         schedule=recipe.schedule,
         regularization=recipe.regularization or (),
-        preprocess=preprocess,
+        preprocess=prepared.preprocess,
         clip=recipe.optimizer.clip,
         class_weight_K=class_weight_K,
         seed=recipe.seed,
@@ -166,28 +161,3 @@ def steps_of(budget: Budget, plan: BatchPlan) -> int:
         return budget.epochs * plan.steps_per_epoch
     assert budget.images is not None, "checked by Budget"
     return max(1, round(budget.images / plan.images * plan.steps_per_epoch))
-
-
-def _network(recipe: Recipe, classes: int, preprocess: Preprocess) -> Backbone:
-    arguments: dict[str, Any] = {}
-    for technique in recipe.regularization or ():
-        arguments |= technique.model_arguments()
-    backbone = build(
-        recipe.backbone.name,
-        recipe.backbone.weights,
-        classes=classes,
-        seed=recipe.seed,
-        size=preprocess.size,
-        **arguments,
-    )
-    assert recipe.head is not None
-    _initialize(backbone.net, recipe.head.initialization, recipe.seed)
-    return backbone
-
-
-def _initialize(net: nn.Module, initialization: Initialization, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for path in classifier_modules(net):
-        layer = net.get_submodule(path)
-        with torch.no_grad():
-            initialization.fill(layer.weight, layer.bias, generator)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 """What a run leaves behind: the model, the metrics, the predictions.
 
-Shapes: N images, K classes.
+Shapes: N images, B of them together, C channels, H and W pixels, D features, K classes.
 """
 
 from __future__ import annotations
@@ -15,19 +15,28 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.rundir import RunDir, save_json
 from finetune_advisor.artifacts.storage import atomic_write
-from finetune_advisor.backbones.build import build, set_classifier
+from finetune_advisor.backbones.build import set_classifier
 from finetune_advisor.backbones.export import save_model
-from finetune_advisor.backbones.stage_probe import ARCHITECTURE, stage_probe_of
+from finetune_advisor.backbones.stage_probe import ARCHITECTURE, POOLED, stage_probe_of
+from finetune_advisor.backbones.stages import classifier_modules
+from finetune_advisor.data.batches import eval_batches, normalize
 from finetune_advisor.data.sources import Sample
-from finetune_advisor.dataset import Dataset
-from finetune_advisor.metrics import score
-from finetune_advisor.techniques.preprocessing import Preprocess
+from finetune_advisor.metrics import score, softmax
+from finetune_advisor.training.clock import Spent
+from finetune_advisor.training.prepare import Prepared
 from finetune_advisor.training.probe import FittedProbe
 
 FloatArray = npt.NDArray[np.floating]
+
+IMAGES_COMPARED = 4
+
+TOLERANCE = 1e-3
+"""Largest difference between a probability of the exported network and one from cached features."""
+
+TOLERANCE_TF32 = 2e-2
+"""The same where a GPU may have computed the features, whose convolutions keep ten bits."""
 
 
 @dataclass(frozen=True)
@@ -38,42 +47,69 @@ class Scored:
     probabilities_NK: FloatArray
 
 
-def save_network(run: RunDir, net: nn.Module, recipe: Recipe, classes: tuple[str, ...], preprocess: Preprocess) -> None:
+def save_network(run: RunDir, prepared: Prepared) -> None:
     """Write `model/` for a network whose layers were trained."""
-    _save(run, net, recipe, classes, preprocess, architecture=recipe.backbone.name, model_args=None)
+    _save(run, prepared.backbone.net, prepared, architecture=prepared.recipe.backbone.name, model_args=None)
 
 
-def save_probe(
-    run: RunDir, probe: FittedProbe, recipe: Recipe, classes: tuple[str, ...], preprocess: Preprocess
-) -> None:
-    """Write `model/` for a fitted probe: a plain timm network where its classifier sees the pooled features."""
-    name, weights = recipe.backbone.name, recipe.backbone.weights
-    backbone = build(name, weights, classes=len(classes), seed=recipe.seed, size=preprocess.size)
+def save_probe(run: RunDir, probe: FittedProbe, prepared: Prepared, *, device: str) -> None:
+    """Write `model/` for a fitted probe: a plain timm network where its classifier sees the pooled features.
+
+    Before that, some images go through the network, which has to say of them what the probe says of their features.
+    """
+    backbone = prepared.backbone
     weight_KD = torch.tensor(probe.classifier.weight_KD, dtype=torch.float32)
     bias_K = torch.tensor(probe.classifier.bias_K, dtype=torch.float32)
-    if probe.stages is None:
+    stages = probe.stages
+    if stages is None and len(classifier_modules(backbone.net)) > 1:
+        # A distilled network averages two classifiers of different tokens; one linear layer can be neither.
+        stages = (POOLED,)
+    if stages is None:
         set_classifier(backbone.net, weight_KD, bias_K)
-        _save(run, backbone.net, recipe, classes, preprocess, architecture=name, model_args=None)
+        _require_as_scored(backbone.net, probe, prepared, device)
+        _save(run, backbone.net, prepared, architecture=backbone.name, model_args=None)
     else:
-        net = stage_probe_of(backbone, probe.stages, weight_KD, bias_K)
-        _save(run, net, recipe, classes, preprocess, architecture=ARCHITECTURE, model_args=net.model_args)
+        net = stage_probe_of(backbone, stages, weight_KD, bias_K)
+        _require_as_scored(net, probe, prepared, device)
+        _save(run, net, prepared, architecture=ARCHITECTURE, model_args=net.model_args)
+
+
+def _require_as_scored(net: nn.Module, probe: FittedProbe, prepared: Prepared, device: str) -> None:
+    """Compare the probabilities of a few images, of all those the probe was fitted on, that are still there."""
+    data, preprocess = prepared.data, prepared.preprocess
+    some_N = np.unique(np.linspace(0, len(probe.val_index_N) - 1, IMAGES_COMPARED).astype(np.intp))
+    index_N = probe.val_index_N[some_N]
+    paths = [sample.path for sample in data.samples(index_N)]
+    net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    for readable_B, x_BCHW, _ in eval_batches(paths, preprocess, batch=1, workers=0):
+        if not len(readable_B):
+            continue
+        with torch.inference_mode():
+            logits_BK = net(normalize(x_BCHW.to(device), preprocess)).float().cpu().numpy()
+        scored_BK = probe.probabilities(data.features[0].rows(index_N[readable_B]))
+        difference = float(np.abs(softmax(logits_BK) - scored_BK).max())
+        tolerance = TOLERANCE_TF32 if torch.cuda.is_available() else TOLERANCE
+        if not difference <= tolerance:
+            raise AssertionError(
+                f"The exported {prepared.recipe.backbone.name} is not what was scored: of "
+                f"{paths[int(readable_B[0])]} a probability differs by {difference:.3g}, expected at most {tolerance}."
+            )
 
 
 def _save(
     run: RunDir,
     net: nn.Module,
-    recipe: Recipe,
-    classes: tuple[str, ...],
-    preprocess: Preprocess,
+    prepared: Prepared,
     *,
     architecture: str,
     model_args: dict[str, Any] | None,
 ) -> None:
+    recipe, preprocess = prepared.recipe, prepared.preprocess
     save_model(
         net,
         run.model,
         architecture=architecture,
-        classes=classes,
+        classes=prepared.data.classes,
         preprocessing={
             "input_size": (3, preprocess.size, preprocess.size),
             "mean": preprocess.mean,
@@ -91,10 +127,9 @@ def _save(
     )
 
 
-def save_results(
-    run: RunDir, recipe: Recipe, data: Dataset, *, val: Scored, test: Scored | None, seconds: dict[str, float]
-) -> None:
+def save_results(run: RunDir, prepared: Prepared, *, val: Scored, test: Scored | None, spent: Spent) -> None:
     """Write predictions.csv, then metrics.json, whose presence says that the run is finished."""
+    recipe, data = prepared.recipe, prepared.data
     shown = test if test is not None else val
     _save_predictions(run, data.classes, data.samples(shown.index_N), shown.probabilities_NK)
     blocks = {
@@ -110,7 +145,7 @@ def save_results(
             "name": recipe.name,
             "classes": list(data.classes),
             "bad_files": data.bad_files,
-            "seconds": seconds,
+            "seconds": spent.as_json(),
         },
     )
 

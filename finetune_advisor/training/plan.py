@@ -12,9 +12,10 @@ import torch
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.data.batches import normalize
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
+from finetune_advisor.training.device import synchronize
 from finetune_advisor.training.network import Setup, set_up
+from finetune_advisor.training.prepare import prepare
 from finetune_advisor.training.probe import probe_stages
-from finetune_advisor.training.train import dataset_of
 from finetune_advisor.training.watch import Watcher
 
 TIMED_STEPS = 2
@@ -62,17 +63,18 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
     Raises:
         DataError, BackboneError: as the run would.
     """
-    data = dataset_of(recipe, device=device, watcher=Watcher())
+    prepared = prepare(recipe, device=device, watcher=Watcher())
+    data = prepared.data
     images = {split: len(index_N) for split in ("train", "val", "test") if len(index_N := data.index(split))}
     name, strategy = recipe.backbone.name, recipe.strategy
     if isinstance(strategy, LinearProbe | StageProbe):
         features = data.features[0]
-        stages = probe_stages(strategy, features) or ("pooled",)
+        stages = probe_stages(strategy, features.stages) or ("pooled",)
         width = features.concatenated(stages).shape[1]
         new = PlannedGroup("classifier", 2, (width + 1) * len(data.classes), None, True, stages)
         cached = "the features of every image: the network is not run again"
         return Plan(strategy.kind, name, images, len(data.classes), (new,), None, None, width, cached, None, None)
-    setup = set_up(recipe, data, device=device)
+    setup = set_up(prepared, device=device)
     return Plan(
         strategy=strategy.kind,
         backbone=name,
@@ -112,11 +114,13 @@ def _expected_seconds(setup: Setup, recipe: Recipe) -> float:
     labels_B = torch.zeros(batch, dtype=torch.long, device=method.device)
     assert recipe.loss is not None
     net.eval()
+    synchronize(method.device)
     start = perf_counter()
     for _ in range(TIMED_STEPS):
         with method.autocast():
             loss = method.loss.per_image(net(x_BCHW).float(), labels_B, method.class_weight_K).mean()
         loss.backward()  # type: ignore[no-untyped-call]
+    synchronize(method.device)
     seconds = (perf_counter() - start) / TIMED_STEPS
     net.zero_grad(set_to_none=True)
     return seconds * method.steps

@@ -5,7 +5,7 @@ Shapes: N images, D features, K classes.
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -16,7 +16,7 @@ from finetune_advisor import logistic
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.dataset import TRAINABLE, Dataset
-from finetune_advisor.errors import BackboneError
+from finetune_advisor.errors import BackboneError, did_you_mean
 from finetune_advisor.features import Features
 from finetune_advisor.metrics import softmax
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
@@ -55,7 +55,7 @@ def fit_probe(
     """
     start = perf_counter()
     features = data.features[0]
-    stages = probe_stages(strategy, features)
+    stages = probe_stages(strategy, features.stages)
     index_N = data.index(*TRAINABLE)
     labels_N = data.labels(index_N)
     weight_N = balanced(labels_N, len(data.classes))[labels_N] if class_weights else None
@@ -89,23 +89,22 @@ def fit_probe(
     )
 
 
-def probe_stages(strategy: LinearProbe | StageProbe, features: Features) -> tuple[str, ...] | None:
-    """The stages that a strategy joins, None for the linear probe.
+def probe_stages(strategy: LinearProbe | StageProbe, stages: Sequence[str]) -> tuple[str, ...] | None:
+    """The places whose features a strategy joins, of a network with these stages; None for the linear probe.
 
     Raises:
         BackboneError: a stage that the backbone does not have.
     """
     if isinstance(strategy, LinearProbe):
         return None
+    places = (*stages, POOLED)
     if strategy.stages == "all":
-        return features.places
+        return places
     for name in strategy.stages:
-        if name not in features.places:
-            near = difflib.get_close_matches(name, features.places, n=1)
+        if name not in places:
             raise BackboneError(
-                f"strategy.stages names `{name}`, which this backbone does not have"
-                + (f"; did you mean `{near[0]}`?" if near else "."),
-                f"Choose from: {', '.join(features.places)}; or `all`.",
+                f"strategy.stages: this backbone has no stage {name!r}{did_you_mean(name, places)}",
+                f"Choose from: {', '.join(places)}; or `all`.",
             )
     return strategy.stages
 

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.schedule import ScheduleState
+from finetune_advisor.training.clock import Spent
 
-CHECKPOINT_FORMAT = 1
+CHECKPOINT_FORMAT = 2
 
 _NET, _OPTIMIZER, _STATE = "net.", "optimizer.", "state"
 
@@ -62,6 +63,8 @@ class TrainState:
     stale_evaluations: int = 0
     """Evaluations since the best one."""
     tally: Tally = field(default_factory=Tally)
+    spent: Spent = field(default_factory=Spent)
+    """Seconds up to the moment of saving, over all parts of the run."""
 
     def save(self, path: Path, *, identity: str) -> None:
         """Write a checkpoint, atomically.
@@ -87,6 +90,7 @@ class TrainState:
             "best_step": self.best_step,
             "stale_evaluations": self.stale_evaluations,
             "tally": asdict(self.tally),
+            "spent": asdict(self.spent),
         }
         atomic_write(path, save(tensors, metadata={_STATE: json.dumps(counters)}))
 
@@ -113,6 +117,7 @@ class TrainState:
         self.best_step = counters["best_step"]
         self.stale_evaluations = counters["stale_evaluations"]
         self.tally = Tally(**counters["tally"])
+        self.spent = Spent(**counters["spent"])
 
     def _load_tensors(self, path: Path, tensors: dict[str, Tensor]) -> None:
         net_tensors = {n.removeprefix(_NET): t for n, t in tensors.items() if n.startswith(_NET)}

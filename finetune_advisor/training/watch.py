@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from finetune_advisor.artifacts.history import Record
 
@@ -23,6 +24,9 @@ class Watcher:
 
     def on_images(self, done: int, total: int) -> None:
         """Images measured by the frozen network."""
+
+    def on_folder(self, folder: Path) -> None:
+        """The run folder is there, and from now on the run can be resumed."""
 
     def on_step(self, progress: Progress) -> None:
         """A step of training."""

@@ -58,7 +58,9 @@ def make_profile() -> Callable[..., Profile]:
                 duplicates_across_classes=(),
                 imbalance=Imbalance(largest="ants", smallest="bees", ratio=ratio),
             ),
-            size=Size(images=images, per_class=per_class, smallest_class=per_class),
+            size=Size(
+                images=images, per_class=per_class, effective_classes=images / per_class, smallest_class=per_class
+            ),
             similarity=Similarity(
                 score=score, low=score - spread, high=score + spread, per_stage=(), max_logit=9.8, entropy=1.5
             ),

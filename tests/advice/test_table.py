@@ -121,9 +121,17 @@ def test_more_images_narrow_the_prediction_and_spread_over_folds_widens_it(make_
 
 def test_the_prediction_is_that_of_the_probe_nearest_to_the_recipe(make_profile: MakeProfile) -> None:
     profile = make_profile(probes={"stem": (0.8, 0.2), "pooled": (0.7, 0.6), "all": (0.75, 0.5)})
-    assert best_probe(profile).stage == "stem"
+    assert best_probe(profile.probes).stage == "stem"
     assert predict(profile, "linear_probe").accuracy == 0.7
     assert predict(profile, "stage_probe").accuracy == 0.8
     assert "the stem probe" in predict(profile, "few_layers").basis
     assert "training layers" in predict(profile, "many_layers").basis
     assert "training layers" not in predict(profile, "stage_probe").basis
+
+
+def test_one_dominant_class_leaves_fewer_classes_to_tell_apart(make_profile: MakeProfile) -> None:
+    """The amount counts by effective classes: 900 images of which 71 % are one class are not six times 150."""
+    even = make_profile(per_class=150)
+    uneven = even.model_copy(update={"size": even.size.model_copy(update={"effective_classes": 1.2})})
+    assert place(even).size.verdict == "little"
+    assert place(uneven).size.verdict == "plenty"

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from finetune_advisor.analysis.analyze import analyze
 from finetune_advisor.artifacts.profile import Profile
 
 COUNTS = {"train/ants": 9, "train/bees": 6, "test/ants": 3, "test/bees": 3}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """What two threads gain on so few images, waiting for each other costs many times over."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -110,6 +110,17 @@ def test_a_mistake_is_an_error_of_this_package(
         analyze(folder, **settings)  # type: ignore[arg-type]
 
 
+def test_nobody_has_to_say_where_weights_come_from(
+    profile: Profile, image_folder: ImageFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bundled ones where there are some, else those of the hub, as on the command line."""
+    assert profile.weights == "bundled"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for verb in (analyze, analyze_and_advise):
+        with pytest.raises(WeightsError, match="not in the local hub cache"):
+            verb(image_folder({"ants": 3, "bees": 3}, name=verb.__name__), backbone="resnet18")
+
+
 def recipes(root: Path) -> list[str]:
     """What is written for this folder: by the table, and for every strategy that a person may ask for."""
     analysis = analyze_and_advise(root, use_cache=False)

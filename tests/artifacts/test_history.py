@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.history import Record, append_record, load_history, save_history
+from finetune_advisor.artifacts.history import Record, append_record, load_history, save_history, summary
 from finetune_advisor.errors import RunError
 
 RECORD = Record(
@@ -36,6 +37,21 @@ def history(tmp_path: Path) -> Path:
 
 def test_records_come_back_in_order(history: Path) -> None:
     assert load_history(history) == tuple(replace(RECORD, step=step) for step in (10, 20, 30))
+
+
+def test_a_record_is_on_the_disk_when_it_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, flushed = tmp_path / "history.jsonl", []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_size))
+    append_record(path, RECORD)
+    assert flushed == [path.stat().st_size] != [0]
+
+
+def test_the_summary_holds_what_a_person_watches() -> None:
+    assert summary(RECORD) == "epoch   1.0  train loss 0.700  acc 0.500  val loss 0.600  acc 0.750"
+    assert summary(replace(RECORD, images_per_second=12.3)).endswith("  12 images/s")
+    probe = replace(RECORD, strength=1e-4)
+    assert summary(probe) == "strength 0.0001   out of fold: accuracy 0.750, loss 0.600"
+    assert summary(replace(probe, chosen=True)) == f"{summary(probe)}  ← chosen"
 
 
 def test_without_a_file_nothing_has_happened_yet(tmp_path: Path) -> None:

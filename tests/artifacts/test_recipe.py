@@ -22,22 +22,44 @@ def training() -> dict[str, Any]:
     return load_recipe("few_layers").model_dump()
 
 
-@pytest.mark.parametrize("key", ["head", "augmentation", "regularization", "optimizer", "schedule", "budget"])
+@pytest.mark.parametrize("key", ["head", "augmentation", "loss", "regularization", "optimizer", "schedule", "budget"])
 def test_a_probe_refuses_what_it_would_ignore(probe: dict[str, Any], training: dict[str, Any], key: str) -> None:
     sentence = f"linear_probe is fitted on clean features: `{key}` would be ignored"
     with pytest.raises(ValidationError, match=sentence):
         Recipe.model_validate({**probe, key: training[key]})
 
 
-def test_a_probe_takes_class_weights_and_a_loss_without_smoothing(probe: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("block", "key", "value", "right"),
+    [
+        ("evaluation", "metric", "balanced_accuracy", "accuracy"),
+        ("evaluation", "metric", "loss", "accuracy"),
+        ("runtime", "precision", "bfloat16", "float32"),
+    ],
+)
+def test_a_probe_refuses_a_value_that_would_change_nothing(
+    probe: dict[str, Any], training: dict[str, Any], block: str, key: str, value: str, right: str
+) -> None:
+    [(found, sentence)] = conflicts({**probe, block: {**probe[block], key: value}})
+    assert found == f"{block}.{key}"
+    assert "linear_probe" in sentence and sentence.endswith(f"would be ignored; set it to {right}")
+    assert conflicts({**training, block: {**training[block], key: value}}) == []
+
+
+def test_a_probe_takes_class_weights(probe: dict[str, Any]) -> None:
     data = {**probe["data"], "class_weights": "balanced"}
-    loss = {"kind": "cross_entropy", "label_smoothing": 0.0}
-    assert Recipe.model_validate({**probe, "data": data, "loss": loss}).data.class_weights == "balanced"
+    assert Recipe.model_validate({**probe, "data": data}).data.class_weights == "balanced"
 
 
-def test_a_probe_refuses_smoothed_labels(probe: dict[str, Any]) -> None:
-    found = conflicts({**probe, "loss": {"kind": "cross_entropy", "label_smoothing": 0.1}})
-    assert [key for key, _ in found] == ["loss.label_smoothing"]
+@pytest.mark.parametrize("name", ["data", "2nd try", "v1.2_b-3", "größe", "m²", "日本"])
+def test_runs_can_be_called_by_any_words(probe: dict[str, Any], name: str) -> None:
+    assert Recipe.model_validate({**probe, "name": name}).name == name
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\\b", ".", "..", ".hidden", "../up", "/etc", " ", "-x", "a\n", "a:b", "a\0"])
+def test_a_name_cannot_lead_to_another_folder(probe: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValidationError, match="expected a name for the run's folder: letters, digits"):
+        Recipe.model_validate({**probe, "name": name})
 
 
 def test_training_names_everything_it_lacks_at_once_and_how_to_get_it(training: dict[str, Any]) -> None:

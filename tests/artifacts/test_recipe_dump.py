@@ -13,7 +13,6 @@ from finetune_advisor.artifacts.recipe_file import (
     is_edited,
     load_recipe,
     recipe_schema,
-    save_recipe,
     shipped_recipes,
 )
 
@@ -26,7 +25,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_a_written_recipe_reads_back_equal_here_and_with_any_yaml_reader(name: str, file: Path) -> None:
     recipe = load_recipe(name)
-    save_recipe(recipe, file, header="finetune-advisor analyze ./data")
+    file.write_text(dump_recipe(recipe, header="finetune-advisor analyze ./data"), encoding="utf-8", newline="")
     assert load_recipe(file) == recipe
     assert yaml.safe_load(file.read_text()) == recipe.model_dump(mode="json")
 
@@ -44,7 +43,7 @@ def test_any_text_reads_back_as_it_was(path: str, file: Path) -> None:
     data = recipe.data.model_copy(update={"path": path})
     strategy = recipe.strategy.model_copy(update={"stages": (path, "head")})
     recipe = recipe.model_copy(update={"data": data, "strategy": strategy})
-    save_recipe(recipe, file)
+    file.write_text(dump_recipe(recipe), encoding="utf-8", newline="")
     assert load_recipe(file) == recipe
 
 
@@ -70,7 +69,11 @@ def test_a_reason_stands_above_its_line_and_elsewhere_the_meaning_stands_beside_
 def test_reasons_and_header_cannot_end_their_comment(file: Path) -> None:
     recipe = load_recipe("few_layers")
     evil = "class 'x\nseed: 7\r\nname: evil\u2028y\x85\x00'"
-    save_recipe(recipe, file, reasons={"seed": evil, "optimizer.lr": evil}, header=f"run\n{evil}")
+    file.write_text(
+        dump_recipe(recipe, reasons={"seed": evil, "optimizer.lr": evil}, header=f"run\n{evil}"),
+        encoding="utf-8",
+        newline="",
+    )
     assert load_recipe(file) == recipe
     assert not is_edited(file.read_text())
 

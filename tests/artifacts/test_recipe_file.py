@@ -164,6 +164,6 @@ def test_an_edit_that_leads_nowhere_says_why(edit: str, key: str, message: str, 
 
 def test_a_recipe_in_memory_is_edited_in_the_same_way() -> None:
     recipe = load_recipe("few_layers")
-    assert change_recipe(recipe, ["budget.steps=7"]) == load_recipe("few_layers", ["budget.steps=7"])
+    assert change_recipe(recipe, {"budget.steps": 7}) == load_recipe("few_layers", ["budget.steps=7"])
     with pytest.raises(RecipeError, match=r"optimizer\.lr: must be more than 0"):
-        change_recipe(recipe, ["optimizer.lr=0"])
+        change_recipe(recipe, {"optimizer.lr": 0})

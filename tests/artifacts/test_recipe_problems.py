@@ -90,6 +90,12 @@ def test_missing_keys_say_what_they_are_for_and_where_to_get_them(write: Write) 
         ("data.validation=.nan", "data.validation", "expected a finite number, found nan"),
         ("data.path=''", "data.path", "expected some text, found ''"),
         ("preprocessing.kind=5", "preprocessing.kind", "unknown kind 5; the only kind is backbone"),
+        (
+            "name=a/b",
+            "name",
+            "expected a name for the run's folder: letters, digits, `_`, and after the first also spaces, `.` and `-`; "
+            "found 'a/b'",
+        ),
         ("format=2", "format", "expected 1, found 2"),
         ("extends=few_layers", "extends", "belongs in a file; on the command line, name that recipe itself"),
         ("extend=few_layers", "extend", "unknown key; did you mean 'extends'?"),

@@ -64,7 +64,7 @@ def test_numbers_are_read_as_people_write_them(text: str, value: float) -> None:
 
 @pytest.mark.parametrize("name", ["no", "on", "2024-01-01", "12:30", "~x", "1.2.3"])
 def test_text_stays_text_without_quotes(name: str) -> None:
-    assert load_recipe("few_layers", [f"name={name}"]).name == name
+    assert load_recipe("few_layers", [f"data.path={name}"]).data.path == name
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.storage import atomic_path, atomic_write, cache_root
+from finetune_advisor.artifacts.storage import atomic_path, atomic_write, cache_root, require_writable
 from finetune_advisor.errors import StorageError
 
 
@@ -82,3 +82,36 @@ def test_a_symbolic_link_stays_a_link(tmp_path: Path) -> None:
     atomic_write(tmp_path / "link.txt", "new")
     assert (tmp_path / "link.txt").is_symlink()
     assert (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_a_place_that_can_be_written_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("old")
+    for place in ("new.yaml", "old.yaml", "deep/er/new.yaml"):
+        require_writable(tmp_path / place)
+    assert [path.name for path in tmp_path.rglob("*")] == ["old.yaml"]
+    assert (tmp_path / "old.yaml").read_text() == "old"
+
+
+def test_a_place_below_a_file_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("not a folder")
+    with pytest.raises(StorageError, match=r"cannot write .*x\.json: a part of the path is a file"):
+        require_writable(tmp_path / "runs" / "deep" / "x.json")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc here")
+def test_a_folder_where_nobody_can_write_is_named() -> None:
+    with pytest.raises(StorageError, match=r"cannot write /proc/recipe\.yaml") as caught:
+        require_writable("/proc/recipe.yaml")
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(("number", "reason"), [(errno.EACCES, "permission denied"), (errno.EROFS, "read-only")])
+def test_a_disk_that_refuses_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+) -> None:
+    def refused(**_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    with pytest.raises(StorageError, match=reason):
+        require_writable(tmp_path / "recipe.yaml")

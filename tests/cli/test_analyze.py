@@ -58,3 +58,20 @@ def test_analyze_speaks_json_or_not_at_all(cli, image_folder) -> None:
     document: Any = json.loads(cli("analyze", data, "--json").stdout)
     assert document == json.loads(Path("analysis/profile.json").read_text())
     assert cli("analyze", data, "--quiet").output == ""
+
+
+@pytest.mark.parametrize("options", [["-o", "file/recipe.yaml"], ["--report-dir", "file"]], ids=" ".join)
+def test_a_place_that_cannot_be_written_is_told_before_the_images_are_read(
+    cli, image_folder, monkeypatch, options
+) -> None:
+    monkeypatch.setattr("finetune_advisor.dataset.measure", lambda *_, **__: pytest.fail("the images were read"))
+    Path("file").write_text("no folder")
+    error = cli("analyze", image_folder({"ants": 6, "bees": 6}), *options, code=1).stderr
+    assert "cannot write" in error and "expected a folder" in error
+    assert [path.name for path in Path().iterdir()] == ["file"], "nothing is left behind"
+
+
+def test_a_seed_that_numpy_does_not_take_is_a_usage_error(cli, image_folder) -> None:
+    images = image_folder({"ants": 6, "bees": 6})
+    assert "4294967295" in cli("analyze", images, "--seed", 2**32, code=2).stderr
+    cli("analyze", images, "--seed", 2**32 - 1)

@@ -244,10 +244,10 @@ def test_recipes_that_cannot_be_used(cli, text, says) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        (["backbone.name=resnot18"], "Did you mean resnet18"),
+        (["backbone.name=resnot18"], "did you mean 'resnet18'?"),
         (["backbone.weights=bundled"], "no weights of mobilenetv3_small_050 are bundled"),
         (["backbone.weights=gone.pth"], "gone.pth does not exist"),
-        (["strategy.stages=[blocks.33]"], "did you mean `blocks.3`"),
+        (["strategy.stages=[blocks.33]"], "did you mean 'blocks.3'"),
         (["strategy.stages=[]"], "strategy.stages"),
         (["strategy.kind=stage_prob"], "stage_probe"),
         (["preprocessing.size=20"], "preprocessing.size"),
@@ -269,7 +269,7 @@ def test_a_recipe_whose_images_moved_away(cli, tiny, image_folder) -> None:
     data.rename(data.with_name("image"))
     error = cli("run", code=1).stderr
     assert f"There is no folder {data}" in error
-    assert f"Did you mean {data.with_name('image')}?" in error
+    assert "did you mean 'image'?" in error
     assert not Path("runs").exists()
     cli("run", "--set", f"data.path={data.with_name('image')}")
 

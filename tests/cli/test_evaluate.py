@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,7 @@ def test_bad_files_are_named_and_left_out(cli, probe_run, new_images) -> None:
     (new_images / "ants" / "broken [/].png").parent.mkdir(parents=True)
     (new_images / "ants" / "broken [/].png").write_bytes(b"")
     text = cli("evaluate", probe_run, new_images).stdout
-    assert "1 unreadable files were left out: ants/broken [/].png" in text
+    assert "1 unreadable file left out: ants/broken [/].png" in text
     assert json.loads(cli("evaluate", probe_run, new_images, "--json").stdout)["images"] == 6
 
 
@@ -49,3 +51,42 @@ def test_no_images(cli, probe_run, data, says) -> None:
 
 def test_no_run(cli, new_images) -> None:
     assert "holds no config.json" in cli("evaluate", "nowhere", new_images, code=1).stderr
+
+
+def test_an_unfinished_run_says_how_to_go_on(cli, probe_run, new_images) -> None:
+    Path("half").mkdir()
+    shutil.copy(probe_run / "recipe.yaml", "half")
+    for command in ("evaluate", "predict"):
+        error = cli(command, "half", new_images, code=1).stderr
+        assert "The run in half has not finished" in error
+        assert "finetune-advisor run --run-dir half --resume" in error
+
+
+def test_images_of_the_training_are_warned_of_on_stderr(cli, probe_run) -> None:
+    images = probe_run.parent / "images"
+    result = cli("evaluate", probe_run, images, "--json")
+    assert "18 of the 18 images were used to train or choose this model" in result.stderr
+    assert json.loads(result.stdout)["images"] == 18
+
+
+def test_the_result_cannot_be_silenced(cli, probe_run, new_images) -> None:
+    cli("evaluate", probe_run, new_images, "--quiet", code=2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are always Unicode")
+def test_names_that_are_not_utf8(cli, probe_run, new_images, tmp_path) -> None:
+    """Of a class that the model knows, and of a bad file in it."""
+    odd = os.fsdecode(b"caf\xe9")
+    run = shutil.copytree(probe_run, tmp_path / "run")
+    config = json.loads((run / "model" / "config.json").read_text())
+    config["label_names"] = [odd if name == "ants" else name for name in config["label_names"]]
+    (run / "model" / "config.json").write_text(json.dumps(config))
+    (new_images / "ants").rename(new_images / odd)
+    (new_images / odd / f"{odd}.png").write_bytes(b"")
+    scores = json.loads(cli("evaluate", run, new_images, "--json").stdout_bytes.decode("utf-8"))
+    assert scores["per_class"][odd]["images"] == 2
+    assert scores["bad_files"] == {f"{odd}/{odd}.png": "the file is empty"}
+    assert b"caf\xe9" in cli("evaluate", run, new_images).stdout_bytes
+    assert os.fsencode(odd) in cli("predict", run, new_images, code=1).stdout_bytes
+    [first, *_] = json.loads(cli("predict", run, new_images / odd, "--json", code=1).stdout_bytes.decode("utf-8"))
+    assert first["prediction"] == odd

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.cli.console import Bars
 
 PLAIN = {"ants": 8, "bees": 8}
@@ -59,6 +60,10 @@ def test_epochs_are_told_on_stderr(cli, tiny, data) -> None:
     result = cli("run", "few_layers", *tiny, *data, *SHORT)
     assert result.stderr.count("train loss") == 2
     assert "val (held out)" in result.stdout
+    shown = [line.strip() for line in result.stderr.splitlines() if "train loss" in line]
+    log = Path("runs/few_layers-1/run.log").read_text()
+    assert all(line in log for line in shown), "and in the log, in the same words"
+    assert cli("run", "few_layers", *tiny, *data, *SHORT, "--verbose").stderr.count("train loss") == 2, "once"
 
 
 def test_ctrl_c_says_how_to_go_on_and_that_works(cli, tiny, data, monkeypatch) -> None:
@@ -93,17 +98,22 @@ def test_resume_takes_the_latest_run_and_a_finished_one_is_done(cli, tiny, data,
         (["--resume", "--run-dir", "nowhere"], "nowhere holds no run to go on with", "--run-dir"),
         (
             ["few_layers", "--resume", "--run-dir", "runs/empty"],
-            "takes the recipe from the run folder",
+            "takes the recipe and its analysis from the run folder",
             "start a new run",
         ),
         (
             ["--resume", "--set", "seed=3", "--run-dir", "runs/empty"],
-            "takes the recipe from the run folder",
+            "takes the recipe and its analysis from the run folder",
             "start a new run",
         ),
         (
             ["--resume", "--seed", "3", "--run-dir", "runs/empty"],
-            "takes the recipe from the run folder",
+            "takes the recipe and its analysis from the run folder",
+            "start a new run",
+        ),
+        (
+            ["--resume", "--profile", "profile.json", "--run-dir", "runs/empty"],
+            "takes the recipe and its analysis from the run folder",
             "start a new run",
         ),
         ([], "There is no recipe.yaml here", "finetune-advisor analyze DATA"),
@@ -119,7 +129,8 @@ def test_nothing_to_run(cli, arguments, says, hint) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--sett", "a=b"], ["a", "b"], ["--device", "abacus"], ["--seed", "-1"], ["--set"]]
+    "arguments",
+    [["--sett", "a=b"], ["a", "b"], ["--device", "abacus"], ["--seed", "-1"], ["--seed", str(2**32)], ["--set"]],
 )
 def test_usage_errors_exit_with_2(cli, arguments) -> None:
     assert "Error" in cli("run", *arguments, code=2).stderr
@@ -173,10 +184,54 @@ def test_a_dry_run_counts_every_parameter_once(cli, tiny, data) -> None:
     assert rates["frozen"] is None
 
 
+def test_the_folder_is_announced_when_it_is_there(cli, tiny, data) -> None:
+    assert "run folder" not in cli("run", "few_layers", *tiny, "--set", "data.path=nowhere", code=1).stderr
+    assert "run folder: runs/linear_probe-1" in cli("run", "linear_probe", *tiny, *data).stderr
+
+
+def test_a_figure_that_is_missing_is_drawn_by_resume(cli, tiny, data) -> None:
+    cli("run", "linear_probe", *tiny, *data, "--run-dir", "out")
+    metrics, figure = Path("out/metrics.json").read_bytes(), Path("out/figures/curves.png")
+    figure.unlink()
+    assert "predict out IMAGES" in cli("run", "--resume", "--run-dir", "out").stdout
+    assert figure.is_file()
+    assert Path("out/metrics.json").read_bytes() == metrics
+    assert "nothing left to do" in cli("run", "--resume", "--run-dir", "out").stderr
+
+
+def test_a_live_run_is_neither_resumed_nor_overwritten(cli, tiny, data, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        press_ctrl_c(patch, 1)
+        cli("run", "few_layers", *tiny, *data, *SHORT, "--run-dir", "out", code=130)
+    with RunDir(Path("out")).locked():
+        for arguments in (["--resume"], ["few_layers", *tiny, *data, *SHORT]):
+            error = cli("run", *arguments, "--run-dir", "out", code=1).stderr
+            assert f"another process is writing this run (pid {os.getpid()})" in error
+    cli("run", "--resume", "--run-dir", "out")
+
+
+def test_a_run_keeps_the_analysis_wherever_it_lies(cli, image_folder) -> None:
+    images = image_folder({"ants": 6, "bees": 6})
+    cli("analyze", images, "--report-dir", "report")
+    cli("run", "--run-dir", "without")
+    assert not Path("without/profile.json").exists()
+    cli("run", "--profile", "report/profile.json", "--run-dir", "with")
+    assert Path("with/profile.json").read_bytes() == Path("report/profile.json").read_bytes()
+
+
+def test_an_analysis_of_other_images_is_refused(cli, tiny, data, image_folder) -> None:
+    cli("analyze", image_folder({"cats": 6, "dogs": 6}, name="others"), "--quiet")
+    error = cli("run", "linear_probe", *tiny, *data, "--profile", "analysis/profile.json", code=1).stderr
+    assert "analysis/profile.json is the analysis of" in error
+    assert "leave out --profile" in error
+    assert "There is no profile at" in cli("run", "linear_probe", *tiny, *data, "--profile", "gone", code=1).stderr
+    assert not Path("runs").exists()
+
+
 def test_a_run_folder_whose_name_looks_like_markup(cli, tiny, data) -> None:
     result = cli("run", "linear_probe", *tiny, *data, "--run-dir", "[red]x[/red]/[/]")
     assert "run folder: [red]x[/red]/[/]" in result.stderr
-    assert "predict [red]x[/red]/[/] IMAGES" in result.stdout
+    assert "predict '[red]x[/red]/[/]' IMAGES" in result.stdout
     assert "[red]x[/red]/[/] is finished" in cli("run", "--run-dir", "[red]x[/red]/[/]", "--resume").stderr
 
 
@@ -203,8 +258,8 @@ main()
 """
 
 
-def interrupted(arguments: list[str], *, when: str) -> Any:
-    """Start a real process, press Ctrl-C as soon as it says `when`, and wait for its end."""
+def interrupted(arguments: list[str], *, when: str, number: signal.Signals = signal.SIGINT) -> Any:
+    """Start a real process, press Ctrl-C (or what `number` says) as soon as it says `when`, and wait for its end."""
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW_STEPS, *arguments],
         stdout=subprocess.PIPE,
@@ -215,14 +270,18 @@ def interrupted(arguments: list[str], *, when: str) -> Any:
     assert process.stdout is not None
     for line in process.stdout:
         if line.strip() == when:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             break
     _, error = process.communicate(timeout=60)
     return process.returncode, error
 
 
-def test_ctrl_c_in_a_real_process_saves_the_run(cli, tiny, data) -> None:
-    code, error = interrupted(["run", "few_layers", *tiny, *data, *SHORT], when="training")
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@BOTH
+def test_ctrl_c_in_a_real_process_saves_the_run(cli, tiny, data, number) -> None:
+    code, error = interrupted(["run", "few_layers", *tiny, *data, *SHORT], when="training", number=number)
     assert (code, "--resume" in error) == (130, True), error
     assert "Traceback" not in error
     assert not Path("runs/few_layers-1/metrics.json").exists()
@@ -230,9 +289,24 @@ def test_ctrl_c_in_a_real_process_saves_the_run(cli, tiny, data) -> None:
     assert len(Path("runs/few_layers-1/history.jsonl").read_text().splitlines()) == 2
 
 
-def test_ctrl_c_during_analyze_leaves_no_recipe(cli, image_folder) -> None:
-    code, error = interrupted(["analyze", str(image_folder(PLAIN))], when="looking at the images")
+@BOTH
+def test_ctrl_c_during_analyze_leaves_no_recipe(cli, image_folder, number) -> None:
+    code, error = interrupted(["analyze", str(image_folder(PLAIN))], when="looking at the images", number=number)
     assert code == 130, error
-    assert "stopped by Ctrl-C" in error
+    assert f"stopped by {'SIGTERM' if number == signal.SIGTERM else 'Ctrl-C'}" in error
     assert "Traceback" not in error
     assert not any(Path().iterdir())
+
+
+def test_sigterm_ends_a_forked_process_as_ever() -> None:
+    script = """
+import os, signal, time
+from finetune_advisor.training.interrupt import sigterm_as_ctrl_c
+sigterm_as_ctrl_c()
+if (child := os.fork()) == 0:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os._exit(0)
+print(os.WTERMSIG(os.waitpid(child, 0)[1]))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (ended.stdout.strip(), ended.stderr) == (str(int(signal.SIGTERM)), "")

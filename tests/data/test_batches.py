@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from finetune_advisor.data import batches
+from finetune_advisor.data import views
 from finetune_advisor.data.batches import BatchPlan, TrainBatches, default_workers, eval_batches, normalize
-from finetune_advisor.data.decode import fit_image, read_image, to_array
+from finetune_advisor.data.decode import fit_image, read_image, read_image_for, to_array
 from finetune_advisor.data.sources import open_source
 from finetune_advisor.errors import DataError
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
@@ -190,7 +190,7 @@ def test_nothing_to_evaluate(workers):
 
 def test_evaluation_decodes_each_image_once(paths, monkeypatch):
     read = []
-    monkeypatch.setattr(batches, "read_image", lambda path, **kw: read.append(path) or read_image(path, **kw))
+    monkeypatch.setattr(views, "read_image_for", lambda path, sides: read.append(path) or read_image_for(path, sides))
     list(eval_batches(paths, P, batch=4, workers=0))
     assert read == [str(path) for path in paths]
 

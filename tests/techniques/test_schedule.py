@@ -78,8 +78,8 @@ def test_every_rate_stays_between_zero_and_the_peak(schedule: type[Schedule]) ->
 
 
 @pytest.mark.parametrize("schedule", families()["schedule"])
-def test_only_a_stateful_schedule_is_moved_by_evaluations(schedule: type[Schedule]) -> None:
+def test_only_the_plateau_rule_is_moved_by_evaluations(schedule: type[Schedule]) -> None:
     state = ScheduleState()
     for _ in range(10):
         state = schedule().advance(state, 0.5)
-    assert (state != ScheduleState()) == schedule.stateful
+    assert (state != ScheduleState()) == (schedule is Plateau)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
-import torch
 
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import load_recipe
@@ -24,15 +22,6 @@ class MakeRecipe(Protocol):
     """Makes a recipe for a tiny network; see the fixture `recipe`."""
 
     def __call__(self, base: str, data: Path, *overrides: str) -> Recipe: ...
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    """Tiny tensors gain nothing from threads, and on a busy machine lose much to them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

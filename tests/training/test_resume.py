@@ -134,8 +134,9 @@ def test_a_second_ctrl_c_acts_at_once_and_the_last_checkpoint_is_good(lively, wh
                 os.kill(os.getpid(), signal.SIGINT)
 
     run = RunDir(tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted, match="Stopped by SIGINT before the run was finished") as caught:
         train(lively, run, watcher=Impatient())
+    assert run.resume_command in str(caught.value.hint)
     assert_same_run(resumed(run), whole)
 
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from finetune_advisor.errors import RunError, StorageError
 from finetune_advisor.techniques.schedule import ScheduleState
-from finetune_advisor.training.state import Tally, TrainState, load_weights
+from finetune_advisor.training.clock import Spent
+from finetune_advisor.training.state import CHECKPOINT_FORMAT, Tally, TrainState, load_weights
 
 OPTIMIZERS = {
     "adamw": lambda net: torch.optim.AdamW(net.parameters(), lr=0.1),
@@ -45,6 +46,7 @@ def trained(optimizer: str = "adamw") -> TrainState:
     state.schedule = ScheduleState(best=0.1 + 0.2, bad_evaluations=1, factor=0.2)
     state.best_metric, state.best_step, state.stale_evaluations = 1 / 3, 2, 1
     state.tally = Tally(images=7, loss_sum=0.1 * 3, correct=4)
+    state.spent = Spent(images=1.5, training=0.1 * 3)
     return state
 
 
@@ -61,7 +63,7 @@ def test_training_goes_on_from_a_checkpoint_to_the_same_bits(tmp_path: Path, opt
     state.save(tmp_path / "last.safetensors", identity="mine")
     restored = new_state(optimizer, seed=1)
     restored.load(tmp_path / "last.safetensors", identity="mine")
-    for name in ("step", "schedule", "best_metric", "best_step", "stale_evaluations", "tally"):
+    for name in ("step", "schedule", "best_metric", "best_step", "stale_evaluations", "tally", "spent"):
         assert getattr(restored, name) == getattr(state, name), name
     take_steps(state, 3)
     take_steps(restored, 3)
@@ -133,7 +135,7 @@ def test_a_checkpoint_of_another_version(checkpoint: Path) -> None:
     save_file(load_file(checkpoint), checkpoint, metadata={"state": json.dumps({**counters, "format": 99})})
     error = error_of(checkpoint)
     assert "format 99" in error.message
-    assert "reads 1" in error.message
+    assert f"reads {CHECKPOINT_FORMAT}" in error.message
 
 
 def test_another_network(checkpoint: Path) -> None:

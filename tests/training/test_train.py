@@ -160,10 +160,10 @@ def test_a_full_folder_is_left_alone(image_folder, recipe, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "says"),
     [
-        (("stage_probe", "strategy.stages=[blocks.33]"), BackboneError, "did you mean `blocks.3`"),
+        (("stage_probe", "strategy.stages=[blocks.33]"), BackboneError, "did you mean 'blocks.3'"),
         (("few_layers", "strategy.stages=33"), BackboneError, "has only 7 pretrained stages"),
         (("many_layers", "strategy.frozen_stages=33"), BackboneError, "has only 7 pretrained stages"),
-        (("linear_probe", "backbone.name=resnot18"), BackboneError, "unknown network 'resnot18'"),
+        (("linear_probe", "backbone.name=resnot18"), BackboneError, "'resnot18'"),
         (("linear_probe", "backbone.weights=none.safetensors"), BackboneError, "none.safetensors does not exist"),
         (("few_layers", "data.path=/nowhere"), DataError, "no folder /nowhere"),
     ],

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
 from finetune_advisor.data.sources.folder import list_folder
 from finetune_advisor.data.sources.listing import Listing, Sample, Split
-from finetune_advisor.errors import DataError
+from finetune_advisor.data.sources.trainable import require_trainable
+from finetune_advisor.errors import DataError, did_you_mean
 
-__all__ = ["Listing", "Sample", "Split", "open_source"]
+__all__ = ["Listing", "Sample", "Split", "open_source", "require_trainable"]
 
 _LAYOUT = "Expected a folder with one folder of images per class, or with train/ and optionally val/ and test/."
 
@@ -18,7 +18,8 @@ _LAYOUT = "Expected a folder with one folder of images per class, or with train/
 def open_source(path: str | Path) -> Listing:
     """List the labeled images that `path` names: a folder of class folders, split or not.
 
-    No image is opened. The rules of a folder are those of `list_folder`.
+    No image is opened. The rules of a folder are those of `list_folder`; whoever wants to train on the images
+    checks them with `require_trainable`.
 
     Raises:
         DataError: the path does not exist, is not a folder, or the folder cannot be used as it is.
@@ -34,7 +35,7 @@ def open_source(path: str | Path) -> Listing:
         raise _not_a_folder(place)
     if str(path).startswith("hf:"):
         raise DataError(f"{path} names a data set on the Hugging Face hub; those are not supported yet.", _LAYOUT)
-    raise DataError(f"There is no folder {place}.", _nearest(place) or _LAYOUT)
+    raise DataError(f"There is no folder {place}{_nearest(place) or '.'}", _LAYOUT)
 
 
 def _not_a_folder(place: Path) -> DataError:
@@ -47,11 +48,10 @@ def _not_a_folder(place: Path) -> DataError:
     return DataError(f"{place} is a file.", _LAYOUT)
 
 
-def _nearest(place: Path) -> str | None:
-    """A hint with the folder whose name comes closest, for the sake of typing errors."""
+def _nearest(place: Path) -> str:
+    """The folder beside it whose name comes closest, for the sake of typing errors."""
     try:
         folders = [entry.name for entry in place.parent.iterdir() if entry.is_dir()]
     except OSError:
-        return None
-    near = difflib.get_close_matches(place.name, folders, n=1)
-    return f"Did you mean {place.parent / near[0]}?" if near else None
+        return ""
+    return did_you_mean(place.name, folders)

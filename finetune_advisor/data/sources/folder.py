@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +11,6 @@ from finetune_advisor.data.sources.listing import Listing, Sample, Split
 from finetune_advisor.data.sources.scan import entries, image_suffixes, is_folder, natural, walk
 from finetune_advisor.data.wording import counted, listed
 from finetune_advisor.errors import DataError
-
-MINIMUM = 2
-"""Fewest images of a class, train and val together, that can be trained on and checked."""
 
 _SPLITS: Mapping[str, Split] = {
     "train": "train",
@@ -47,13 +42,13 @@ def list_folder(root: Path) -> Listing:
     - Whatever lies below a class folder, at any depth, belongs to the class. Links are followed, except one
       that leads back to a folder it lies in.
     - Classes and samples are sorted naturally (img2 before img10), by code point and never by locale.
-    - Class names are kept as they are on the disk. Every class has images in train/, and at least two in
-      train/ and val/ together; it may be missing from val/ and test/.
+    - Class names are kept as they are on the disk. A class folder may be empty, and there may be a single one or
+      no train/: what training asks for is checked by `require_trainable`.
     - Hidden files and system clutter are passed over; other files that are no images, and images outside of
       class folders, are named in `ignored`.
 
     Raises:
-        DataError: the folder cannot be read, its layout is another, or a class has too few images.
+        DataError: the folder cannot be read, or its layout is another.
     """
     folders, strays = _level(root)
     splits = _split_folders(root, folders)
@@ -65,9 +60,7 @@ def list_folder(root: Path) -> Listing:
         if split is not None:
             strays = [*strays, *loose]
         found += [_ClassFolder(name, split, *walk(str(folder / name))) for name in inner]
-    classes = _classes(root, found)
-    _require_enough(found, classes)
-    return _listing(root, found, classes, strays)
+    return _listing(root, found, _classes(found), strays)
 
 
 def _level(folder: Path) -> tuple[list[str], list[str]]:
@@ -100,11 +93,6 @@ def _split_folders(root: Path, folders: Sequence[str]) -> dict[Split, Path]:
                 "Expected one folder per split: merge them or move one elsewhere.",
             )
         splits[split] = root / name
-    if "train" not in splits:
-        raise DataError(
-            f"{root} holds {listed(f'{name}/' for name in named)} but no train/.",
-            "Expected train/ with one folder of images per class in it.",
-        )
     return splits
 
 
@@ -122,52 +110,10 @@ def _no_class_folders(folder: Path, files: Sequence[str]) -> DataError:
     return DataError(f"{folder} is empty.", _LAYOUT)
 
 
-def _classes(root: Path, found: Sequence[_ClassFolder]) -> tuple[str, ...]:
-    """The class names in order; the same in every split, and at least two."""
-    training = {folder.name for folder in found if folder.split in (None, "train")}
-    for folder in found:
-        if folder.images and folder.name not in training:
-            raise _not_in_training(folder, training)
-    classes = tuple(sorted(training, key=natural))
-    if len(classes) == 1:
-        raise DataError(
-            f"{root} holds only one class, {classes[0]!r}.",
-            f"Expected at least two classes to tell apart. {_LAYOUT}",
-        )
-    return classes
-
-
-def _not_in_training(folder: _ClassFolder, training: Iterable[str]) -> DataError:
-    alike = [name for name in training if _folded(name) == _folded(folder.name)]
-    hint = (
-        f"{alike[0]!r} in train/ differs only in case or in how accents are encoded: give both the same name."
-        if alike
-        else "Expected the classes of train/ everywhere: check the spelling, or move the folder elsewhere."
-    )
-    return DataError(f"The {folder.split} split has a class {folder.name!r} that is not in train/.", hint)
-
-
-def _require_enough(found: Sequence[_ClassFolder], classes: Sequence[str]) -> None:
-    empty = [folder for folder in found if folder.split in (None, "train") and not folder.images]
-    if empty:
-        others = [path for folder in empty for path in folder.others]
-        raise DataError(
-            f"{counted(len(empty), 'class folder')} without images: {listed(folder.name for folder in empty)}"
-            f"{f' ({_other_files(others)})' if others else ''}.",
-            f"Expected at least {MINIMUM} images in each: add some or remove the folder. "
-            f"Image suffixes read here: {' '.join(sorted(suffix[1:] for suffix in image_suffixes()))}.",
-        )
-    trainable = Counter(dict.fromkeys(classes, 0))
-    for folder in found:
-        if folder.split != "test":
-            trainable[folder.name] += len(folder.images)
-    few = [name for name in classes if trainable[name] < MINIMUM]
-    if few:
-        raise DataError(
-            f"{counted(len(few), 'class', 'classes')} with a single image to train on: {listed(few)}.",
-            f"Expected at least {MINIMUM} images per class, one to train on and one to check with: "
-            "add some or remove the folder.",
-        )
+def _classes(found: Sequence[_ClassFolder]) -> tuple[str, ...]:
+    """The class names in order; an empty folder in val/ or test/ says only that none is there."""
+    names = {folder.name for folder in found if folder.images or folder.split in (None, "train")}
+    return tuple(sorted(names, key=natural))
 
 
 def _listing(root: Path, found: Sequence[_ClassFolder], classes: tuple[str, ...], strays: Sequence[str]) -> Listing:
@@ -193,10 +139,6 @@ def _relative(path: str, root: Path) -> str:
 
 def _has_image_suffix(path: str) -> bool:
     return Path(path).suffix.lower() in image_suffixes()
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold().strip()
 
 
 def _other_files(paths: Sequence[str]) -> str:

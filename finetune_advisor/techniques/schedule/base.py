@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from finetune_advisor.techniques.base import Technique
 
@@ -26,9 +25,6 @@ class ScheduleState:
 
 class Schedule(Technique):
     """How the learning rate moves: rate = peak * `multiplier(progress)` * `state.factor`."""
-
-    stateful: ClassVar[bool] = False
-    """Whether evaluations move the rate, so that a state has to be kept and saved."""
 
     @abstractmethod
     def multiplier(self, progress: float) -> float:

@@ -14,7 +14,6 @@ class Plateau(Schedule):
     """Multiply the rate by a factor whenever validation has stopped improving."""
 
     source: ClassVar[str] = "slides: during training (no progress on the validation set: divide the LR by 2, or by 5)"
-    stateful: ClassVar[bool] = True
 
     kind: Literal["plateau"] = "plateau"
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.2

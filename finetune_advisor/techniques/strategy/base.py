@@ -45,7 +45,7 @@ class Probe(Strategy):
     """A linear classifier fitted on features of the frozen network."""
 
     trains_network: ClassVar[bool] = False
-    uses: ClassVar[frozenset[str]] = frozenset({"loss"})
+    uses: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
 
     def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002

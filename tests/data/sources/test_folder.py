@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from finetune_advisor.data.sources import open_source
+from finetune_advisor.data.sources import open_source, require_trainable
 from finetune_advisor.errors import DataError
 
 
@@ -27,8 +27,9 @@ def flat(root: Path) -> Path:
 
 
 def error_of(path: Path | str) -> str:
+    """What a person who wants to train on these images is told."""
     with pytest.raises(DataError) as caught:
-        open_source(path)
+        require_trainable(open_source(path))
     assert caught.value.hint, "an error without a hint leaves the person alone"
     return str(caught.value)
 
@@ -162,7 +163,7 @@ def test_no_such_folder_suggests_the_nearest(tmp_path):
     (tmp_path / "hymenoptera").mkdir()
     message = error_of(tmp_path / "hymenotpera")
     assert "There is no folder" in message
-    assert f"Did you mean {tmp_path / 'hymenoptera'}?" in message
+    assert "did you mean 'hymenoptera'?" in message
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_test_images_are_no_training_images(tmp_path):
 def test_a_class_only_in_test(tmp_path):
     flat(tmp_path / "train")
     put(tmp_path / "test" / "wasps" / "1.png")
-    assert "The test split has a class 'wasps' that is not in train/" in error_of(tmp_path)
+    assert "The test split has images of a class 'wasps', train/ has none" in error_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -262,9 +263,33 @@ def test_two_folders_for_one_split(tmp_path):
     assert "both val/ and valid/" in error_of(tmp_path)
 
 
+def test_a_class_that_is_empty_in_train(tmp_path):
+    flat(tmp_path / "train")
+    (tmp_path / "train" / "wasps").mkdir()
+    put(tmp_path / "val" / "wasps" / "1.png", tmp_path / "val" / "wasps" / "2.png")
+    assert "The val split has images of a class 'wasps', train/ has none" in error_of(tmp_path)
+
+
 def test_test_without_train(tmp_path):
     flat(tmp_path / "test")
-    assert "test/ but no train/" in error_of(tmp_path)
+    assert "holds images in test/ but none in train/" in error_of(tmp_path)
+
+
+def test_what_is_too_little_to_train_on_can_be_listed(tmp_path):
+    """To score a model one class or one image will do, and no train/ is needed."""
+    put(tmp_path / "flat" / "ants" / "1.png", tmp_path / "split" / "test" / "bees" / "1.png")
+    (tmp_path / "split" / "test" / "wasps").mkdir()
+    for name, classes, split in (("flat", ("ants",), None), ("split", ("bees",), "test")):
+        listing = open_source(tmp_path / name)
+        assert listing.classes == classes
+        assert [(sample.label, sample.split) for sample in listing.samples] == [(0, split)]
+
+
+def test_what_can_be_trained_on_is_accepted(tmp_path):
+    flat(tmp_path / "flat")
+    put(*(tmp_path / "split" / part / name / "1.png" for part in ("train", "val") for name in ("a", "b")))
+    for name in ("flat", "split"):
+        require_trainable(open_source(tmp_path / name))
 
 
 def test_a_forbidden_folder_is_named(tmp_path):

@@ -1,0 +1,108 @@
+"""What every run starts from: the images and the network, mistakes found in the order of what they cost to find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.backbones.build import Backbone, build
+from finetune_advisor.backbones.stages import classifier_modules
+from finetune_advisor.backbones.trunk import feature_stages
+from finetune_advisor.backbones.weights import WORDS
+from finetune_advisor.data.sources import open_source
+from finetune_advisor.data.split_file import SavedSplits, apply_splits
+from finetune_advisor.dataset import Dataset, open_dataset
+from finetune_advisor.features import instrument
+from finetune_advisor.techniques.initialization import Initialization
+from finetune_advisor.techniques.preprocessing import Preprocess
+from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
+from finetune_advisor.training.probe import probe_stages
+from finetune_advisor.training.watch import Watcher
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with its images and its network, whose classifier is new."""
+
+    recipe: Recipe
+    """Its paths are absolute, so that it runs again from anywhere."""
+    preprocess: Preprocess
+    backbone: Backbone
+    data: Dataset
+
+    def split_as(self, saved: SavedSplits) -> Prepared:
+        """The same with the split of an earlier part of the run.
+
+        Raises:
+            DataError: the images are not those of that split.
+        """
+        return replace(self, data=replace(self.data, listing=apply_splits(self.data.listing, saved)))
+
+
+def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
+    """Find the images, build the network, then look at every image; writes nothing but the cache.
+
+    For probes every image goes through the frozen network, for trained networks it is only decoded once.
+
+    Raises:
+        BackboneError: an unknown network, stage or input size, or weights that cannot be had; told before any
+            image is read.
+        DataError: the images cannot be used.
+    """
+    listing = open_source(recipe.data.path)
+    seen = instrument(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing, seed=recipe.seed)
+    backbone = _network(recipe, len(listing.classes), seen.preprocess.size)
+    _check_stages(recipe, backbone)
+    data = open_dataset(
+        listing,
+        () if recipe.strategy.trains_network else (seen,),
+        validation=recipe.data.validation,
+        seed=recipe.seed,
+        device=device,
+        workers=recipe.runtime.workers,
+        progress=watcher.on_images,
+    )
+    return Prepared(_with_absolute_paths(recipe, listing.root), seen.preprocess, backbone, data)
+
+
+def _network(recipe: Recipe, classes: int, size: int) -> Backbone:
+    arguments: dict[str, Any] = {}
+    for technique in recipe.regularization or ():
+        arguments |= technique.model_arguments()
+    name, weights = recipe.backbone.name, recipe.backbone.weights
+    backbone = build(name, weights, classes=classes, seed=recipe.seed, size=size, **arguments)
+    if recipe.head is not None:
+        _initialize(backbone.net, recipe.head.initialization, recipe.seed)
+    return backbone
+
+
+def _initialize(net: nn.Module, initialization: Initialization, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for path in classifier_modules(net):
+        layer = net.get_submodule(path)
+        with torch.no_grad():
+            initialization.fill(layer.weight, layer.bias, generator)  # type: ignore[arg-type]
+
+
+def _check_stages(recipe: Recipe, backbone: Backbone) -> None:
+    if isinstance(recipe.strategy, LinearProbe | StageProbe):
+        probe_stages(recipe.strategy, [stage.name for stage in feature_stages(backbone.stages)])
+    else:
+        recipe.strategy.trainable([stage.name for stage in backbone.stages])
+
+
+def _with_absolute_paths(recipe: Recipe, root: Path) -> Recipe:
+    weights = recipe.backbone.weights
+    if weights not in WORDS:
+        weights = str(Path(weights).expanduser().resolve())
+    return recipe.model_copy(
+        update={
+            "data": recipe.data.model_copy(update={"path": str(root)}),
+            "backbone": recipe.backbone.model_copy(update={"weights": weights}),
+        }
+    )

@@ -1,0 +1,127 @@
+"""What can be known before the images are read is told before; what a run was given is what it goes on with."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from finetune_advisor.analysis.analyze import analyze
+from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.backbones.build import build
+from finetune_advisor.data.split import split
+from finetune_advisor.data.split_file import load_splits
+from finetune_advisor.errors import BackboneError, FinetuneAdvisorError, Interrupted, StorageError, WeightsError
+from finetune_advisor.training.plan import plan_run
+from finetune_advisor.training.train import train
+from finetune_advisor.training.watch import Progress, Watcher
+
+PLAIN = {"ants": 8, "bees": 8}
+SHORT = ("budget.epochs=2", "optimizer.batch=8")
+
+
+@pytest.fixture
+def images_are_not_read(monkeypatch) -> None:
+    monkeypatch.setattr("finetune_advisor.dataset.measure", lambda *_, **__: pytest.fail("the images were read"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+MISTAKES: list[tuple[tuple[str, ...], type[FinetuneAdvisorError], str]] = [
+    (("linear_probe", "backbone.weights=hub"), WeightsError, "HF_HUB_OFFLINE is set"),
+    (("linear_probe", "backbone.weights=gone.pth"), WeightsError, "does not exist"),
+    (("linear_probe", "backbone.name=resnot18"), BackboneError, "'resnot18'"),
+    (("linear_probe", "backbone.name=levit_128s", "preprocessing.size=65"), BackboneError, "65 x 65"),
+    (("stage_probe", "strategy.stages=[blocks.33]"), BackboneError, "did you mean 'blocks.3'"),
+    (("few_layers", "strategy.stages=33"), BackboneError, "only 7 pretrained stages"),
+    (("many_layers", "strategy.frozen_stages=33"), BackboneError, "only 7 pretrained stages"),
+]
+
+
+@pytest.mark.parametrize("verb", ["train", "plan"])
+@pytest.mark.parametrize(("settings", "error", "says"), MISTAKES, ids=[" ".join(each[0]) for each in MISTAKES])
+def test_a_mistake_about_the_network_is_told_before_any_image_is_read(
+    images_are_not_read, image_folder, recipe, tmp_path, verb, settings, error, says
+) -> None:
+    chosen = recipe(settings[0], image_folder(PLAIN), *settings[1:])
+    with pytest.raises(error, match=says):
+        train(chosen, RunDir(tmp_path / "run")) if verb == "train" else plan_run(chosen, device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"weights": "hub", "backbone": "mobilenetv3_small_050"}, WeightsError),
+        ({"backbone": "mobilenetv3_small_050"}, WeightsError),
+        ({"weights": "gone.pth"}, WeightsError),
+        ({"backbone": "resnot18"}, BackboneError),
+        ({"backbone": "levit_128s", "weights": "random", "size": 65}, BackboneError),
+    ],
+)
+def test_analyze_tells_it_before_too(images_are_not_read, image_folder, settings, error) -> None:
+    with pytest.raises(error):
+        analyze(image_folder(PLAIN), **settings)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_too(images_are_not_read, image_folder, recipe, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="expected a folder"):
+        train(recipe("linear_probe", image_folder(PLAIN)), RunDir(tmp_path / "file" / "run"))
+
+
+class StopAtTwo(Watcher):
+    def on_step(self, progress: Progress) -> None:
+        if progress.step == 2:
+            os.kill(os.getpid(), 2)
+
+
+def test_a_run_with_its_own_weights_file_goes_on_from_anywhere(image_folder, recipe, tmp_path, monkeypatch) -> None:
+    """The saved recipe names the file absolutely, and moving it does not make it another network."""
+    torch.manual_seed(0)
+    save_file(build("mobilenetv3_small_050", "random", size=64).net.state_dict(), tmp_path / "own.safetensors")
+    monkeypatch.chdir(tmp_path)
+    chosen = recipe("few_layers", image_folder(PLAIN), *SHORT, "backbone.weights=own.safetensors")
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        train(chosen, run, watcher=StopAtTwo())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    saved = load_recipe(run.recipe)
+    assert saved.backbone.weights == str(tmp_path / "own.safetensors")
+    (tmp_path / "own.safetensors").rename(tmp_path / "moved.safetensors")
+    run.recipe.write_text(run.recipe.read_text().replace("own.safetensors", "moved.safetensors"))
+    assert train(load_recipe(run.recipe), run, resume=True).finished
+    again = train(saved.model_copy(update={"backbone": load_recipe(run.recipe).backbone}), RunDir(tmp_path / "again"))
+    assert (again.model / "model.safetensors").read_bytes() == (run.model / "model.safetensors").read_bytes()
+
+
+def test_a_resumed_run_uses_the_saved_split_not_a_new_draw(image_folder, recipe, tmp_path, monkeypatch) -> None:
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        train(recipe("few_layers", image_folder(PLAIN), *SHORT), run, watcher=StopAtTwo())
+    before = run.splits.read_text()
+    validation = {name for name, (_, split) in load_splits(run.splits).items() if split == "val"}
+
+    def other_draw(listing: Any, *, seed: int, **settings: Any) -> Any:
+        return split(listing, seed=seed + 1, **settings)
+
+    monkeypatch.setattr("finetune_advisor.dataset.split", other_draw)
+    train(load_recipe(run.recipe), run, resume=True)
+    with run.predictions.open(newline="") as stream:
+        assert {row["path"] for row in csv.DictReader(stream)} == validation
+    assert run.splits.read_text() == before
+
+
+def test_the_environment_names_the_device_and_the_threads(image_folder, recipe, tmp_path) -> None:
+    run = train(recipe("linear_probe", image_folder(PLAIN)), RunDir(tmp_path / "run"))
+    device = json.loads(run.environment.read_text())["device"]
+    assert device["kind"] == "cpu"
+    assert device["name"]
+    assert device["torch_threads"] == torch.get_num_threads()
