@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import typer.main
 
 import finetune_advisor
 from finetune_advisor.artifacts.profile import Cell
-from finetune_advisor.artifacts.recipe_file import load_recipe, shipped_recipes
+from finetune_advisor.artifacts.recipe_file import load_recipe, shipped_path, shipped_recipes
 from finetune_advisor.cli import app
 from finetune_advisor.techniques.strategy import Probe
 
@@ -183,3 +184,11 @@ def test_shipped_probes_try_the_strengths_that_were_measured(name: str) -> None:
     if isinstance(strategy, Probe):
         default = type(strategy)()
         assert (strategy.strengths, strategy.folds) == (default.strengths, default.folds)
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_recipes_open_with_command_use_cost_and_score(name: str) -> None:
+    opening = shipped_path(name).read_text(encoding="utf-8").partition("\nformat:")[0]
+    assert opening.startswith(f"# finetune-advisor run {name} --set data.path=")
+    assert re.search(r"# Cost and score: .*: 0\.\d{3} \[0\.\d{3}, 0\.\d{3}\] on \d+ test images", opening)
+    assert "TODO" not in opening
