@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from finetune_advisor.advice.table import place
 from finetune_advisor.analysis.analyze import analyze
 from finetune_advisor.artifacts.profile import Cell, Profile
 from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import is_edited
+from finetune_advisor.artifacts.recipe_file import is_edited, load_recipe
 from finetune_advisor.artifacts.rundir import NumberedRun, RunDir, RunPlace
 from finetune_advisor.artifacts.storage import atomic_write, require_writable
 from finetune_advisor.data.batches import default_workers
@@ -26,6 +26,9 @@ from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Watcher
 
 PROFILE_NAME = "profile.json"
+
+DEMO_QUESTIONS = 6
+"""Test images that the demo's model is asked about."""
 
 log = logging.getLogger(__name__)
 
@@ -159,21 +162,43 @@ def _of_same_data(profile: Profile, recipe: Recipe) -> bool:
 
 
 @dataclass(frozen=True)
-class Demo:
-    """What the demo made, for showing."""
+class DemoImages:
+    """The demo's images are on disk."""
 
-    images: int
+    count: int
     data: Path
-    recipe: Path
+
+
+@dataclass(frozen=True)
+class DemoAnalysis:
+    """They are analyzed; a recipe that a person edited after an earlier demo is kept and will be run."""
+
     analysis: Analysis
+    recipe: Path
+    report: Path
+    kept: bool
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """The recipe is executed."""
+
     run: RunDir
-    asked: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class DemoAnswers:
+    """The model has answered about some test images."""
+
     predictions: tuple[Prediction, ...]
     classes: tuple[str, ...]
 
 
-def demo(folder: Path, *, device: str = "cpu", progress: Callable[[str, int, int], None]) -> Demo:
-    """Write digits as an image folder, analyze it, run the recipe, and ask the model about some test images.
+DemoStep = DemoImages | DemoAnalysis | DemoRun | DemoAnswers
+
+
+def demo(folder: Path, *, device: str = "cpu", progress: Callable[[str, int, int], None]) -> Iterator[DemoStep]:
+    """Write digits as an image folder, analyze it, run the recipe, ask the model; yields each step when it is done.
 
     Args:
         folder: where everything goes; an earlier demo there is continued with a new run.
@@ -183,27 +208,23 @@ def demo(folder: Path, *, device: str = "cpu", progress: Callable[[str, int, int
     Raises:
         StorageError: the folder cannot be written.
     """
-    data, recipe, report = folder / "digits", folder / "recipe.yaml", folder / "analysis"
-    require_place(recipe, report)
-    images = write_digits(data)
+    data, file, report = folder / "digits", folder / "recipe.yaml", folder / "analysis"
+    require_place(file, report, force=True)
+    yield DemoImages(write_digits(data), data)
     analysis = analyze_and_advise(
         data,
         device=device,
         progress=lambda done, total: progress("looking at the images", done, total),
         probe_progress=lambda done, total: progress("fitting linear classifiers", done, total),
     )
-    analysis.save(recipe, report)
-    place = NumberedRun(folder / "runs", analysis.advice.recipe.name)
-    run = run_and_draw(analysis.advice.recipe, place, profile=analysis.profile, device=device)
-    asked = tuple(sorted((data / "test").glob("*/*.png")))[:: max(1, images // 50)][:6]
+    kept = file.is_file() and is_edited(file.read_text(encoding="utf-8", errors="replace"))
+    if not kept:
+        analysis.save(file, report)
+    yield DemoAnalysis(analysis, file, report, kept)
+    recipe = load_recipe(file)
+    run = run_and_draw(recipe, NumberedRun(folder / "runs", recipe.name), profile=analysis.profile, device=device)
+    yield DemoRun(run)
+    asked = tuple(sorted((data / "test").glob("*/*.png")))
     predictor = Predictor.open(run, device=device)
-    return Demo(
-        images=images,
-        data=data,
-        recipe=recipe,
-        analysis=analysis,
-        run=run,
-        asked=asked,
-        predictions=tuple(predictor.predict(asked, workers=0)),
-        classes=predictor.classes,
-    )
+    some = asked[:: max(1, len(asked) // DEMO_QUESTIONS)][:DEMO_QUESTIONS]
+    yield DemoAnswers(tuple(predictor.predict(some, workers=0)), predictor.classes)

@@ -66,5 +66,13 @@ class Bars:
     def show(self, name: str, done: int, total: int, note: str = "") -> None:
         """Move the bar called `name`."""
         if name not in self._tasks:
+            self._progress.start()
             self._tasks[name] = self._progress.add_task(name, total=total, note=note)
         self._progress.update(self._tasks[name], completed=done, total=total, note=note)
+
+    def hide(self) -> None:
+        """Take all bars off the screen, to print a result; the next one that is shown comes back."""
+        self._progress.stop()
+        for task in self._tasks.values():
+            self._progress.remove_task(task)
+        self._tasks.clear()

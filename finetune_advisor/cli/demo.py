@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from finetune_advisor.cli.console import out, progress, set_up_logging
 from finetune_advisor.cli.options import DeviceName, DeviceOption, QuietOption, Verbosity, torch_device
+
+if TYPE_CHECKING:
+    from finetune_advisor.workflows import DemoStep
 
 
 def demo(
@@ -23,28 +26,46 @@ def demo(
     """
     verbosity = Verbosity(quiet)
     set_up_logging(verbosity)
-    from finetune_advisor.cli.render import render_analysis, render_predictions, render_run
     from finetune_advisor.workflows import demo as run_demo
 
     name = torch_device(device)
     with progress(verbosity) as bars:
-        shown = run_demo(folder, device=name, progress=bars.show)
-    if quiet:
-        return
-    analysis, run = shown.analysis, shown.run
-    data, recipe, run_dir = (escape(str(path)) for path in (shown.data, shown.recipe, run.path))
-    out.print(f"[bold]1[/] {shown.images} scans of digits are now in {data}", highlight=False)
-    out.print(f"\n[bold]2[/] finetune-advisor analyze {data} -o {recipe}", highlight=False)
-    out.print(render_analysis(analysis.profile, analysis.advice, shown.recipe, shown.recipe.parent / "analysis"))
-    out.print(f"\n[bold]3[/] finetune-advisor run {recipe} --run-dir {run_dir}", highlight=False)
-    out.print(render_run(run))
-    images = escape(str(shown.asked[0].parent))
-    out.print(f"\n[bold]4[/] finetune-advisor predict {run_dir} {images}/*.png", highlight=False)
-    out.print(render_predictions(shown.predictions, shown.classes))
-    out.print(
-        f"\n[bold]Where to look next[/]\n"
-        f"  {recipe}   every line with its reason: change one and run again\n"
-        f"  {run_dir}/figures/   curves and confusion matrix\n"
-        f"  finetune-advisor analyze YOUR_FOLDER",
-        highlight=False,
-    )
+        for number, step in enumerate(run_demo(folder, device=name, progress=bars.show), start=1):
+            bars.hide()
+            if not quiet:
+                _show(number, step, folder)
+    if not quiet:
+        place = escape(str(folder))
+        out.print(
+            f"\n[bold]Where to look next[/]\n"
+            f"  {place}/recipe.yaml   every line with its reason: change one, and the next demo runs it\n"
+            f"  {place}/runs/   a folder per run: model, scores, curves and confusion matrix\n"
+            f"  finetune-advisor analyze YOUR_FOLDER",
+            highlight=False,
+        )
+
+
+def _show(number: int, step: DemoStep, folder: Path) -> None:
+    from finetune_advisor import workflows
+    from finetune_advisor.cli.render import render_analysis, render_predictions, render_run
+
+    data, recipe = folder / "digits", folder / "recipe.yaml"
+    match step:
+        case workflows.DemoImages(count, _):
+            _title(number, f"{count:,} scans of digits are in {data}")
+        case workflows.DemoAnalysis(analysis, _, report, kept):
+            _title(number, f"finetune-advisor analyze {data} -o {recipe}")
+            out.print(render_analysis(analysis.profile, analysis.advice, recipe, report))
+            if kept:
+                out.print("[yellow]You edited the recipe: it is kept, and run as it is.[/]")
+        case workflows.DemoRun(run):
+            _title(number, f"finetune-advisor run {recipe}")
+            out.print(render_run(run))
+        case workflows.DemoAnswers(predictions, classes):
+            _title(number, f"finetune-advisor predict RUN {data}/test")
+            out.print(render_predictions(predictions, classes))
+
+
+def _title(number: int, text: str) -> None:
+    start = "" if number == 1 else "\n"
+    out.print(f"{start}[bold]{number}[/] [bold cyan]{escape(text)}[/]", highlight=False)

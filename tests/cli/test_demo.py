@@ -17,6 +17,18 @@ def test_the_demo_can_be_quiet_and_goes_on_with_a_new_run(cli, monkeypatch) -> N
     assert len(list(Path("[red]x[/red]/runs").iterdir())) == 2
 
 
+@pytest.mark.slow
+def test_a_recipe_edited_after_the_demo_is_kept_and_run(cli, monkeypatch) -> None:
+    monkeypatch.setattr("finetune_advisor.workflows.write_digits", few_digits)
+    cli("demo", "--quiet")
+    recipe = Path("demo/recipe.yaml")
+    edited = recipe.read_text().replace("name: digits", "name: mine")
+    recipe.write_text(edited)
+    assert "You edited the recipe" in cli("demo").stdout
+    assert recipe.read_text() == edited
+    assert sorted(path.name for path in Path("demo/runs").iterdir()) == ["digits-1", "mine-1"]
+
+
 def few_digits(folder: Path) -> int:
     for split, count in (("train", 6), ("test", 2)):
         for color in ("red", "blue"):
