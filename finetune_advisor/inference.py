@@ -21,7 +21,7 @@ from finetune_advisor.backbones.export import CONFIG_FILE, load_model
 from finetune_advisor.data.batches import default_workers, eval_batches, normalize
 from finetune_advisor.data.sources import Listing, Sample, open_source
 from finetune_advisor.data.split_file import load_splits
-from finetune_advisor.errors import DataError, RecipeError, RunError
+from finetune_advisor.errors import DataError, RecipeError, RunError, did_you_mean
 from finetune_advisor.metrics import score, softmax
 from finetune_advisor.techniques.preprocessing import Preprocess
 
@@ -120,7 +120,11 @@ def evaluate_on(run: RunDir, data: str | Path, *, device: str = "cpu") -> dict[s
 
 
 def _require_model(run: RunDir) -> None:
-    """A run that has begun is told from a folder that is no run."""
+    """A run that has begun is told from a folder that is no run, and from one that is not there."""
+    if not run.path.is_dir():
+        beside = run.path.parent
+        near = did_you_mean(run.path.name, [p.name for p in beside.iterdir()]) if beside.is_dir() else ""
+        raise RunError(f"There is no run folder {run.path}{near or '.'}")
     if run.recipe.is_file() and not run.finished and not (run.model / CONFIG_FILE).is_file():
         raise RunError(f"The run in {run.path} has not finished.", f"Go on with it: {run.resume_command}")
 

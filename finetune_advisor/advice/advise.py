@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_advisor.advice.rules import choices
+from finetune_advisor.advice.rules import KEEP, choices
 from finetune_advisor.advice.table import place, predict
 from finetune_advisor.artifacts.profile import Cell, Predicted, Profile
 from finetune_advisor.artifacts.recipe import Recipe
@@ -39,7 +39,7 @@ def advise(profile: Profile, *, strategy: Cell | None = None, workers: int | Non
     assert placed.cell is not None
     cell = strategy or placed.cell
     chosen = choices(placed, cell, workers=workers)
-    values = {choice.key: choice.value for choice in chosen if choice.key != "strategy"}
+    values = {choice.key: choice.value for choice in chosen if choice.value is not KEEP}
     recipe = change_recipe(load_recipe(cell), values)
     expected = predict(placed, cell)
     reasons = {choice.key: choice.reason for choice in chosen}

@@ -39,12 +39,16 @@ RARE_CLASS_RATIO = 3.0
 """Largest over smallest class from which the question of class weights is worth a sentence."""
 
 
+KEEP = object()
+
+
 @dataclass(frozen=True)
 class Choice:
     """A key of the recipe with the value chosen for this data, and why."""
 
     key: str
     value: Any
+    """What the key is set to, or `KEEP` for a line of the shipped recipe that is explained and left alone."""
     reason: str
 
 
@@ -66,10 +70,10 @@ def _name(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
 
 def _data(profile: Profile, cell: Cell) -> Iterator[Choice]:
     yield Choice(
-        "data.path", profile.data, f"{profile.size.images} trainable images in {len(profile.classes)} classes."
+        "data.path", profile.data, f"{profile.size.images:,} trainable images in {len(profile.classes)} classes."
     )
     if cell in ("linear_probe", "stage_probe"):
-        use = "A probe is judged on folds of all trainable images and then fitted on all of them, so it loses none."
+        use = "Not used by probes: they are judged on folds of all trainable images and then fitted on all of them."
     else:
         use = f"{profile.splits['val'].images} images choose the best epoch and take no part in training."
     yield Choice("data.validation", profile.validation, use)
@@ -95,9 +99,9 @@ def _backbone(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
 
 def _strategy(profile: Profile, cell: Cell) -> Iterator[Choice]:
     if cell != profile.cell:
-        yield Choice("strategy", None, f"Chosen by hand; the table points to {profile.cell}.")
+        yield Choice("strategy", KEEP, f"Chosen by hand; the table points to {profile.cell}.")
         return
-    yield Choice("strategy", None, f"{amount_sentence(profile)} {similarity_sentence(profile)} {_CELL_REASON[cell]}")
+    yield Choice("strategy", KEEP, f"{amount_sentence(profile)} {similarity_sentence(profile)} {_CELL_REASON[cell]}")
 
 
 def amount_sentence(profile: Profile) -> str:
@@ -107,7 +111,9 @@ def amount_sentence(profile: Profile) -> str:
     if size.effective_classes < EVEN_SHARE * len(profile.classes):
         classes += f" that weigh like {size.effective_classes:.1f} even ones"
     each = _beside(size.per_effective_class, size.threshold, digits=0)
-    return f"{size.images} images in {classes}: {each} a class, {size.verdict} (plenty begins at {size.threshold:.0f})."
+    return (
+        f"{size.images:,} images in {classes}: {each} a class, {size.verdict} (plenty begins at {size.threshold:.0f})."
+    )
 
 
 def similarity_sentence(profile: Profile) -> str:
@@ -143,6 +149,24 @@ def _stages(profile: Profile, cell: Cell) -> Iterator[Choice]:
     yield Choice("strategy.stages", value, reason)
 
 
+def _fit(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
+    yield Choice("preprocessing.fit", KEEP, "As in the pretraining. Choose pad where objects reach to the edge.")
+
+
+def _rates(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
+    yield Choice("optimizer.lr", KEEP, "The shipped recipe's; not fitted to the data.")
+    yield Choice("optimizer.body_lr_ratio", KEEP, "Pretrained layers need small steps only, or they forget.")
+
+
+def _flips(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
+    yield Choice(
+        "augmentation.horizontal_flip",
+        KEEP,
+        "Photographs stay true when mirrored. Take this out for text, digits and whatever has a left and a right: "
+        "that is not checked.",
+    )
+
+
 def _batch_size(profile: Profile) -> int:
     return 32 if profile.splits["train"].images >= MANY_FOR_A_BATCH else 16
 
@@ -174,10 +198,10 @@ _CELL_REASON: dict[Cell, str] = {
 }
 
 _Rule = Callable[[Profile, Cell], Iterator[Choice]]
-_ALWAYS: tuple[_Rule, ...] = (_name, _data, _class_weights, _backbone, _strategy)
+_ALWAYS: tuple[_Rule, ...] = (_name, _data, _class_weights, _backbone, _fit, _strategy)
 _RULES: dict[Cell, tuple[_Rule, ...]] = {
     "linear_probe": (),
     "stage_probe": (_stages,),
-    "few_layers": (_batch, _epochs),
-    "many_layers": (_batch, _epochs),
+    "few_layers": (_flips, _rates, _batch, _epochs),
+    "many_layers": (_flips, _rates, _batch, _epochs),
 }

@@ -8,10 +8,11 @@ from time import perf_counter
 import numpy as np
 
 from finetune_advisor.analysis.health import health
+from finetune_advisor.analysis.probe_cache import remembered
 from finetune_advisor.analysis.probes import probe_scores
 from finetune_advisor.analysis.similarity import similarity
 from finetune_advisor.analysis.size import size_of
-from finetune_advisor.artifacts.profile import Profile, Seconds, SplitCount
+from finetune_advisor.artifacts.profile import ProbeScore, Profile, Seconds, SplitCount
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.weights import default_weights
 from finetune_advisor.data.batches import default_workers
@@ -58,9 +59,10 @@ def analyze(
     weights = weights or default_weights(backbone)
     listing = open_source(path)
     listed = perf_counter()
+    instruments = _instruments(backbone, weights, size, seed)
     data = open_dataset(
         listing,
-        _instruments(backbone, weights, size, seed),
+        instruments,
         validation=validation,
         seed=seed,
         device=device,
@@ -72,14 +74,22 @@ def analyze(
     trainable_N = data.index(*TRAINABLE)
     labels_N = data.labels(trainable_N)
     fold_N = data.folds(trainable_N, folds=LinearProbe().folds, seed=seed)
-    probes = probe_scores(
-        data.features[-1].rows(trainable_N),
-        labels_N,
-        fold_N,
-        classes=len(data.classes),
-        device=device,
-        progress=probe_progress,
-    )
+
+    def fit_probes() -> tuple[ProbeScore, ...]:
+        features, classes = data.features[-1].rows(trainable_N), len(data.classes)
+        return probe_scores(features, labels_N, fold_N, classes=classes, device=device, progress=probe_progress)
+
+    if use_cache:
+        probes = remembered(
+            fit_probes,
+            instrument=instruments[-1].key,
+            contents=[data.digests[place] for place in trainable_N],
+            labels_N=labels_N,
+            fold_N=fold_N,
+            strengths=LinearProbe().strengths,
+        )
+    else:
+        probes = fit_probes()
     return Profile(
         data=str(path),
         backbone=backbone,

@@ -52,7 +52,12 @@ def recipe_of(tree: Node) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         disagreements = dict(_conflict_sentences(values))
-        wrong = [(key, said) for key, said in _Translation(values).sentences(error) if key not in disagreements]
+        # What is wrong inside a part that has no place here is not worth a sentence of its own.
+        wrong = [
+            (key, said)
+            for key, said in _Translation(values).sentences(error)
+            if not any(key[:length] in disagreements for length in range(1, len(key) + 1))
+        ]
         sentences = [*wrong, *disagreements.items()]
     problems = [_place(tree, key, sentence) for key, sentence in sentences]
     problems.sort(key=lambda problem: (problem.file or "", problem.line or 0))

@@ -38,7 +38,7 @@ def demo(
         place = escape(str(folder))
         out.print(
             f"\n[bold]Where to look next[/]\n"
-            f"  {place}/recipe.yaml   every line with its reason: change one, and the next demo runs it\n"
+            f"  {place}/recipe.yaml   change a line, and the next demo runs it\n"
             f"  {place}/runs/   a folder per run: model, scores, curves and confusion matrix\n"
             f"  finetune-advisor analyze YOUR_FOLDER",
             highlight=False,
@@ -68,4 +68,4 @@ def _show(number: int, step: DemoStep, folder: Path) -> None:
 
 def _title(number: int, text: str) -> None:
     start = "" if number == 1 else "\n"
-    out.print(f"{start}[bold]{number}[/] [bold cyan]{escape(text)}[/]", highlight=False)
+    out.print(f"{start}[bold]{number}.[/] [bold cyan]{escape(text)}[/]", highlight=False)

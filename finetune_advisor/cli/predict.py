@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
+from rich.markup import escape
 
 from finetune_advisor.cli.console import err, out, set_up_logging
 from finetune_advisor.cli.names import AS_BYTES, AS_ESCAPES, accept_any_name
 from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, QuietOption, Verbosity, torch_device
+from finetune_advisor.data.wording import counted
 from finetune_advisor.errors import DataError
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def predict(
         unread = _write(rows, predictor.classes, form, sys.stdout)
     else:
         unread = _write_file(rows, predictor.classes, form, output)
+    if output is not None and not quiet:
+        err.print(f"{counted(len(files), 'answer')} written to {escape(str(output))}", highlight=False, soft_wrap=True)
     if unread:
         err.print(f"[yellow]{unread} of {len(files)} files could not be read[/]; the reason is in `error`.")
         raise typer.Exit(1)

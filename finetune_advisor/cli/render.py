@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 BAR = 28
 WORST_CLASSES = 10
+MISSED_CLASSES = 0.05
+"""Accuracy less balanced accuracy from which it is said that rare classes are missed."""
+
 MOST_NAMES = 3
 """Files named per finding; profile.json has them all."""
 
@@ -77,7 +80,7 @@ def _probe_bars(profile: Profile, recipe: Recipe) -> RenderableType:
         filled = round(BAR * (probe.accuracy - floor) / max(1 - floor, 1e-9))
         style = "bold green" if probe.stage in chosen else "cyan"
         bar = Text("━" * filled, style).append("─" * (BAR - filled), "bright_black")
-        note = Text("← the recipe", "green") if probe.stage in chosen else Text()
+        note = Text("← the recipe, by log loss", "green") if probe.stage in chosen else Text()
         table.add_row(Text(f"  {probe.stage}"), bar, Text(f"{probe.accuracy:.3f} ± {probe.std:.3f}"), note)
     return Group(
         Text.assemble(("Linear classifiers at each stage", "bold"), ("  accuracy on held-out folds", "dim")), table
@@ -147,7 +150,9 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _next(recipe: Path, folder: Path) -> Text:
-    line = Text.assemble(("Wrote     ", "bold"), f"{recipe}  (every line with its reason) and {folder}/profile.json\n")
+    line = Text.assemble(
+        ("Wrote     ", "bold"), f"{recipe}  with the reason for every choice\n          {folder}/profile.json\n"
+    )
     command = "finetune-advisor run" + ("" if str(recipe) == "recipe.yaml" else f" {shlex.quote(str(recipe))}")
     return line.append("Next      ", "bold").append(command, "bold cyan")
 
@@ -163,9 +168,7 @@ def render_run(run: RunDir) -> RenderableType:
     parts.append(_class_table(metrics["test"] or metrics["val"]))
     seconds = metrics["seconds"]["total"]
     parts.append(Text(f"{metrics['recipe']} in {seconds:.1f} s", "dim"))
-    parts.append(
-        Text.assemble(("Wrote     ", "bold"), f"{run.path}/  (model/, metrics.json, predictions.csv, figures/)")
-    )
+    parts.append(Text.assemble(("Wrote     ", "bold"), f"{run.path}/  (model/, metrics.json, figures/, ...)"))
     parts.append(
         Text.assemble(
             ("Next      ", "bold"), (f"finetune-advisor predict {shlex.quote(str(run.path))} IMAGES", "bold cyan")
@@ -183,13 +186,16 @@ def render_scores(scores: dict[str, Any]) -> RenderableType:
 
 def _accuracy_line(name: str, scores: dict[str, Any]) -> Text:
     low, high = scores["accuracy_ci95"]
-    rest = f"balanced {scores['balanced_accuracy']:.3f}  log loss {scores['log_loss']:.3f}"
-    return Text.assemble(
+    line = Text.assemble(
         (f"{name:<18}", "bold"),
         (f"{scores['accuracy']:.3f}", "bold green"),
         f" [{low:.3f}, {high:.3f}]",
-        (f"  {rest}  {scores['images']:,} images", "dim"),
+        (f"  log loss {scores['log_loss']:.3f}  {scores['images']:,} images", "dim"),
     )
+    if scores["accuracy"] - scores["balanced_accuracy"] > MISSED_CLASSES:
+        balanced = f"\n{'':<18}{scores['balanced_accuracy']:.3f} when every class counts the same: rare ones are missed"
+        line.append(balanced, "yellow")
+    return line
 
 
 def _class_table(scores: dict[str, Any]) -> RenderableType:

@@ -50,7 +50,9 @@ def test_no_images(cli, probe_run, data, says) -> None:
 
 
 def test_no_run(cli, new_images) -> None:
-    assert "holds no config.json" in cli("evaluate", "nowhere", new_images, code=1).stderr
+    Path("runs/ants-1").mkdir(parents=True)
+    error = cli("evaluate", "runs/ant-1", new_images, code=1).stderr
+    assert "There is no run folder runs/ant-1; did you mean 'ants-1'?" in error
 
 
 def test_an_unfinished_run_says_how_to_go_on(cli, probe_run, new_images) -> None:

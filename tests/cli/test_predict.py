@@ -48,10 +48,12 @@ def test_json_and_json_lines_say_what_csv_says(cli, probe_run, new_images) -> No
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_out_writes_a_file_and_prints_nothing(cli, probe_run, new_images, form) -> None:
+def test_out_writes_a_file_and_says_so_beside_the_result(cli, probe_run, new_images, form) -> None:
     printed = cli("predict", probe_run, new_images, "--format", form).stdout
     result = cli("predict", probe_run, new_images, "--format", form, "-o", "answers/new.txt")
-    assert result.output == ""
+    assert result.stdout == ""
+    assert result.stderr == "6 answers written to answers/new.txt\n"
+    assert cli("predict", probe_run, new_images, "-o", "answers/new.txt", "--quiet", "--format", form).output == ""
     assert Path("answers/new.txt").read_text() == printed
     assert [path.name for path in Path("answers").iterdir()] == ["new.txt"]
 
@@ -59,7 +61,7 @@ def test_out_writes_a_file_and_prints_nothing(cli, probe_run, new_images, form) 
 def test_json_and_out_write_the_document_to_the_file(cli, probe_run, new_images) -> None:
     printed = json.loads(cli("predict", probe_run, new_images, "--json").stdout)
     result = cli("predict", probe_run, new_images, "--json", "-o", "answers.json")
-    assert result.output == ""
+    assert result.stdout == ""
     assert json.loads(Path("answers.json").read_text()) == printed
     (new_images / "ants" / "0.png").write_bytes(b"")
     cli("predict", probe_run, new_images, "--json", "-o", "answers.json", code=1)
@@ -108,13 +110,14 @@ def test_nothing_to_look_at(cli, probe_run, path, says) -> None:
     assert says in cli("predict", probe_run, path, code=1).stderr
 
 
-@pytest.mark.parametrize("run", ["nowhere", "empty"])
-def test_no_run_to_ask(cli, new_images, run) -> None:
+@pytest.mark.parametrize(
+    ("run", "says"), [("nowhere", "There is no run folder nowhere"), ("empty", "empty/model holds no config.json")]
+)
+def test_no_run_to_ask(cli, new_images, run, says) -> None:
     Path("empty").mkdir()
     Path("answers.csv").write_text("yesterday's")
     error = cli("predict", run, new_images, "-o", "answers.csv", code=1).stderr
-    assert f"{run}/model holds no config.json" in error
-    assert "finished run" in error
+    assert says in error
     assert Path("answers.csv").read_text() == "yesterday's"
 
 
