@@ -70,7 +70,8 @@ def test_every_choice_is_in_the_recipe_and_its_reason_above_its_line(make_profil
     lines = [line.strip() for line in advice.yaml().splitlines()]
     for key in advice.reasons:
         name = key.rpartition(".")[2]
-        places = [number for number, line in enumerate(lines) if line.startswith(f"{name}:")]
+        starts = (f"{name}:", f"- kind: {name}")
+        places = [number for number, line in enumerate(lines) if line.startswith(starts)]
         assert any(lines[number - 1].startswith("#") for number in places), f"no reason above {key}"
 
 
