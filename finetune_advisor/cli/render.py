@@ -74,13 +74,14 @@ def _why(profile: Profile) -> Text:
 def _probe_bars(profile: Profile, recipe: Recipe) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     chosen = _chosen_probes(recipe)
+    mark = "← the recipe" if isinstance(recipe.strategy, LinearProbe) else "← least log loss"
     low = min(probe.accuracy for probe in profile.probes)
     floor = max(0.0, low - 0.1)
     for probe in profile.probes:
         filled = round(BAR * (probe.accuracy - floor) / max(1 - floor, 1e-9))
         style = "bold green" if probe.stage in chosen else "cyan"
         bar = Text("━" * filled, style).append("─" * (BAR - filled), "bright_black")
-        note = Text("← the recipe, by log loss", "green") if probe.stage in chosen else Text()
+        note = Text(mark, "green") if probe.stage in chosen else Text()
         table.add_row(Text(f"  {probe.stage}"), bar, Text(f"{probe.accuracy:.3f} ± {probe.std:.3f}"), note)
     return Group(
         Text.assemble(("Linear classifiers at each stage", "bold"), ("  accuracy on held-out folds", "dim")), table
