@@ -55,12 +55,16 @@ def require_place(recipe: Path, folder: Path, *, force: bool = False) -> None:
     """
     if recipe.is_dir():
         raise RunError(f"{recipe} is a folder; expected the name of a file to write.", "Choose it with -o FILE.")
-    if not force and recipe.is_file() and is_edited(recipe.read_text(encoding="utf-8", errors="replace")):
+    if not force and _edited_by_hand(recipe):
         raise RunError(
             f"{recipe} was edited by hand and is not overwritten.", "Use --force to replace it, or -o OTHER_FILE."
         )
     require_writable(recipe)
     require_writable(folder / PROFILE_NAME)
+
+
+def _edited_by_hand(recipe: Path) -> bool:
+    return recipe.is_file() and is_edited(recipe.read_text(encoding="utf-8", errors="replace"))
 
 
 def analyze_and_advise(
@@ -217,7 +221,7 @@ def demo(folder: Path, *, device: str = "cpu", progress: Callable[[str, int, int
         progress=lambda done, total: progress("looking at the images", done, total),
         probe_progress=lambda done, total: progress("fitting linear classifiers", done, total),
     )
-    kept = file.is_file() and is_edited(file.read_text(encoding="utf-8", errors="replace"))
+    kept = _edited_by_hand(file)
     if not kept:
         analysis.save(file, report)
     yield DemoAnalysis(analysis, file, report, kept)

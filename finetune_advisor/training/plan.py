@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.data.batches import normalize
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.device import synchronize
@@ -69,7 +70,7 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
     name, strategy = recipe.backbone.name, recipe.strategy
     if isinstance(strategy, LinearProbe | StageProbe):
         features = data.features[0]
-        stages = probe_stages(strategy, features.stages) or ("pooled",)
+        stages = probe_stages(strategy, features.stages) or (POOLED,)
         width = features.concatenated(stages).shape[1]
         new = PlannedGroup("classifier", 2, (width + 1) * len(data.classes), None, True, stages)
         cached = "the features of every image: the network is not run again"
