@@ -45,7 +45,8 @@ def minimize(objective: Objective, start_PV: Tensor, *, curvature_PV: Tensor, to
         if step % COMPACT_EVERY == 0 or step == MAX_STEPS:
             solution_PV[active_P] = state.at_PV
             unsolved_P = _flat(state.gradient_PV / state.curvature_PV.sqrt()).abs().amax(dim=1) > tolerance
-            active_P, state = active_P[unsolved_P], state.select(unsolved_P)
+            if not bool(unsolved_P.all()):
+                active_P, state = active_P[unsolved_P], state.select(unsolved_P)
             if not len(active_P):
                 break
     return solution_PV, len(active_P)
@@ -122,13 +123,13 @@ def _times_inverse_hessian(state: _State, vector_PV: Tensor) -> Tensor:
     for pair in reversed(state.pairs):
         share_P = pair.inverse_P * _dot(pair.step_PV, vector_PV)
         shares.append(share_P)
-        vector_PV = vector_PV - _as(share_P, vector_PV) * pair.change_PV
+        vector_PV = torch.addcmul(vector_PV, _as(share_P, vector_PV), pair.change_PV, value=-1)
     result_PV = vector_PV / state.curvature_PV
     if state.pairs:
         result_PV = _as(_scale(state.pairs[-1], state.curvature_PV), result_PV) * result_PV
     for pair, share_P in zip(state.pairs, reversed(shares), strict=True):
         back_P = pair.inverse_P * _dot(pair.change_PV, result_PV)
-        result_PV = result_PV + _as(share_P - back_P, result_PV) * pair.step_PV
+        result_PV = torch.addcmul(result_PV, _as(share_P - back_P, result_PV), pair.step_PV)
     return result_PV
 
 

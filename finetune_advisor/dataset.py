@@ -14,6 +14,9 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from finetune_advisor.data.families import family_ids
+from finetune_advisor.data.looks import Looks
+from finetune_advisor.data.near_duplicates import Pair, near_duplicates
 from finetune_advisor.data.sources import Listing, Sample, require_trainable
 from finetune_advisor.data.sources.trainable import MINIMUM
 from finetune_advisor.data.split import split, stratified_folds
@@ -35,6 +38,12 @@ class Dataset:
     """Name -> why it cannot be decoded; these are in no split."""
     digests: tuple[str, ...]
     """Content digest of each sample of the listing."""
+    looks: Looks
+    """Of each sample of the listing."""
+    pairs: tuple[Pair, ...]
+    """Near-duplicates, by their places in the listing."""
+    family_N: npt.NDArray[np.intp]
+    """Family of each sample of the listing: copies, near-duplicates and the person's own groups stay together."""
     features: tuple[Features, ...]
     """One per instrument, a row per sample of the listing."""
     images_seconds: float
@@ -55,14 +64,14 @@ class Dataset:
         return tuple(self.listing.samples[i] for i in index_N)
 
     def folds(self, index_N: npt.NDArray[np.intp], *, folds: int, seed: int) -> npt.NDArray[np.intp]:
-        """Fold of each of these images (N,): classes in equal shares, byte-identical files together.
+        """Fold of each of these images (N,): classes in equal shares, families together.
 
-        There are never more folds than images in the smallest class, but at least two.
+        There are never more folds than images in the smallest class or families in all, but at least two.
         """
-        labels_N = self.labels(index_N)
+        labels_N, family_N = self.labels(index_N), self.family_N[index_N]
         smallest = int(np.bincount(labels_N)[np.unique(labels_N)].min())
-        _, content_N = np.unique([self.digests[i] for i in index_N], return_inverse=True)
-        return stratified_folds(labels_N, max(2, min(folds, smallest)), seed=seed, groups_N=content_N)
+        most = min(folds, smallest, len(np.unique(family_N)))
+        return stratified_folds(labels_N, max(2, most), seed=seed, groups_N=family_N).astype(np.intp)
 
     @property
     def has_test(self) -> bool:
@@ -82,7 +91,7 @@ def open_dataset(
 ) -> Dataset:
     """Look at each image of a listing once, leave out what cannot be decoded, and split the rest.
 
-    Byte-identical files are kept on one side of an automatic split.
+    Copies, near-duplicates and the person's own groups are kept on one side of an automatic split.
 
     Raises:
         DataError: no usable images, fewer than two classes, or a class with too few readable images.
@@ -103,17 +112,30 @@ def open_dataset(
     samples = tuple(listing.samples[index] for index in measured.readable)
     digests = tuple(str(measured.digests[index]) for index in measured.readable)
     _require_readable(listing, samples, bad_files)
-    groups = {sample.name: digest for sample, digest in zip(samples, digests, strict=True)}
+    pairs = near_duplicates(measured.looks)
+    family_N = family_ids(len(samples), digests=digests, pairs=pairs, groups=[sample.group for sample in samples])
+    groups = _group_names(samples, digests, family_N)
     divided = split(replace(listing, samples=samples), validation=validation, seed=seed, groups=groups)
     assert [s.name for s in divided.samples] == [s.name for s in samples], "a split keeps the order"
-    _require_different(divided, digests)
+    _require_different(divided, family_N)
     return Dataset(
         listing=divided,
         bad_files=bad_files,
         digests=digests,
+        looks=measured.looks,
+        pairs=pairs,
+        family_N=family_N,
         features=measured.features,
         images_seconds=perf_counter() - start,
     )
+
+
+def _group_names(samples: Sequence[Sample], digests: Sequence[str], family_N: npt.NDArray[np.intp]) -> dict[str, str]:
+    """A name for the family of each image that stays the same when other images come or go: its least digest."""
+    least: dict[int, str] = {}
+    for family, digest in zip(family_N.tolist(), digests, strict=True):
+        least[family] = min(digest, least.get(family, digest))
+    return {sample.name: least[family] for sample, family in zip(samples, family_N.tolist(), strict=True)}
 
 
 def _require_readable(listing: Listing, samples: Sequence[Sample], bad_files: dict[str, str]) -> None:
@@ -123,7 +145,7 @@ def _require_readable(listing: Listing, samples: Sequence[Sample], bad_files: di
     examples = "; ".join(f"{name}: {reason}" for name, reason in list(bad_files.items())[:3])
     if not samples:
         raise DataError(
-            f"None of the {len(listing.samples)} image files in {listing.root} can be decoded ({examples}).",
+            f"None of the {len(listing.samples)} image files in {listing.source} can be decoded ({examples}).",
             "Replace them with readable images.",
         )
     trainable = Counter(sample.label for sample in samples if sample.split != "test")
@@ -138,14 +160,14 @@ def _require_readable(listing: Listing, samples: Sequence[Sample], bad_files: di
         )
 
 
-def _require_different(listing: Listing, digests: Sequence[str]) -> None:
-    """Copies of one image lie on one side, so there must be something else for the other side."""
+def _require_different(listing: Listing, family_N: npt.NDArray[np.intp]) -> None:
+    """Relatives lie on one side, so there must be something else for the other side."""
     trainable = [place for place, sample in enumerate(listing.samples) if sample.split in TRAINABLE]
-    different = len({digests[place] for place in trainable})
+    different = len(np.unique(family_N[trainable]))
     if different > 1 and listing.part("val"):
         return
     raise DataError(
-        f"The {len(trainable)} training images in {listing.root} are copies of {counted(different, 'file')}, "
-        "byte for byte, which leaves none to validate with.",
+        f"The {len(trainable)} training images in {listing.source} show {counted(different, 'picture')} over and over, "
+        "or belong to so few groups, which leaves none to validate with.",
         "Expected at least 2 different images in a class: add some.",
     )

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ SHARD_ROWS = 1024
 _DIGESTS = "digests"
 _COMMON = "common."
 
-Arrays = dict[str, npt.NDArray[np.float32]]
+Arrays = dict[str, npt.NDArray[Any]]
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class FeatureStore:
             wanted = shard_N == index
             for name, values in self._load(int(index)).items():
                 if name not in result:
-                    result[name] = np.empty((len(digests), *values.shape[1:]), dtype=np.float32)
+                    result[name] = np.empty((len(digests), *values.shape[1:]), dtype=values.dtype)
                 result[name][wanted] = values[row_N[wanted]]
         return result, self._shards[int(shard_N[0])].common
 

@@ -22,12 +22,14 @@ import torch
 
 from finetune_advisor.artifacts.storage import cache_root
 from finetune_advisor.backbones.build import backbone_config, build
+from finetune_advisor.backbones.bundled import RULER
 from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.backbones.trunk import FrozenTrunk, TrunkOutput, reference_norms
 from finetune_advisor.backbones.weights import WORDS, Source, find_weights
 from finetune_advisor.data.batches import normalize
 from finetune_advisor.data.decode import decoder_key
 from finetune_advisor.data.digest import digests as content_digests
+from finetune_advisor.data.looks import MODES, THUMBNAIL, Looks, looks_of, mode_index
 from finetune_advisor.data.undecodable import ReasonStore
 from finetune_advisor.data.views import BadImage, eval_views
 from finetune_advisor.feature_store import Arrays, Common, FeatureStore
@@ -37,8 +39,6 @@ from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
 FORMAT = 1
 """Raised when the meaning of a cached row changes."""
-
-RULER = "tf_efficientnet_lite0"
 
 BATCH = 32
 
@@ -140,6 +140,8 @@ class Measurement:
     digests: tuple[str | None, ...]
     """Of every path, None where the file cannot even be opened."""
     features: tuple[Features, ...]
+    looks: Looks
+    """Of the readable images, a row each."""
 
 
 def measure(
@@ -165,20 +167,20 @@ def measure(
     digests, unopened = content_digests(paths)
     cache = cache_root() / "features" if use_cache else None
     stores = [FeatureStore(cache and cache / instrument.key) for instrument in instruments]
-    sound = FeatureStore(cache and cache / "decodable")
+    seen = FeatureStore(cache and cache / _key("looks", FORMAT, THUMBNAIL, decoder_key()))
     undecodable = ReasonStore(cache and cache / _key("undecodable", decoder_key()))
     path_of = {digest: path for digest, path in zip(digests, paths, strict=True) if digest is not None}
     bad = undecodable.load(path_of)
-    missing = _missing((digest for digest in path_of if digest not in bad), stores or [sound])
+    missing = _missing((digest for digest in path_of if digest not in bad), [*stores, seen])
     recorders = _recorders(instruments, stores, missing, device)
-    found = _look({digest: path_of[digest] for digest in missing}, recorders, workers, progress)
+    found = _look({digest: path_of[digest] for digest in missing}, recorders, seen, workers, progress)
     undecodable.save({digest: image.reason for digest, image in found.items() if image.of_content})
     bad |= {digest: image.reason for digest, image in found.items()}
-    _remember(sound, (digest for digest in path_of if digest not in bad))
     unreadable = unopened | {place: bad[digest] for place, digest in enumerate(digests) if digest in bad}
     readable = tuple(place for place in range(len(paths)) if place not in unreadable)
-    features = tuple(_gather(store, [str(digests[place]) for place in readable]) for store in stores)
-    return Measurement(readable, unreadable, digests, features)
+    rows = [str(digests[place]) for place in readable]
+    features = tuple(_gather(store, rows) for store in stores)
+    return Measurement(readable, unreadable, digests, features, _looks(seen, rows))
 
 
 def _gather(store: FeatureStore, digests: Sequence[str]) -> Features:
@@ -193,13 +195,6 @@ def _missing(digests: Iterable[str], stores: Sequence[FeatureStore]) -> list[str
     return [digest for digest in digests if any(digest not in store for store in stores)]
 
 
-def _remember(sound: FeatureStore, digests: Iterable[str]) -> None:
-    common = Common((), {})
-    for digest in _missing(digests, [sound]):
-        sound.add(digest, {}, common)
-    sound.flush(common)
-
-
 def _recorders(
     instruments: Sequence[Instrument], stores: Sequence[FeatureStore], missing: Iterable[str], device: str
 ) -> list[_Recorder]:
@@ -212,7 +207,11 @@ def _recorders(
 
 
 def _look(
-    path_of: Mapping[str, Path], recorders: Sequence[_Recorder], workers: int, progress: Progress | None
+    path_of: Mapping[str, Path],
+    recorders: Sequence[_Recorder],
+    seen: FeatureStore,
+    workers: int,
+    progress: Progress | None,
 ) -> dict[str, BadImage]:
     """Show each content to the networks; returns those that cannot be decoded, by digest."""
     digests = list(path_of)
@@ -222,6 +221,7 @@ def _look(
     for made in eval_views(list(path_of.values()), views, batch=BATCH, workers=workers):
         bad |= {digests[image.place]: image for image in made.bad}
         names = [digests[place] for place in made.index_B]
+        _record_looks(seen, names, made.looks)
         for recorder in recorders:
             recorder.record(names, made.pixels[recorder.preprocess])
         done += len(made.index_B) + len(made.bad)
@@ -229,7 +229,30 @@ def _look(
             progress(done, len(digests))
     for recorder in recorders:
         recorder.store.flush(recorder.common)
+    seen.flush(_NOTHING_COMMON)
     return bad
+
+
+_NOTHING_COMMON = Common((), {})
+
+
+def _record_looks(seen: FeatureStore, digests: Sequence[str], looks: Looks) -> None:
+    for row, digest in enumerate(digests):
+        if digest not in seen:
+            values: Arrays = {
+                "thumbnail": looks.thumbnails_NHW[row],
+                "size": looks.sizes_N2[row],
+                "mode": np.array(mode_index(looks.modes[row]), np.uint8),
+            }
+            seen.add(digest, values, _NOTHING_COMMON)
+
+
+def _looks(seen: FeatureStore, digests: Sequence[str]) -> Looks:
+    if not digests:
+        return looks_of([], [], [])
+    arrays, _ = seen.gather(digests)
+    modes = tuple(MODES[index] for index in arrays["mode"].tolist())
+    return Looks(arrays["thumbnail"], arrays["size"], modes)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from torch import nn
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.export import CONFIG_FILE, load_model
-from finetune_advisor.data.batches import default_workers, eval_batches, normalize
-from finetune_advisor.data.sources import Listing, Sample, open_source
+from finetune_advisor.data.batches import eval_batches, normalize
+from finetune_advisor.data.sources import Listing, Sample, open_source, source_root
 from finetune_advisor.data.split_file import load_splits
-from finetune_advisor.errors import DataError, RecipeError, RunError, did_you_mean
+from finetune_advisor.data.workers import default_workers
+from finetune_advisor.errors import DataError, RecipeError, RunError, StorageError, did_you_mean
 from finetune_advisor.metrics import score, softmax
 from finetune_advisor.techniques.preprocessing import Preprocess
 
@@ -108,7 +109,7 @@ def evaluate_on(run: RunDir, data: str | Path, *, device: str = "cpu") -> dict[s
     predictor = Predictor.open(run, device=device)
     listing = open_source(data)
     samples = _to_score(listing, predictor.classes)
-    _warn_of_known_images(run, samples)
+    _warn_of_known_images(run, listing.source, samples)
     answers = list(predictor.predict([sample.path for sample in samples], workers=default_workers()))
     read = [(s, a.probabilities_K) for s, a in zip(samples, answers, strict=True) if a.probabilities_K is not None]
     if not read:
@@ -133,23 +134,24 @@ def _to_score(listing: Listing, known: Sequence[str]) -> tuple[Sample, ...]:
     """The images to score: those of the test split where there is one."""
     samples = listing.part("test") or listing.samples
     if not samples:
-        raise DataError(f"{listing.root} holds class folders but no images in them.", "Expected at least one image.")
+        raise DataError(f"{listing.source} holds class folders but no images in them.", "Expected at least one image.")
     unknown = [listing.classes[label] for label in sorted({sample.label for sample in samples})]
     unknown = [name for name in unknown if name not in known]
     if unknown:
         raise DataError(
-            f"{listing.root} has classes this model does not know: {', '.join(unknown)}.",
+            f"{listing.source} has classes this model does not know: {', '.join(unknown)}.",
             f"It knows: {', '.join(known)}.",
         )
     return samples
 
 
-def _warn_of_known_images(run: RunDir, samples: Sequence[Sample]) -> None:
+def _warn_of_known_images(run: RunDir, source: str, samples: Sequence[Sample]) -> None:
     """Scores on images that trained the model, or chose it, are too good."""
     try:
-        root = Path(load_recipe(run.recipe).data.path)
+        trained_on = load_recipe(run.recipe).data.path
         saved = load_splits(run.splits)
-    except (RecipeError, DataError) as problem:
+        root = Path(samples[0].root) if trained_on == source else source_root(trained_on)
+    except (RecipeError, DataError, StorageError) as problem:
         log.warning("whether the model was trained on these images cannot be told: %s", problem.message)
         return
     seen = {(root / name).resolve() for name, (_, split) in saved.items() if split != "test"}

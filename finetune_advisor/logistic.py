@@ -1,42 +1,29 @@
 """Multinomial logistic regression for many strengths and folds at once.
 
-All problems share one matrix of features, so their forward passes are one large product. The solver works in
-the principal axes of the features, where Bohning's bound on the softmax Hessian is diagonal and known: it scales the
-steps of a limited-memory BFGS that minimizes all problems at once.
+Shapes: N images, D features, R rank, K classes, P problems (a problem is one strength on one set of images), F folds.
 
-Shapes: N images, D features, R rank, K classes, P problems (a problem is one strength on one set of images).
-
-Sources: Bohning, "Multinomial logistic regression algorithm", AISM 1992. One standard error rule: Breiman, Friedman,
-Olshen and Stone, "Classification and Regression Trees", 1984.
+Source of the one standard error rule: Breiman, Friedman, Olshen and Stone, "Classification and Regression Trees", 1984.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from finetune_advisor.batched_lbfgs import minimize
-
-SEARCH_TOLERANCE = 2e-5
-FIT_TOLERANCE = 1e-6
-"""A problem is solved when its largest gradient entry, over the root of the curvature there, is below this."""
-
-RANK_TOLERANCE = 1e-6
-"""Principal axes whose singular value is below this share of the largest are noise and left out."""
-
-WORKING_FLOATS = 2**26
-"""Problems are solved together as long as their logits for all images have no more numbers than this (256 MiB)."""
+from finetune_advisor.logistic_solver import (
+    FIT_TOLERANCE,
+    ROUGH_TOLERANCE,
+    Axes,
+    chunks,
+    principal_axes,
+    solution_path,
+    solve,
+)
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,14 +91,31 @@ class CrossValidation:
         """Index of the strongest regularization whose log loss is within one standard error of the least.
 
         Log loss is smoother than accuracy on few images. The margin is the usual guard against folds that look
-        better than they are, because images of one object or scene lie on both sides.
+        better than they are, because images of one object or scene lie on both sides. The error is that of the
+        difference between two strengths on the same folds: some folds are harder than others for every strength.
         """
         loss_SF = self._fold_losses()
         mean_S = self.losses()
         least = int(mean_S.argmin())
-        error = loss_SF[least].std(ddof=1) / np.sqrt(loss_SF.shape[1])
-        within = [s for s in range(len(self.strengths)) if mean_S[s] <= mean_S[least] + error]
+        error_S = (loss_SF - loss_SF[least]).std(axis=1, ddof=1) / np.sqrt(loss_SF.shape[1])
+        within = [s for s in range(len(self.strengths)) if mean_S[s] <= mean_S[least] + error_S[s]]
         return max(within, key=lambda s: self.strengths[s])
+
+    def standard_error(self, strength_index: int, family_N: IntArray) -> float:
+        """Standard error of the out-of-fold accuracy: over families or over folds, whichever is larger.
+
+        Images of a family are right or wrong together, so the families are what varies independently. Folds vary by
+        more than that where their classifiers differ.
+
+        Source: Liang and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 1986.
+        """
+        hit_N = (self.logits_SNK[strength_index].argmax(axis=1) == self.labels_N).astype(float)
+        _, family_N = np.unique(family_N, return_inverse=True)
+        excess_F = np.bincount(family_N, hit_N - hit_N.mean())
+        families = len(excess_F)
+        over_families = np.sqrt((excess_F**2).sum() * families / max(1, families - 1)) / len(hit_N)
+        accuracy_F = self.fold_accuracies(strength_index)
+        return float(max(over_families, accuracy_F.std(ddof=1) / np.sqrt(len(accuracy_F))))
 
     def _fold_losses(self) -> FloatArray:
         """Mean log loss of each strength in each fold (S, F)."""
@@ -132,6 +136,7 @@ def cross_validate(
     strengths: tuple[float, ...],
     classes: int,
     weight_N: FloatArray | None = None,
+    most_axes: int | None = None,
     device: str = "cpu",
 ) -> CrossValidation:
     """Fit every strength on every fold's complement and predict the fold.
@@ -143,29 +148,62 @@ def cross_validate(
         strengths: L2 strengths of the mean loss on standardized features.
         classes: K; classes may be missing from a fold.
         weight_N: weight of each image in the loss, mean one.
+        most_axes: use no more than so many principal axes of the features, which bounds the time.
         device: where the products run.
     """
     folds = np.unique(fold_N)
     assert len(folds) >= 2, "cross-validation needs two folds"
-    axes = _principal_axes(Standardizer.of(x_ND).apply(x_ND))
+    axes = principal_axes(Standardizer.of(x_ND).apply(x_ND), most=most_axes)
     image_weight_N = np.ones(len(labels_N)) if weight_N is None else weight_N
-    problems = [(s, fold) for s in range(len(strengths)) for fold in folds]
     logits_SNK = np.empty((len(strengths), len(labels_N), classes))
-    for chunk in _chunks(problems, len(labels_N) * classes):
-        weight_PN = np.stack([image_weight_N * (fold_N != fold) for _, fold in chunk])
-        strength_P = np.array([strengths[s] for s, _ in chunk])
-        solved_PRK = _solve(axes, labels_N, weight_PN, strength_P, classes, SEARCH_TOLERANCE, device)
-        for (s, fold), solution_RK in zip(chunk, solved_PRK, strict=True):
-            held_out = fold_N == fold
-            logits_SNK[s, held_out] = axes.design_NR[held_out] @ solution_RK
+    weight_FN = np.stack([image_weight_N * (fold_N != fold) for fold in folds])
+    for chunk in chunks(len(folds), axes, classes):
+        path = solution_path(axes, labels_N, weight_FN[chunk], strengths, classes, device)
+        for s, solved_FRK in path:
+            for fold, solution_RK in zip(folds[chunk], solved_FRK, strict=True):
+                held_out = fold_N == fold
+                logits_SNK[s, held_out] = axes.design_NR[held_out] @ solution_RK
     return CrossValidation(strengths, logits_SNK, np.asarray(labels_N), np.asarray(fold_N), image_weight_N)
 
 
-def _chunks(problems: list[tuple[int, int]], floats_each: int) -> Iterator[list[tuple[int, int]]]:
-    """As many problems at once as memory allows, those of like strength together: they converge alike."""
-    size = max(1, WORKING_FLOATS // floats_each)
-    for start in range(0, len(problems), size):
-        yield problems[start : start + size]
+def fit_many(
+    x_ND: FloatArray,
+    labels_N: IntArray,
+    weight_PN: FloatArray,
+    strength_P: FloatArray,
+    *,
+    classes: int,
+    together: int,
+    most_axes: int | None = None,
+    device: str = "cpu",
+) -> npt.NDArray[np.float32]:
+    """Many rough classifiers on parts of the same images, and what each says of every image.
+
+    Args:
+        x_ND: raw features; standardized here over all N images (labels are not used for that).
+        labels_N: class indices.
+        weight_PN: weight of each image in the loss of each problem, of any scale; 0 leaves the image out.
+        strength_P: L2 strength of each problem.
+        classes: K; classes may be missing from a problem.
+        together: problems that are neighbors in the list are solved together, so many at a time. Images that none of
+            them uses cost nothing then.
+        most_axes: use no more than so many principal axes of the features, which bounds the time.
+        device: where the products run.
+
+    Returns:
+        logits (P, N, K).
+    """
+    axes = principal_axes(Standardizer.of(x_ND).apply(x_ND), most=most_axes)
+    design_NR = axes.design_NR.astype(np.float32)
+    logits_PNK = np.empty((len(weight_PN), len(labels_N), classes), np.float32)
+    for chunk in chunks(len(weight_PN), axes, classes, most=together):
+        used_N = weight_PN[chunk].any(axis=0)
+        part = Axes(axes.design_NR[used_N], (axes.design_NR[used_N] ** 2).sum(axis=0))
+        solved_PRK = solve(
+            part, labels_N[used_N], weight_PN[chunk][:, used_N], strength_P[chunk], classes, ROUGH_TOLERANCE, device
+        )
+        logits_PNK[chunk] = np.einsum("nr,prk->pnk", design_NR, solved_PRK.astype(np.float32), optimize=True)
+    return logits_PNK
 
 
 def fit(
@@ -179,78 +217,10 @@ def fit(
 ) -> Classifier:
     """One classifier on all images, expressed on the raw features."""
     standardizer = Standardizer.of(x_ND)
-    axes = _principal_axes(standardizer.apply(x_ND))
+    standardized_ND = standardizer.apply(x_ND)
+    axes = principal_axes(standardized_ND)
     weight_PN = (np.ones(len(labels_N)) if weight_N is None else weight_N)[None]
-    solution_RK = _solve(axes, labels_N, weight_PN, np.array([strength]), classes, FIT_TOLERANCE, device)[0]
-    weight_DK = axes.rotation_DR @ solution_RK[:-1]
+    solution_RK = solve(axes, labels_N, weight_PN, np.array([strength]), classes, FIT_TOLERANCE, device)[0]
+    weight_DK = axes.rotation(standardized_ND) @ solution_RK[:-1]
     weight_KD = (weight_DK / standardizer.scale_D[:, None]).T
     return Classifier(weight_KD, solution_RK[-1] - weight_KD @ standardizer.mean_D)
-
-
-@dataclass(frozen=True)
-class _Axes:
-    """Standardized features in their principal axes, with a last column of ones for the bias."""
-
-    design_NR: FloatArray
-    energy_R: FloatArray  # sum of squares of each column of the design
-    rotation_DR: FloatArray  # without the bias column
-
-
-def _principal_axes(x_ND: FloatArray) -> _Axes:
-    images, features = x_ND.shape
-    if images <= features:
-        energy_R, left_NR = np.linalg.eigh(x_ND @ x_ND.T)
-        keep = energy_R > max(energy_R[-1], 0) * RANK_TOLERANCE**2 + 1e-30
-        energy_R, left_NR = energy_R[keep], left_NR[:, keep]
-        rotation_DR = (x_ND.T @ left_NR) / np.sqrt(energy_R)
-    else:
-        energy_R, rotation_DR = np.linalg.eigh(x_ND.T @ x_ND)
-        keep = energy_R > max(energy_R[-1], 0) * RANK_TOLERANCE**2 + 1e-30
-        energy_R, rotation_DR = energy_R[keep], rotation_DR[:, keep]
-    design_NR = np.concatenate([x_ND @ rotation_DR, np.ones((images, 1))], axis=1)
-    return _Axes(design_NR, np.append(energy_R, images), rotation_DR)
-
-
-def _solve(
-    axes: _Axes,
-    labels_N: IntArray,
-    weight_PN: FloatArray,
-    strength_P: FloatArray,
-    classes: int,
-    tolerance: float,
-    device: str,
-) -> FloatArray:
-    """Minimize mean weighted cross-entropy + strength / 2 * ||coefficients||^2 (bias free) for each problem."""
-    dtype = torch.float32
-    design_NR = torch.as_tensor(axes.design_NR, dtype=dtype, device=device)
-    target_NK = torch.nn.functional.one_hot(torch.as_tensor(labels_N), classes).to(device, dtype)
-    share_PN = torch.as_tensor(weight_PN / weight_PN.sum(axis=1, keepdims=True), dtype=dtype, device=device)
-    ridge_PR = torch.as_tensor(strength_P, dtype=dtype, device=device)[:, None].repeat(1, design_NR.shape[1])
-    ridge_PR[:, -1] = 0
-    energy_R = torch.as_tensor(axes.energy_R, dtype=dtype, device=device)
-    curvature_PR = 0.5 * share_PN.amax(dim=1, keepdim=True) * energy_R + ridge_PR
-
-    def objective(at_PRK: Tensor, problem_P: Tensor) -> tuple[Tensor, Tensor]:
-        return _loss(design_NR, target_NK, share_PN[problem_P], ridge_PR[problem_P], at_PRK)
-
-    start_PRK = torch.zeros(len(strength_P), design_NR.shape[1], classes, device=device)
-    solution_PRK, unsolved = minimize(objective, start_PRK, curvature_PV=curvature_PR[:, :, None], tolerance=tolerance)
-    if unsolved:
-        log.info("%d of %d classifiers stopped before they had converged", unsolved, len(strength_P))
-    # In this order: some devices have no double precision.
-    return solution_PRK.cpu().double().numpy()
-
-
-def _loss(
-    design_NR: Tensor, target_NK: Tensor, share_PN: Tensor, ridge_PR: Tensor, at_PRK: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Value (P,) and gradient (P, R, K) of the regularized loss; `share_PN` are image weights that add up to one."""
-    problems, rank, classes = at_PRK.shape
-    logits_NPK = (design_NR @ at_PRK.permute(1, 0, 2).reshape(rank, -1)).view(-1, problems, classes)
-    log_NPK = logits_NPK.log_softmax(dim=2)
-    share_NP = share_PN.T
-    fit_P = -((log_NPK * target_NK[:, None]).sum(dim=2) * share_NP).sum(dim=0)
-    residual_NPK = (log_NPK.exp() - target_NK[:, None]) * share_NP[:, :, None]
-    data_RPK = (design_NR.T @ residual_NPK.reshape(len(design_NR), -1)).view(rank, problems, classes)
-    pull_PRK = ridge_PR[:, :, None] * at_PRK
-    return fit_P + 0.5 * (pull_PRK * at_PRK).sum(dim=(1, 2)), data_RPK.permute(1, 0, 2) + pull_PRK

@@ -25,7 +25,7 @@ PACKAGE = Path(finetune_advisor.__file__).parent
 HEAVY = {"torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib"}
 """What takes seconds to import."""
 
-LIGHT_PACKAGES = ("cli", "artifacts", "advice", "techniques")
+LIGHT_PACKAGES = ("cli", "artifacts", "advice", "techniques", "reporting")
 """Where heavy imports stand inside functions, so that help and checks of a recipe answer at once."""
 
 MOST_LINES = 300

@@ -5,6 +5,7 @@ Shapes: N images, B batch, C channels, H and W pixels, K classes.
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import os
@@ -322,3 +323,31 @@ def test_evaluate_refuses_classes_that_the_model_does_not_know(probe, images) ->
         evaluate_on(probe, images)
     assert "It knows: " in str(caught.value.hint)
     assert "bees" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("kind", ["folder.zip", "manifest.csv"])
+def test_a_run_on_an_archive_or_a_manifest_is_found_again_and_known_images_are_told(tmp_path, caplog, kind) -> None:
+    images = write_images(tmp_path / "images", 8)
+    if kind == "folder.zip":
+        data = Path(shutil.make_archive(str(tmp_path / "folder"), "zip", images))
+    else:
+        data = images / kind
+        with data.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["path", "label", "scene"])
+            for number, path in enumerate(sorted(images.rglob("*.png"))):
+                table.writerow([path.relative_to(images), path.parent.name, number // 2])
+    group = () if kind == "folder.zip" else ("data.group=scene",)
+    run = train(load_recipe("linear_probe", [f"data.path={data}", *group, *TINY]), RunDir(tmp_path / "run"))
+    assert load_recipe(run.recipe).data.path == str(data)
+    assert evaluate_on(run, data)["images"] == 24
+    assert "24 of the 24 images were used to train or choose this model" in caplog.text
+    caplog.clear()
+    evaluate_on(run, write_images(tmp_path / "others", 2, seed=1))
+    assert "were used to train" not in caplog.text
+
+
+def test_evaluate_names_files_that_a_manifest_has_and_the_disk_has_not(probe, images) -> None:
+    (images / "labels.csv").write_text("path,label\nants/0.png,ants\nants/lost.png,ants\nbees/0.png,bees\n")
+    scores = evaluate_on(probe, images / "labels.csv")
+    assert (scores["images"], list(scores["bad_files"])) == (2, ["ants/lost.png"])

@@ -57,6 +57,8 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> N
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"finetune_advisor"}
     assert {f"finetune_advisor/shipped_recipes/{name}.yaml" for name in shipped_recipes()} <= set(names)
     assert {"finetune_advisor/py.typed", "finetune_advisor/advice/calibration.yaml"} <= set(names)
+    assert {f"finetune_advisor/reporting/templates/{name}" for name in ("analysis.html.j2", "style.css")} <= set(names)
+    assert "finetune_advisor/reporting/reference_similarity.yaml" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 

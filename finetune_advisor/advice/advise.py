@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_advisor.advice.rules import KEEP, choices
-from finetune_advisor.advice.table import place, predict
+from finetune_advisor.advice.sentences import why
+from finetune_advisor.advice.table import leak_warning, place, predict
 from finetune_advisor.artifacts.profile import Cell, Predicted, Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe
@@ -47,10 +48,15 @@ def advise(profile: Profile, *, strategy: Cell | None = None, workers: int | Non
 
 
 def _header(profile: Profile, cell: Cell, expected: Predicted) -> str:
-    return (
-        f"A {cell} recipe for {Path(profile.data).name}, written by `finetune-advisor analyze`.\n"
-        "Comments above a line say why it was chosen; change what you know better, then:\n"
-        "    finetune-advisor run THIS_FILE\n"
+    lines = [
+        f"A {cell} recipe for {Path(profile.data).name}, written by `finetune-advisor analyze`.",
+        "Comments above a line say why it was chosen; change what you know better, then:",
+        "    finetune-advisor run THIS_FILE",
+        "",
+        *why(profile, cell),
         f"Expected accuracy on unseen images: {expected.accuracy:.3f} [{expected.low:.3f}, {expected.high:.3f}], "
-        f"from {expected.basis}."
-    )
+        f"from {expected.basis}.",
+    ]
+    if leak_warning(profile):
+        lines.insert(-1, "The folds that this rests on may lie: relatives of an image may stand on both sides.")
+    return "\n".join(lines)

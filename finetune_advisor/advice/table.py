@@ -10,15 +10,22 @@ Source: slides "fine-tune"; F.-F. Li and A. Karpathy, CS231n, "Transfer learning
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from statistics import NormalDist
 
-from finetune_advisor.advice.calibration import Calibration, calibration
-from finetune_advisor.artifacts.profile import Cell, Predicted, ProbeScore, Profile, Similarity, Size
-from finetune_advisor.metrics import Z95, wilson_interval
+from finetune_advisor.advice.amount import judge_size, probability_of_plenty
+from finetune_advisor.advice.calibration import Calibration, SimilarityBorder, calibration
+from finetune_advisor.advice.neighbors import neighbors
+from finetune_advisor.artifacts.profile import Cell, Neighbor, Predicted, ProbeScore, Profile, Similarity
+from finetune_advisor.metrics import Z95
+from finetune_advisor.prediction import CHOSEN, FIXED, interval
 
 TOP = "pooled"
 """What the network's own classifier sees."""
+
+ALL = "all"
+"""All stages joined."""
 
 MEANING: dict[Cell, str] = {
     "linear_probe": "a linear classifier on top",
@@ -35,46 +42,95 @@ CELLS: dict[tuple[str, str], Cell] = {
     ("plenty", "different"): "many_layers",
 }
 
+TRAINED: frozenset[Cell] = frozenset({"few_layers", "many_layers"})
+"""Cells whose recipes train layers of the network."""
+
 
 def place(profile: Profile, borders: Calibration | None = None) -> Profile:
-    """The profile with its verdicts, its cell and what the cell's recipe should score."""
+    """The profile with its verdicts, its cell, the neighbors, and what the cell's recipe should score.
+
+    A trial that was decided overrules the table: its winner is the cell, and there is no probability left to state.
+    """
     borders = borders or calibration()
-    size = _judge_size(profile.size, borders.amount.plenty_per_class)
-    similarity = _judge_similarity(profile.similarity, borders.similarity.similar)
-    assert size.verdict is not None and similarity.verdict is not None
-    cell = CELLS[size.verdict, similarity.verdict]
-    return profile.model_copy(
-        update={"size": size, "similarity": similarity, "cell": cell, "predicted": predict(profile, cell)}
+    judged = profile.model_copy(
+        update={
+            "size": judge_size(profile.size, borders.amount),
+            "similarity": _judge_similarity(profile.similarity, borders.similarity),
+        }
     )
+    cell = cell_of_verdicts(judged)
+    probabilities = cell_probabilities(judged, borders)
+    settled = profile.trial is not None and profile.trial.decided
+    if profile.trial is not None and settled:
+        cell = profile.trial.winner
+    return judged.model_copy(
+        update={
+            "cell": cell,
+            "confidence": None if settled else probabilities[cell],
+            "neighbors": () if settled else _neighbors(judged, cell, probabilities),
+            "predicted": predict(judged, cell),
+        }
+    )
+
+
+def _neighbors(profile: Profile, cell: Cell, probabilities: Mapping[Cell, float]) -> tuple[Neighbor, ...]:
+    verdicts = {cell: pair for pair, cell in CELLS.items()}
+    return neighbors(profile, cell, probabilities=probabilities, verdicts=verdicts)
+
+
+def cell_of_verdicts(profile: Profile) -> Cell:
+    """The cell that the table points to, whatever a trial said."""
+    size, similarity = profile.size.verdict, profile.similarity.verdict
+    assert size is not None and similarity is not None, "the profile is not judged"
+    return CELLS[size, similarity]
+
+
+def cell_probabilities(profile: Profile, borders: Calibration | None = None) -> Mapping[Cell, float]:
+    """Probability of each cell, the two borders taken as independent; they add up to 1.
+
+    What was measured has an interval, and so have the borders themselves: the probability that the data lies above a
+    border is that of a normal deviate with both variances.
+    """
+    borders = borders or calibration()
+    plenty = probability_of_plenty(profile.size, borders.amount)
+    similar = _probability_of_similar(profile.similarity, borders.similarity)
+    rows, columns = {"little": 1 - plenty, "plenty": plenty}, {"similar": similar, "different": 1 - similar}
+    return {cell: rows[row] * columns[column] for (row, column), cell in CELLS.items()}
 
 
 def predict(profile: Profile, cell: Cell) -> Predicted:
     """Accuracy on unseen images, from the out-of-fold accuracy of the probe nearest to the recipe.
 
-    The 95 % interval joins the uncertainty of a share of so many images with the spread over folds. It holds for
-    images that are no relatives (same object, same scene) of the training images.
+    It holds for images that are no relatives (same object, same scene) of the training images; where folds may have
+    mixed relatives, the basis says so.
     """
     probe = probe_of_cell(profile, cell)
-    low, high = wilson_interval(probe.accuracy * profile.size.images, profile.size.images)
-    spread = Z95 * probe.std
-    trained = cell in ("few_layers", "many_layers")
-    return Predicted(
-        accuracy=probe.accuracy,
-        low=max(0.0, min(low, probe.accuracy - spread)),
-        high=min(1.0, max(high, probe.accuracy + spread)),
-        basis=f"the {probe.stage} probe, out of fold" + ("; training layers should add to it" if trained else ""),
-    )
+    low, high = _interval(probe, profile, cell)
+    basis = f"the {probe.stage} probe, out of fold"
+    if cell in TRAINED:
+        basis += "; training layers should add to it"
+    if warning := leak_warning(profile):
+        basis += f"; {warning}"
+    return Predicted(accuracy=probe.accuracy, low=low, high=high, basis=basis)
+
+
+def leak_warning(profile: Profile) -> str | None:
+    """That the folds may promise too much, with the sign; None where nothing points to it."""
+    leak = profile.health.leak
+    if leak is None or not leak.suspicious:
+        return None
+    return f"but the folds may promise too much: {(leak.sign or 'no sign given').rstrip('.')}"
 
 
 def probe_of_cell(profile: Profile, cell: Cell) -> ProbeScore:
     """The probe that a cell's recipe fits, or for a recipe that trains layers the best one there is."""
     if cell == "linear_probe":
         return profile.probe(TOP)
-    places = stage_probes(profile) if cell == "stage_probe" else profile.probes
+    places = places_of_stage_probes(profile) if cell == "stage_probe" else profile.probes
     return best_probe(places)
 
 
-def stage_probes(profile: Profile) -> tuple[ProbeScore, ...]:
+def places_of_stage_probes(profile: Profile) -> tuple[ProbeScore, ...]:
     """The probes that a stage probe can be: all but the top layer alone, which is the linear probe."""
     return tuple(probe for probe in profile.probes if probe.stage != TOP)
 
@@ -84,14 +140,26 @@ def best_probe(probes: Iterable[ProbeScore]) -> ProbeScore:
     return min(probes, key=lambda probe: probe.log_loss)
 
 
-def _judge_size(size: Size, plenty: float) -> Size:
-    verdict = "plenty" if size.per_effective_class >= plenty else "little"
-    return size.model_copy(update={"verdict": verdict, "threshold": plenty})
+def _interval(probe: ProbeScore, profile: Profile, cell: Cell) -> tuple[float, float]:
+    """95 % interval of the accuracy on the test images; of those only their number is known here."""
+    test, sampled = profile.splits.get("test"), profile.sampled
+    looked_at = min(profile.size.images, sampled.images) if sampled else profile.size.images
+    return interval(
+        probe.accuracy,
+        images=looked_at,
+        std=probe.std,
+        optimism=FIXED if cell == "linear_probe" else CHOSEN,
+        test_images=test.images if test else None,
+    )
 
 
-def _judge_similarity(similarity: Similarity, border: float) -> Similarity:
-    verdict = "similar" if similarity.score >= border else "different"
-    spread = max((similarity.high - similarity.low) / (2 * Z95), 1e-9)
-    above = NormalDist(similarity.score, spread).cdf(border)
-    confidence = 1 - above if verdict == "similar" else above
-    return similarity.model_copy(update={"verdict": verdict, "threshold": border, "confidence": confidence})
+def _judge_similarity(similarity: Similarity, border: SimilarityBorder) -> Similarity:
+    verdict = "similar" if similarity.score >= border.similar else "different"
+    similar = _probability_of_similar(similarity, border)
+    confidence = similar if verdict == "similar" else 1 - similar
+    return similarity.model_copy(update={"verdict": verdict, "threshold": border.similar, "confidence": confidence})
+
+
+def _probability_of_similar(similarity: Similarity, border: SimilarityBorder) -> float:
+    measured = (similarity.high - similarity.low) / (2 * Z95)
+    return NormalDist(border.similar, math.hypot(measured, border.spread)).cdf(similarity.score)

@@ -1,37 +1,37 @@
-"""The verb: images -> Profile. It measures and holds no opinion; the verdicts are added by `advice`."""
+"""The verb: images -> Profile. It measures and holds no opinion; the verdicts are added by `advice`.
+
+What was measured before is remembered: of unchanged data only the files are read again, and torch is not even loaded.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
+from finetune_advisor.analysis.remember import Memory
+from finetune_advisor.analysis.request import LIMIT, Progress, Request, Watch
+from finetune_advisor.artifacts.profile import Profile
+from finetune_advisor.backbones.bundled import RULER
+from finetune_advisor.backbones.devices import AUTO
+from finetune_advisor.backbones.weights import default_weights, find_weights
+from finetune_advisor.data.digest import digests as content_digests
+from finetune_advisor.data.sample import stratified_sample
+from finetune_advisor.data.sources import Listing, open_source, require_trainable
 
-from finetune_advisor.analysis.health import health
-from finetune_advisor.analysis.probe_cache import remembered
-from finetune_advisor.analysis.probes import probe_scores
-from finetune_advisor.analysis.similarity import similarity
-from finetune_advisor.analysis.size import size_of
-from finetune_advisor.artifacts.profile import ProbeScore, Profile, Seconds, SplitCount
-from finetune_advisor.backbones.build import build
-from finetune_advisor.backbones.weights import default_weights
-from finetune_advisor.data.batches import default_workers
-from finetune_advisor.data.sources import open_source
-from finetune_advisor.dataset import TRAINABLE, Dataset, open_dataset
-from finetune_advisor.features import RULER, Instrument, Progress, instrument, ruler
-from finetune_advisor.techniques.preprocessing import Backbone as BackbonePreprocessing
-from finetune_advisor.techniques.strategy import LinearProbe
+__all__ = ["LIMIT", "analyze"]
 
 
 def analyze(
-    path: str | Path,
+    data: str | Path | Listing,
     *,
+    group: str | None = None,
     backbone: str = RULER,
     weights: str | None = None,
     size: int = 224,
     validation: float = 0.2,
     seed: int = 0,
-    device: str = "cpu",
+    limit: int = LIMIT,
+    device: str = AUTO,
     use_cache: bool = True,
     progress: Progress | None = None,
     probe_progress: Progress | None = None,
@@ -41,13 +41,16 @@ def analyze(
     Test images, where the data has a test split, serve only the health checks.
 
     Args:
-        path: a folder of class folders, or one with `train/` and optionally `val/` and `test/`.
+        data: a folder of class folders, or one with `train/` and optionally `val/` and `test/`; a CSV, TSV or Parquet
+            manifest; an archive; `hf:NAME`. See `open_source`.
+        group: column of a manifest whose values never straddle a split or a fold.
         backbone: the timm network to be fine-tuned; similarity is always measured with the ruler.
         weights: `bundled`, `hub`, `random` or a file; None is `bundled` where a package here has them, else `hub`.
         size: side of the network's input, in pixels.
         validation: share of the training images to hold out, where the data has no validation split.
         seed: seeds the split, the folds and the bootstrap.
-        device: torch device.
+        limit: most images to look at; of more, a stratified sample is taken.
+        device: `auto`, or a torch device.
         use_cache: False measures every image again.
         progress, probe_progress: called with (done, to do) while images are measured and probes fitted.
 
@@ -56,82 +59,43 @@ def analyze(
         BackboneError: an unknown network, or weights that cannot be had.
     """
     start = perf_counter()
-    weights = weights or default_weights(backbone)
-    listing = open_source(path)
-    listed = perf_counter()
-    instruments = _instruments(backbone, weights, size, seed)
-    data = open_dataset(
-        listing,
-        instruments,
+    listing = data if isinstance(data, Listing) else open_source(data, group=group)
+    require_trainable(listing)
+    sample = stratified_sample(listing, limit, seed=seed)
+    request = Request(
+        backbone=backbone,
+        weights=weights or default_weights(backbone),
+        size=size,
         validation=validation,
         seed=seed,
         device=device,
-        workers=default_workers(),
         use_cache=use_cache,
-        progress=progress,
     )
-    probes_start = perf_counter()
-    trainable_N = data.index(*TRAINABLE)
-    labels_N = data.labels(trainable_N)
-    fold_N = data.folds(trainable_N, folds=LinearProbe().folds, seed=seed)
+    listed = perf_counter()
+    memory = _memory(listing, sample, request) if use_cache else None
+    known = memory.recall() if memory else None
+    if known is None:
+        from finetune_advisor.analysis.measuring import measured_profile
 
-    def fit_probes() -> tuple[ProbeScore, ...]:
-        features, classes = data.features[-1].rows(trainable_N), len(data.classes)
-        return probe_scores(features, labels_N, fold_N, classes=classes, device=device, progress=probe_progress)
+        known = measured_profile(listing, sample, request, Watch(progress, probe_progress))
+        if memory:
+            memory.keep(known)
+    seconds = known.seconds.model_copy(update={"listing": listed - start, "total": perf_counter() - start})
+    source = listing.source if isinstance(data, Listing) else str(data)
+    return known.model_copy(update={"data": source, "seconds": seconds})
 
-    if use_cache:
-        probes = remembered(
-            fit_probes,
-            instrument=instruments[-1].key,
-            contents=[data.digests[place] for place in trainable_N],
-            labels_N=labels_N,
-            fold_N=fold_N,
-            strengths=LinearProbe().strengths,
-        )
-    else:
-        probes = fit_probes()
-    return Profile(
-        data=str(path),
-        backbone=backbone,
-        weights=weights,
-        size_px=size,
-        seed=seed,
-        validation=validation,
-        images=len(data.listing.samples),
-        classes=data.classes,
-        splits=_split_counts(data),
-        health=health(data),
-        size=size_of(labels_N, len(data.classes)),
-        similarity=similarity(data.features[0].rows(trainable_N), seed=seed),
-        probes=probes,
-        seconds=Seconds(
-            listing=listed - start,
-            images=data.images_seconds,
-            probes=perf_counter() - probes_start,
-            total=perf_counter() - start,
-        ),
+
+def _memory(listing: Listing, sample: Listing, request: Request) -> Memory:
+    digests, unopened = content_digests([each.path for each in sample.samples])
+    found = find_weights(request.backbone, request.weights, seed=request.seed)
+    names = [(each.name, each.label, each.split, each.group) for each in listing.samples]
+    return Memory.of(
+        request.settings(),
+        found.digest,
+        listing.classes,
+        names,
+        listing.ignored,
+        len(sample.samples),
+        digests,
+        unopened,
     )
-
-
-def _instruments(backbone: str, weights: str, size: int, seed: int) -> tuple[Instrument, ...]:
-    """The ruler and the network to be fine-tuned, which may be the same, once it is sure that they can be built.
-
-    Raises:
-        BackboneError: an unknown network or a size it does not take, or weights that cannot be had.
-    """
-    preprocessing = BackbonePreprocessing(size=size, fit="crop")
-    instruments = dict.fromkeys((ruler(), instrument(backbone, weights, preprocessing, seed=seed)))
-    for each in instruments:
-        build(each.backbone, each.weights, seed=each.seed, size=each.preprocess.size)
-    return tuple(instruments)
-
-
-def _split_counts(data: Dataset) -> dict[str, SplitCount]:
-    counts: dict[str, SplitCount] = {}
-    for name in ("train", "val", "test"):
-        index_N = data.index(name)
-        if len(index_N):
-            counts_K = np.bincount(data.labels(index_N), minlength=len(data.classes)).tolist()
-            per_class = dict(zip(data.classes, counts_K, strict=True))
-            counts[name] = SplitCount(images=len(index_N), per_class=per_class)
-    return counts

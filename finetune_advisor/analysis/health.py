@@ -1,29 +1,104 @@
-"""What is wrong with the files: the one fact that looks at test images too."""
+"""What is wrong with the files: the one fact that looks at test images too.
+
+Shapes: N samples of the listing, T of them trainable, K classes.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
 
-from finetune_advisor.artifacts.profile import BadFile, Health, Imbalance
+import numpy as np
+import numpy.typing as npt
+
+from finetune_advisor.analysis.label_suspects import label_suspects
+from finetune_advisor.analysis.outliers import outliers
+from finetune_advisor.artifacts.profile import (
+    BadFile,
+    FoldLeak,
+    Health,
+    ImageSizes,
+    Imbalance,
+    LabelSuspect,
+    NearDuplicates,
+    OddImage,
+    Outlier,
+)
 from finetune_advisor.data import health as checks
 from finetune_advisor.dataset import TRAINABLE, Dataset
 
+MANY_ODD = 1000
+"""Odd images that are named at most, so that a profile stays small."""
 
-def health(data: Dataset) -> Health:
-    """Bad files, exact duplicates and where they cross, imbalance of the trainable part."""
+
+def health(
+    data: Dataset, *, probabilities_TK: npt.NDArray[np.floating] | None = None, leak: FoldLeak | None = None
+) -> Health:
+    """Bad files, copies and where they cross, odd images, label suspects, outliers, imbalance.
+
+    Labels of test images serve only to say which copies contradict each other.
+
+    Args:
+        probabilities_TK: out-of-fold probabilities of the trainable images, in the listing's order; None names no
+            label suspects.
+        leak: what `fold_leak` found.
+    """
     names = [sample.name for sample in data.listing.samples]
-    duplicates = checks.exact_duplicates(names, data.digests)
     split_of = {sample.name: str(sample.split) for sample in data.listing.samples}
     label_of = {sample.name: data.classes[sample.label] for sample in data.listing.samples}
-    crossing = checks.crossing(duplicates, split_of, label_of)
+    crossing = checks.crossing(checks.all_copies(names, data.digests, data.pairs), split_of, label_of)
     return Health(
         bad_files=tuple(BadFile(path=name, reason=reason) for name, reason in data.bad_files.items()),
         ignored_files=data.listing.ignored,
-        exact_duplicates=duplicates,
+        exact_duplicates=checks.exact_duplicates(names, data.digests),
+        near_duplicates=tuple(
+            NearDuplicates(images=group.names, correlation=group.correlation)
+            for group in checks.near_duplicate_groups(names, data.digests, data.pairs)
+        ),
         duplicates_across_splits=crossing.splits,
         duplicates_across_classes=crossing.classes,
+        label_suspects=_suspects(data, probabilities_TK),
+        outliers=_outliers(data, names, label_of),
+        odd_images=_odd_images(data, names),
+        sizes=_sizes(data),
+        color_modes=checks.color_modes(data.looks),
+        leak=leak,
         imbalance=_imbalance(data),
     )
+
+
+def _suspects(data: Dataset, probabilities_TK: npt.NDArray[np.floating] | None) -> tuple[LabelSuspect, ...]:
+    if probabilities_TK is None:
+        return ()
+    trainable_T = data.index(*TRAINABLE)
+    samples = data.samples(trainable_T)
+    return tuple(
+        LabelSuspect(
+            path=samples[suspect.place].name,
+            label=data.classes[samples[suspect.place].label],
+            suggestion=data.classes[suspect.suggestion],
+            label_probability=suspect.label_probability,
+            suggestion_probability=suspect.suggestion_probability,
+        )
+        for suspect in label_suspects(probabilities_TK, data.labels(trainable_T))
+    )
+
+
+def _outliers(data: Dataset, names: list[str], label_of: Mapping[str, str]) -> tuple[Outlier, ...]:
+    """By what the ruler sees last, so that they are the same whatever is trained."""
+    found = outliers(data.features[0].stage("pooled"), family_N=data.family_N)
+    return tuple(
+        Outlier(path=names[place], label=label_of[names[place]], distance=distance) for place, distance in found
+    )
+
+
+def _odd_images(data: Dataset, names: list[str]) -> tuple[OddImage, ...]:
+    found = list(checks.odd_images(data.looks).items())[:MANY_ODD]
+    return tuple(OddImage(path=names[place], reason=reason) for place, reason in found)
+
+
+def _sizes(data: Dataset) -> ImageSizes:
+    sizes = checks.image_sizes(data.looks)
+    return ImageSizes(shorter_side=sizes.shorter_side, aspect=sizes.aspect, off_square=sizes.off_square)
 
 
 def _imbalance(data: Dataset) -> Imbalance:

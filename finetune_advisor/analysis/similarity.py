@@ -1,14 +1,25 @@
 """How much the images look like ImageNet, read off the ruler without any ImageNet image.
 
-BatchNorm layers carry the running mean and variance of ImageNet's features at every depth. The data's own mean and
-variance at the same place are compared with them: early layers see a change of resolution or sensor. Data with few
-classes is narrow, so in late layers its variance differs from ImageNet's even when every image looks like ImageNet;
-there the classifier's confidence, a figure per image that does not suffer from it, speaks instead.
+Three readings are joined, because each is blind to something:
+
+- *Divergence*: BatchNorm layers carry the running mean and variance of ImageNet's features at every depth. The data's
+  own are compared with them. It sees a change of resolution, sensor or color. In late layers it would also see how few
+  classes there are: data with few classes is narrow, so its variance differs from ImageNet's even when every image
+  looks like ImageNet. Only early stages count.
+- *Typicality*: the same comparison for each image alone, less what it is for ImageNet photographs. A mean over images,
+  it does not know how many classes there are, and so speaks at every depth.
+- *Familiarity*: how sure the ruler's ImageNet classifier is of each image: what the content says.
 
 Shapes: N images, C channels, B bootstrap samples.
+
+Sources: Ioffe and Szegedy, "Batch Normalization", ICML 2015 (the running statistics); Hendrycks and Gimpel, "A Baseline
+for Detecting Misclassified and Out-of-Distribution Examples", ICLR 2017 (confidence as a sign of familiar content).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +28,41 @@ from finetune_advisor.artifacts.profile import Similarity, StageSimilarity
 from finetune_advisor.features import Features
 from finetune_advisor.metrics import softmax
 
-EARLY_STAGES = 6
-"""Stages from the stem whose divergence counts: beyond them it measures the number of classes."""
+TYPICAL: Mapping[str, float] = {
+    "stem": 0.202,
+    "blocks.0": 0.096,
+    "blocks.1": 0.059,
+    "blocks.2": 0.027,
+    "blocks.3": 0.049,
+    "blocks.4": 0.037,
+    "blocks.5": 0.156,
+    "blocks.6": 0.303,
+}
+"""Divergence of a single ImageNet photograph at each stage of the ruler, in nats: what typicality starts from.
 
-DIVERGENCE_SCALE = 0.25
-"""Divergence in nats at which a stage's similarity has fallen to 1/e."""
+Mean over 1,000 photographs, one of each class.
+"""
 
-FAMILIAR_LOGIT = 10.0
-"""Mean largest logit of the ruler on ImageNet photographs: confidence one."""
+LEFT_OUT = frozenset({"stem"})
+"""Stages that are reported and do not count: in the stem, photographs of ImageNet differ widely among themselves."""
 
-STRANGE_LOGIT = 5.0
-"""Mean largest logit on images without any ImageNet content: confidence zero."""
+EARLY = frozenset({"blocks.0", "blocks.1", "blocks.2", "blocks.3", "blocks.4"})
+"""Stages whose divergence counts: beyond them it measures the number of classes."""
+
+SHIFT_SCALE = 0.35
+"""Divergence and typicality, in nats, at which early similarity has fallen to 1/e."""
+
+SURE_LOGIT = 6.0
+"""Largest logit at which the ruler's classifier counts as half familiar with an image.
+
+Images without any ImageNet content have 5 to 6, ImageNet photographs 10 on average.
+"""
+
+FAMILIAR = 0.92
+"""Mean familiarity of ImageNet photographs, less a margin of 3 % so that the noise of few images does not count."""
+
+DEAD = 1e-6
+"""Channels whose running variance is below this never speak."""
 
 BOOTSTRAP_SAMPLES = 200
 
@@ -35,45 +70,103 @@ FloatArray = npt.NDArray[np.floating]
 
 
 def similarity(ruler: Features, *, seed: int) -> Similarity:
-    """Score of the trainable images against ImageNet, with a 95 % bootstrap interval over images."""
-    images = len(ruler.arrays["logits"])
-    max_logit_N = ruler.arrays["logits"].max(axis=1).astype(np.float64)
-    uniform_1N = np.full((1, images), 1 / images)
-    divergences = {
-        stage: float(_divergence(ruler, stage, uniform_1N)[0]) for stage in ruler.stages if stage in ruler.reference
-    }
-    rng = np.random.default_rng(seed)
-    resampled_BN = rng.multinomial(images, uniform_1N[0], size=BOOTSTRAP_SAMPLES) / images
-    low, high = np.quantile(_scores(ruler, max_logit_N, resampled_BN), [0.025, 0.975])
-    probabilities_NK = softmax(ruler.arrays["logits"])
-    entropy_N = -(probabilities_NK * np.log(np.clip(probabilities_NK, 1e-12, None))).sum(axis=1)
+    """Score of the trainable images against ImageNet, with a 95 % bootstrap interval over images.
+
+    Args:
+        ruler: what the ruler saw of the trainable images; at least two.
+        seed: seeds the bootstrap.
+    """
+    logits_NK = ruler.arrays["logits"].astype(np.float64)
+    max_logit_N = logits_NK.max(axis=1)
+    images = len(max_logit_N)
+    drawn_BN = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=BOOTSTRAP_SAMPLES)
+    # The first row is the data as it is, the others are bootstrap samples of it.
+    weight_BN = np.vstack([np.full((1, images), 1 / images), drawn_BN / images])
+    shifts = {shift.stage: shift for shift in _shifts(ruler, weight_BN)}
+    early_B = _early([shift for name, shift in shifts.items() if name not in LEFT_OUT])
+    late_B = np.clip(weight_BN @ _familiarity(max_logit_N) / FAMILIAR, 0, 1)
+    score_B = np.sqrt(early_B * late_B)
+    low, high = _interval(score_B)
     return Similarity(
-        score=float(_scores(ruler, max_logit_N, uniform_1N)[0]),
-        low=float(low),
-        high=float(high),
+        score=float(score_B[0]),
+        low=low,
+        high=high,
+        early=float(early_B[0]),
+        late=float(late_B[0]),
         per_stage=tuple(
-            StageSimilarity(stage=stage, score=float(np.exp(-value / DIVERGENCE_SCALE)), divergence=value)
-            for stage, value in divergences.items()
+            StageSimilarity(stage=name, score=float(_early([shift])[0]), divergence=float(shift.divergence_B[0]))
+            for name, shift in shifts.items()
         ),
         max_logit=float(max_logit_N.mean()),
-        entropy=float(entropy_N.mean()),
+        entropy=_entropy(logits_NK),
     )
 
 
-def _scores(ruler: Features, max_logit_N: FloatArray, weight_BN: FloatArray) -> FloatArray:
-    """Geometric mean of early-feature similarity and classifier confidence, per row of weights (B,)."""
-    early = [stage for stage in ruler.stages if stage in ruler.reference][:EARLY_STAGES]
-    divergence_B = np.mean([_divergence(ruler, stage, weight_BN) for stage in early], axis=0)
-    confidence_B = (weight_BN @ max_logit_N - STRANGE_LOGIT) / (FAMILIAR_LOGIT - STRANGE_LOGIT)
-    return np.asarray(np.sqrt(np.exp(-divergence_B / DIVERGENCE_SCALE) * np.clip(confidence_B, 0, 1)))
+@dataclass(frozen=True)
+class _Shift:
+    """How far the data is from ImageNet at one stage, in nats, for each row of weights."""
+
+    stage: str
+    divergence_B: FloatArray
+    typicality_B: FloatArray
 
 
-def _divergence(ruler: Features, stage: str, weight_BN: FloatArray) -> FloatArray:
-    """Median over channels of KL(data || ImageNet) between normal distributions at a BatchNorm input (B,)."""
+def _shifts(ruler: Features, weight_BN: FloatArray) -> Iterator[_Shift]:
+    for stage in ruler.stages:
+        if stage not in ruler.reference:
+            continue
+        mean_NC, variance_NC = _standardized(ruler, stage)
+        single_N = np.median(_divergence(mean_NC**2, variance_NC), axis=1)
+        yield _Shift(stage, _divergence_of_all(mean_NC, variance_NC, weight_BN), weight_BN @ single_N - TYPICAL[stage])
+
+
+def _standardized(ruler: Features, stage: str) -> tuple[FloatArray, FloatArray]:
+    """Each image's mean and variance of the living channels, in units of ImageNet's distribution (N, C) each."""
     mean_NC, variance_NC = np.split(ruler.arrays[f"norm.{stage}"].astype(np.float64), 2, axis=1)
     reference_mean_C, reference_variance_C = ruler.reference[stage].astype(np.float64)
+    alive_C = reference_variance_C > DEAD
+    scale_C = reference_variance_C[alive_C]
+    return (mean_NC[:, alive_C] - reference_mean_C[alive_C]) / np.sqrt(scale_C), variance_NC[:, alive_C] / scale_C
+
+
+def _divergence_of_all(mean_NC: FloatArray, variance_NC: FloatArray, weight_BN: FloatArray) -> FloatArray:
+    """Median over channels of KL(data || ImageNet) between normal distributions (B,).
+
+    The mean of few images scatters around that of their kind; what this adds to the squared shift is taken off.
+    """
+    count_B = 1 / (weight_BN**2).sum(axis=1)
     mean_BC = weight_BN @ mean_NC
-    variance_BC = weight_BN @ (variance_NC + mean_NC**2) - mean_BC**2
-    ratio_BC = np.clip(variance_BC, 1e-12, None) / np.clip(reference_variance_C, 1e-12, None)
-    shift_BC = (mean_BC - reference_mean_C) ** 2 / np.clip(reference_variance_C, 1e-12, None)
-    return np.asarray(np.median(0.5 * (ratio_BC + shift_BC - 1 - np.log(ratio_BC)), axis=1))
+    spread_BC = np.clip(weight_BN @ mean_NC**2 - mean_BC**2, 0, None) * (count_B / np.maximum(count_B - 1, 1))[:, None]
+    shift2_BC = mean_BC**2 - spread_BC / count_B[:, None]
+    return np.asarray(np.median(_divergence(shift2_BC, weight_BN @ variance_NC + spread_BC), axis=1))
+
+
+def _divergence(shift2: FloatArray, variance: FloatArray) -> FloatArray:
+    """KL of a normal distribution from the standard one, by its squared mean and its variance."""
+    variance = np.clip(variance, 1e-12, None)
+    return np.asarray(0.5 * (variance + shift2 - 1 - np.log(variance)))
+
+
+def _early(shifts: list[_Shift]) -> FloatArray:
+    """What the stages say, 0..1 (B,): ImageNet itself scatters around zero shift, and less than that counts as none."""
+    typicality_B = np.mean([shift.typicality_B for shift in shifts], axis=0)
+    counting = [shift.divergence_B for shift in shifts if shift.stage in EARLY]
+    divergence_B = np.mean(counting, axis=0) if counting else np.zeros_like(typicality_B)
+    return np.asarray(np.exp(-np.clip(np.clip(divergence_B, 0, None) + typicality_B, 0, None) / SHIFT_SCALE))
+
+
+def _familiarity(max_logit_N: FloatArray) -> FloatArray:
+    """0..1 an image (N,): bounded, so that few very sure answers do not make up for many unsure ones."""
+    return np.asarray(1 / (1 + np.exp(SURE_LOGIT - max_logit_N)))
+
+
+def _interval(score_B: FloatArray) -> tuple[float, float]:
+    """The 95 % interval, centered: a bootstrap sample repeats images, which shifts all scores a little."""
+    shift_B = score_B[1:] - np.median(score_B[1:])
+    low, high = np.quantile(shift_B, [0.025, 0.975])
+    return float(np.clip(score_B[0] + low, 0, 1)), float(np.clip(score_B[0] + high, 0, 1))
+
+
+def _entropy(logits_NK: FloatArray) -> float:
+    probabilities_NK = softmax(logits_NK)
+    return float(-(probabilities_NK * np.log(np.clip(probabilities_NK, 1e-12, None))).sum(axis=1).mean())

@@ -10,12 +10,20 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import DataError
 
+PROFILE_NAME = "profile.json"
+"""What a profile is called on the disk."""
+
 Cell = Literal["linear_probe", "stage_probe", "few_layers", "many_layers"]
 """A cell of the 2x2 table, named by the recipe it points to."""
 
 
+def legible(name: str) -> str:
+    """A name as a profile writes it: bytes that are not UTF-8, which JSON cannot carry, as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _legible(name: object) -> object:
-    return name.encode("utf-8", "backslashreplace").decode() if isinstance(name, str) else name
+    return legible(name) if isinstance(name, str) else name
 
 
 Name = Annotated[str, BeforeValidator(_legible)]
@@ -33,6 +41,15 @@ class SplitCount(Fact):
     per_class: dict[Name, int]
 
 
+class Sampled(Fact):
+    """How many of the images were looked at: all of them, or a stratified sample where there are very many."""
+
+    images: int
+    """Images that were measured."""
+    of: int
+    """Images that were listed."""
+
+
 class BadFile(Fact):
     path: Name
     reason: str
@@ -45,6 +62,70 @@ class Imbalance(Fact):
     """Images of the largest class over images of the smallest one, in the trainable part."""
 
 
+class NearDuplicates(Fact):
+    """Images that show the same picture: resized, compressed again, slightly cropped, or at another exposure."""
+
+    images: tuple[Name, ...]
+    """At least two; each is linked to another one of them."""
+    correlation: float
+    """Of the weakest link between aligned thumbnails, 1 for the same pixels."""
+
+
+class LabelSuspect(Fact):
+    """An image whose label the classifiers that did not see it contradict."""
+
+    path: Name
+    label: Name
+    suggestion: Name
+    label_probability: float
+    """Out-of-fold probability of the label it has."""
+    suggestion_probability: float
+
+
+class Outlier(Fact):
+    """An image far from all others of its class."""
+
+    path: Name
+    label: Name
+    distance: float
+    """Distance to its near neighbors over the usual such distance in the data set."""
+
+
+class OddImage(Fact):
+    """An image whose size, shape or color mode is unlike that of the others."""
+
+    path: Name
+    reason: str
+
+
+class ImageSizes(Fact):
+    """Sizes in pixels and shapes of the readable images."""
+
+    shorter_side: tuple[float, float, float]
+    """5 %, 50 % and 95 % quantile of the shorter side."""
+    aspect: tuple[float, float, float]
+    """5 %, 50 % and 95 % quantile of width over height."""
+    off_square: float
+    """Share of images whose longer side is at least 1.25 times the shorter one."""
+
+
+class FoldLeak(Fact):
+    """Whether folds drawn image by image promise too much, because relatives lie on both sides."""
+
+    families: int
+    """Groups that were kept together: copies, near-duplicates, and the user's own groups."""
+    images_in_families: int
+    """Images that share such a group with another one."""
+    accuracy_alone: float | None = None
+    """Accuracy of the best probe on folds that ignore the families."""
+    accuracy_together: float | None = None
+    """The same on folds that keep them together."""
+    suspicious: bool = False
+    """Whether signs are left that more relatives went unnoticed."""
+    sign: str | None = None
+    """The sign, in a sentence with its numbers."""
+
+
 class Health(Fact):
     """Everything that is wrong with the files; the only part that looks at test images."""
 
@@ -53,9 +134,48 @@ class Health(Fact):
     """Files in class folders that are not images."""
     exact_duplicates: tuple[tuple[Name, ...], ...]
     """Groups of byte-identical files."""
+    near_duplicates: tuple[NearDuplicates, ...] = ()
+    """Groups of images that show the same picture without being byte-identical."""
     duplicates_across_splits: tuple[tuple[Name, ...], ...]
+    """Groups of exact or near duplicates that lie in more than one split."""
     duplicates_across_classes: tuple[tuple[Name, ...], ...]
+    label_suspects: tuple[LabelSuspect, ...] = ()
+    """Most suspicious first."""
+    outliers: tuple[Outlier, ...] = ()
+    """Farthest first."""
+    odd_images: tuple[OddImage, ...] = ()
+    sizes: ImageSizes | None = None
+    color_modes: dict[str, int] = {}
+    """Images of each color mode, as Pillow names them."""
+    leak: FoldLeak | None = None
     imbalance: Imbalance
+
+
+class CurvePoint(Fact):
+    """A point of the learning curve: a probe fitted on a part of the images, several times."""
+
+    images: float
+    """Training images of the probe."""
+    accuracy: float
+    std: float
+    """Standard deviation over draws of the part."""
+
+
+class PowerLaw(Fact):
+    """error(n) = floor + scale * n ** -exponent."""
+
+    floor: float
+    scale: float
+    exponent: float
+
+
+class Forecast(Fact):
+    """What the power law says of another number of images, with its 95 % interval."""
+
+    images: float
+    accuracy: float
+    low: float
+    high: float
 
 
 class Size(Fact):
@@ -67,9 +187,15 @@ class Size(Fact):
     effective_classes: float
     """The number of equally large classes that would be as hard to guess: exp of the entropy of the class shares."""
     smallest_class: int
+    learning_curve: tuple[CurvePoint, ...] = ()
+    power_law: PowerLaw | None = None
+    forecast: Forecast | None = None
+    """Of a probe with ten times the images."""
+    amount: float | None = None
+    """0 is hardly any data, 1 more than could be asked for; continuous."""
     verdict: Literal["little", "plenty"] | None = None
     threshold: float | None = None
-    """Images an effective class from which the amount counts as plenty."""
+    """The amount from which there is plenty."""
 
     @property
     def per_effective_class(self) -> float:
@@ -80,7 +206,7 @@ class StageSimilarity(Fact):
     stage: str
     score: float
     divergence: float
-    """Median over channels of KL(data || ImageNet) of the features at a BatchNorm input, in nats."""
+    """Of the features at a BatchNorm input from ImageNet's, in nats; see `analysis/similarity.py`."""
 
 
 class Similarity(Fact):
@@ -90,6 +216,10 @@ class Similarity(Fact):
     low: float
     high: float
     """Ends of the 95 % bootstrap interval over images."""
+    early: float = 1.0
+    """What resolution, sensor, color and texture say, 0..1: the stages of the ruler."""
+    late: float = 1.0
+    """What the content says, 0..1: the ruler's ImageNet classifier."""
     per_stage: tuple[StageSimilarity, ...]
     max_logit: float
     """Mean largest logit of the ImageNet classifier; ImageNet photographs reach about 10."""
@@ -98,7 +228,7 @@ class Similarity(Fact):
     verdict: Literal["similar", "different"] | None = None
     threshold: float | None = None
     confidence: float | None = None
-    """Probability that the score is on the verdict's side of the threshold, as a normal deviate of its interval."""
+    """Probability that the score is on the verdict's side of the threshold, neither of which is known exactly."""
 
 
 class ProbeScore(Fact):
@@ -107,9 +237,31 @@ class ProbeScore(Fact):
     stage: str
     accuracy: float
     std: float
-    """Standard error of the accuracy over folds."""
+    """Standard error of the accuracy: over families of images, or over folds where that is larger."""
     log_loss: float
     strength: float
+
+
+View = Literal["horizontal_flip", "vertical_flip", "rotation_90", "gray", "pad", "small"]
+"""Another way of showing the images; `small` is at 128 pixels."""
+
+
+class ViewEffect(Fact):
+    """What another view of the images does to a probe, on a sample of the trainable images and the same folds."""
+
+    view: View
+    images: int
+    """Images in the sample."""
+    accuracy: float
+    """Out-of-fold accuracy as the images are."""
+    transferred: float
+    """The same classifiers' accuracy on held-out images in the other view."""
+    refitted: float
+    """Accuracy of classifiers fitted on the view (pad, small) or on both views together (the others)."""
+    std: float
+    """Standard error of `refitted - accuracy`, the images paired."""
+    transferred_std: float
+    """Standard error of `transferred - accuracy`, the images paired."""
 
 
 class Predicted(Fact):
@@ -122,6 +274,41 @@ class Predicted(Fact):
     """Where the figure comes from."""
 
 
+class Neighbor(Fact):
+    """A cell across a border that the data is near to."""
+
+    cell: Cell
+    probability: float
+    """That the data belongs there, given the intervals of what was measured."""
+    decides: str
+    """What would decide, in a sentence."""
+
+
+class TrialRung(Fact):
+    """One short run of a trial."""
+
+    cell: Cell
+    rung: int
+    images: int
+    """Training images of the subsample."""
+    epochs: float
+    accuracy: float
+    """On the held-out part of the subsample."""
+    log_loss: float
+    seconds: float
+
+
+class Trial(Fact):
+    """Short runs of neighboring recipes on a subsample, the better half of them going on."""
+
+    minutes: float
+    """The time it was given."""
+    winner: Cell
+    rungs: tuple[TrialRung, ...]
+    decided: bool
+    """Whether the winner is ahead by more than the noise; else the table's cell was kept."""
+
+
 class Seconds(Fact):
     listing: float
     images: float
@@ -132,14 +319,18 @@ class Seconds(Fact):
 class Profile(Fact):
     """The measured data set. Verdicts and cell stay None until `advice` has placed it in the table."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     data: Name
+    group: Name | None = None
+    """Column of the manifest whose values never straddle a split."""
     backbone: str
     weights: str
     size_px: int
     seed: int
     validation: float
     images: int
+    sampled: Sampled | None = None
+    """None where every image was looked at."""
     classes: tuple[Name, ...]
     splits: dict[str, SplitCount]
     health: Health
@@ -147,9 +338,19 @@ class Profile(Fact):
     similarity: Similarity
     probes: tuple[ProbeScore, ...]
     """In the order of the stages, then `pooled` (what the classifier sees), then `all` stages concatenated."""
+    views: tuple[ViewEffect, ...] = ()
     predicted: Predicted | None = None
     cell: Cell | None = None
+    confidence: float | None = None
+    """Probability of the cell, given the intervals of what was measured; None where a trial decided."""
+    neighbors: tuple[Neighbor, ...] = ()
+    """Cells that are worth a thought, most probable first."""
+    trial: Trial | None = None
     seconds: Seconds
+
+    def view(self, name: View) -> ViewEffect | None:
+        """The effect of one view, None where it was not measured."""
+        return next((effect for effect in self.views if effect.view == name), None)
 
     def probe(self, stage: str) -> ProbeScore:
         """The probe of one stage.

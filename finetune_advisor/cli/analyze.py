@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from finetune_advisor.analysis.request import LIMIT
 from finetune_advisor.cli.console import out, progress, set_up_logging
 from finetune_advisor.cli.options import (
     LARGEST_SEED,
@@ -17,7 +18,6 @@ from finetune_advisor.cli.options import (
     QuietOption,
     VerboseOption,
     Verbosity,
-    torch_device,
 )
 
 
@@ -34,7 +34,9 @@ def analyze(
     data: Annotated[
         str,
         typer.Argument(
-            metavar="DATA", help="A folder of class folders, or one with train/ and optionally val/ and test/."
+            metavar="DATA",
+            help="A folder of class folders, with train/, val/ and test/ above them or not; a CSV, TSV or Parquet with "
+            "path,label[,split][,group]; a .zip or .tar; hf:NAME.",
         ),
     ],
     recipe: Annotated[Path, typer.Option("--out", "-o", help="The recipe to write.")] = Path("recipe.yaml"),
@@ -49,6 +51,13 @@ def analyze(
     strategy: Annotated[
         CellName | None, typer.Option(help="Write this cell's recipe, whatever the table says.")
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of a table whose values (patients) never straddle a split."),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=10, help="Most images to look at; of more, a stratified sample is taken.")
+    ] = LIMIT,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seeds split and folds.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a recipe that was edited by hand.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Measure every image again.")] = False,
@@ -59,14 +68,17 @@ def analyze(
 ) -> None:
     """Measure the images, choose a recipe, and say why.
 
-    Writes recipe.yaml, every chosen line with its reason, and analysis/profile.json.
+    Writes recipe.yaml, every chosen line with its reason, and analysis/: report.html to look at, profile.json with all
+    figures, clean.csv with the images that nothing is wrong with.
 
-    Example: finetune-advisor analyze ./data --backbone resnet50 --weights hub
+    Examples: finetune-advisor analyze ./data
+    · finetune-advisor analyze scans.csv --group patient
+    · finetune-advisor analyze ./data --backbone resnet50 --weights hub
     """
     verbosity = Verbosity(quiet, verbose)
     set_up_logging(verbosity)
-    from finetune_advisor.cli.render import render_analysis
-    from finetune_advisor.workflows import analyze_and_advise, require_place
+    from finetune_advisor.cli.render_analysis import render_analysis
+    from finetune_advisor.workflows.analysis import analyze_and_advise, require_place
 
     folder = report_dir or recipe.parent / "analysis"
     require_place(recipe, folder, force=force)
@@ -75,9 +87,11 @@ def analyze(
             data,
             backbone=backbone,
             weights=weights,
+            group=group,
             strategy=strategy.value if strategy else None,
             seed=seed,
-            device=torch_device(device),
+            limit=limit,
+            device=device.value,
             use_cache=not no_cache,
             progress=lambda done, total: bars.show("looking at the images", done, total),
             probe_progress=lambda done, total: bars.show("fitting linear classifiers", done, total),
@@ -86,4 +100,5 @@ def analyze(
     if as_json:
         out.print_json(analysis.profile.model_dump_json())
     elif not quiet:
-        out.print(render_analysis(analysis.profile, analysis.advice, recipe, folder))
+        seconds = analysis.expected_seconds
+        out.print(render_analysis(analysis.profile, analysis.advice, recipe, folder, expected_seconds=seconds))

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import out, progress, set_up_logging
-from finetune_advisor.cli.options import DeviceName, DeviceOption, QuietOption, Verbosity, torch_device
+from finetune_advisor.cli.options import DeviceName, DeviceOption, QuietOption, Verbosity
 
 if TYPE_CHECKING:
-    from finetune_advisor.workflows import DemoStep
+    from finetune_advisor.workflows.demo import DemoStep
 
 
 def demo(
@@ -26,7 +27,7 @@ def demo(
     """
     verbosity = Verbosity(quiet)
     set_up_logging(verbosity)
-    from finetune_advisor.workflows import demo as run_demo
+    from finetune_advisor.workflows.demo import demo as run_demo
 
     name = torch_device(device)
     with progress(verbosity) as bars:
@@ -46,22 +47,24 @@ def demo(
 
 
 def _show(number: int, step: DemoStep, folder: Path) -> None:
-    from finetune_advisor import workflows
-    from finetune_advisor.cli.render import render_analysis, render_predictions, render_run
+    from finetune_advisor.cli.render import render_predictions, render_run
+    from finetune_advisor.cli.render_analysis import render_analysis
+    from finetune_advisor.workflows import demo as steps
 
     data, recipe = folder / "digits", folder / "recipe.yaml"
     match step:
-        case workflows.DemoImages(count, _):
+        case steps.DemoImages(count, _):
             _title(number, f"{count:,} scans of digits are in {data}")
-        case workflows.DemoAnalysis(analysis, _, report, kept):
+        case steps.DemoAnalysis(analysis, _, report, kept):
             _title(number, f"finetune-advisor analyze {data} -o {recipe}")
-            out.print(render_analysis(analysis.profile, analysis.advice, recipe, report))
+            seconds = analysis.expected_seconds
+            out.print(render_analysis(analysis.profile, analysis.advice, recipe, report, expected_seconds=seconds))
             if kept:
                 out.print("[yellow]You edited the recipe: it is kept, and run as it is.[/]")
-        case workflows.DemoRun(run):
+        case steps.DemoRun(run):
             _title(number, f"finetune-advisor run {recipe}")
             out.print(render_run(run))
-        case workflows.DemoAnswers(predictions, classes):
+        case steps.DemoAnswers(predictions, classes):
             _title(number, f"finetune-advisor predict RUN {data}/test")
             out.print(render_predictions(predictions, classes))
 

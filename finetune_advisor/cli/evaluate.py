@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import out, set_up_logging
 from finetune_advisor.cli.names import accept_any_name
-from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, Verbosity, torch_device
+from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, Verbosity
 
 
 def evaluate(

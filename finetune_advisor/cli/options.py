@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from finetune_advisor.errors import FinetuneAdvisorError
-
 
 class DeviceName(StrEnum):
     """What `--device` takes."""
@@ -41,20 +39,3 @@ class Verbosity:
         if self.quiet:
             return logging.ERROR
         return logging.INFO if self.verbose else logging.WARNING
-
-
-def torch_device(name: DeviceName) -> str:
-    """The torch device to use.
-
-    Raises:
-        FinetuneAdvisorError: a device was asked for that is not there.
-    """
-    import torch
-
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name is DeviceName.auto:
-        return next(device for device in ("cuda", "mps", "cpu") if there[device])
-    if not there[name]:
-        found = ", ".join(device for device, present in there.items() if present)
-        raise FinetuneAdvisorError(f"There is no {name} device here; found: {found}.", "Leave out --device.")
-    return str(name)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 from rich.markup import escape
 
+from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import err, out, set_up_logging
 from finetune_advisor.cli.names import AS_BYTES, AS_ESCAPES, accept_any_name
-from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, QuietOption, Verbosity, torch_device
+from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, QuietOption, Verbosity
 from finetune_advisor.data.wording import counted
 from finetune_advisor.errors import DataError
 
@@ -48,7 +49,7 @@ def predict(
     """
     set_up_logging(Verbosity(quiet))
     from finetune_advisor.artifacts.rundir import RunDir
-    from finetune_advisor.data.batches import default_workers
+    from finetune_advisor.data.workers import default_workers
     from finetune_advisor.inference import Predictor
 
     accept_any_name(as_json=as_json or form is Format.jsonl)

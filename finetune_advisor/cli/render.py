@@ -1,10 +1,9 @@
-"""What a person sees in the terminal."""
+"""What a person sees in the terminal of runs, scores and predictions; `render_analysis.py` has the analysis."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -12,150 +11,23 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from finetune_advisor.advice.rules import RARE_CLASS_RATIO, amount_sentence, similarity_sentence
-from finetune_advisor.advice.table import MEANING, TOP
-from finetune_advisor.cli.table_map import table_map
 from finetune_advisor.data.wording import counted
-from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
+from finetune_advisor.reporting.names import shown, some
 
 if TYPE_CHECKING:
-    from finetune_advisor.advice.advise import Advice
-    from finetune_advisor.artifacts.profile import Profile
-    from finetune_advisor.artifacts.recipe import Recipe
     from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.inference import Prediction
     from finetune_advisor.training.plan import Plan
 
-BAR = 28
 WORST_CLASSES = 10
 MISSED_CLASSES = 0.05
 """Accuracy less balanced accuracy from which it is said that rare classes are missed."""
 
 MOST_NAMES = 3
-"""Files named per finding; profile.json has them all."""
+"""Files named of many."""
 
-
-def render_analysis(profile: Profile, advice: Advice, recipe: Path, folder: Path) -> RenderableType:
-    """The place in the table, the probes, three lines of why, the expectation, the findings, what to do next."""
-    return Group(
-        _headline(profile),
-        Text(),
-        table_map(profile),
-        Text(),
-        _why(profile),
-        Text(),
-        _probe_bars(profile, advice.recipe),
-        Text(),
-        _expectation(profile, advice),
-        _findings(profile),
-        Text(),
-        _next(recipe, folder),
-    )
-
-
-def _headline(profile: Profile) -> Text:
-    counts = " · ".join(f"{name} {count.images:,}" for name, count in profile.splits.items())
-    line = Text.assemble(
-        (Path(profile.data).name, "bold"), f"  {profile.images:,} images in {len(profile.classes)} classes"
-    )
-    return line.append(f"  ({counts})", "dim")
-
-
-def _why(profile: Profile) -> Text:
-    assert profile.cell is not None
-    return Text.assemble(
-        ("Why\n", "bold"),
-        f"  {amount_sentence(profile)}\n",
-        f"  {similarity_sentence(profile)}\n",
-        f"  Together: {profile.cell}, {MEANING[profile.cell]}.",
-    )
-
-
-def _probe_bars(profile: Profile, recipe: Recipe) -> RenderableType:
-    table = Table.grid(padding=(0, 2))
-    chosen = _chosen_probes(recipe)
-    mark = "← the recipe" if isinstance(recipe.strategy, LinearProbe) else "← least log loss"
-    low = min(probe.accuracy for probe in profile.probes)
-    floor = max(0.0, low - 0.1)
-    for probe in profile.probes:
-        filled = round(BAR * (probe.accuracy - floor) / max(1 - floor, 1e-9))
-        style = "bold green" if probe.stage in chosen else "cyan"
-        bar = Text("━" * filled, style).append("─" * (BAR - filled), "bright_black")
-        note = Text(mark, "green") if probe.stage in chosen else Text()
-        table.add_row(Text(f"  {probe.stage}"), bar, Text(f"{probe.accuracy:.3f} ± {probe.std:.3f}"), note)
-    return Group(
-        Text.assemble(("Linear classifiers at each stage", "bold"), ("  accuracy on held-out folds", "dim")), table
-    )
-
-
-def _chosen_probes(recipe: Recipe) -> tuple[str, ...]:
-    strategy = recipe.strategy
-    if isinstance(strategy, LinearProbe):
-        return (TOP,)
-    if isinstance(strategy, StageProbe):
-        return ("all",) if strategy.stages == "all" else strategy.stages
-    return ()
-
-
-def _expectation(profile: Profile, advice: Advice) -> Text:
-    expected, strategy = advice.expected, advice.recipe.strategy.kind
-    line = Text.assemble(
-        ("Expected  ", "bold"),
-        f"accuracy {expected.accuracy:.3f} [{expected.low:.3f}, {expected.high:.3f}] on unseen images",
-        (f"\n          from {expected.basis}", "dim"),
-    )
-    if strategy != profile.cell:
-        line.append(
-            f"\n          The recipe is {strategy}, chosen by hand; the table points to {profile.cell}.", "yellow"
-        )
-    return line
-
-
-def _findings(profile: Profile) -> RenderableType:
-    table = Table.grid(padding=(0, 1))
-    for number, (style, text) in enumerate(_sentences(profile) or [("green", _SOUND)]):
-        table.add_row(Text("Health   " if number == 0 else "", "bold"), Text("●", style), Text(text))
-    return table
-
-
-_SOUND = "no unreadable files, no exact duplicates, balanced classes"
-
-
-def _sentences(profile: Profile) -> list[tuple[str, str]]:
-    """Color and text of every finding that matters, in the order of harm."""
-    health, found = profile.health, []
-    if health.bad_files:
-        names = [f"{bad.path} ({bad.reason})" for bad in health.bad_files]
-        found.append(("yellow", f"{counted(len(names), 'unreadable file')} left out: {_some(names)}"))
-    for groups, where in (
-        (health.duplicates_across_splits, "more than one split; scores on copies mean little"),
-        (health.duplicates_across_classes, "more than one class"),
-    ):
-        if groups:
-            shown = _some([" = ".join(group) for group in groups])
-            found.append(("red", f"{counted(len(groups), 'set')} of identical files in {where}: {shown}"))
-    if health.exact_duplicates and not (health.duplicates_across_splits or health.duplicates_across_classes):
-        sets = counted(len(health.exact_duplicates), "image")
-        found.append(("yellow", f"{sets} there more than once, byte for byte"))
-    if health.imbalance.ratio >= RARE_CLASS_RATIO:
-        balance = health.imbalance
-        found.append(("yellow", f"{balance.largest} has {balance.ratio:.0f} times the images of {balance.smallest}"))
-    if health.ignored_files:
-        found.append(("dim", f"{counted(len(health.ignored_files), 'other file')}: {_some(health.ignored_files)}"))
-    return found
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:MOST_NAMES])
-    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
-
-
-def _next(recipe: Path, folder: Path) -> Text:
-    line = Text.assemble(
-        ("Wrote     ", "bold"), f"{recipe}  with the reason for every choice\n          {folder}/profile.json\n"
-    )
-    command = "finetune-advisor run" + ("" if str(recipe) == "recipe.yaml" else f" {shlex.quote(str(recipe))}")
-    return line.append("Next      ", "bold").append(command, "bold cyan")
+CLASS_NAME, PATH = 40, 200
+"""Columns of a class's name and of a path."""
 
 
 def render_run(run: RunDir) -> RenderableType:
@@ -181,7 +53,11 @@ def render_run(run: RunDir) -> RenderableType:
 def render_scores(scores: dict[str, Any]) -> RenderableType:
     """Scores of one split."""
     bad = scores["bad_files"]
-    notes = [Text(f"{counted(len(bad), 'unreadable file')} left out: {_some(list(bad))}", "yellow")] if bad else []
+    notes = (
+        [Text(f"{counted(len(bad), 'unreadable file')} left out: {some(list(bad), MOST_NAMES)}", "yellow")]
+        if bad
+        else []
+    )
     return Group(_accuracy_line("accuracy", scores), _class_table(scores), *notes)
 
 
@@ -210,7 +86,7 @@ def _class_table(scores: dict[str, Any]) -> RenderableType:
         table.add_column(column, justify="right")
     for name, values in worst:
         table.add_row(
-            Text(name),
+            Text(shown(name, CLASS_NAME)),
             _number(values["precision"]),
             _number(values["recall"]),
             _number(values["f1"]),
@@ -230,10 +106,14 @@ def render_predictions(predictions: Sequence[Prediction], classes: tuple[str, ..
         table.add_column(column)
     for answer in predictions:
         if answer.probabilities_K is None:
-            table.add_row(Text(str(answer.path)), Text(answer.problem or "", "yellow"), "")
+            table.add_row(Text(shown(str(answer.path), PATH)), Text(answer.problem or "", "yellow"), "")
         else:
             best = int(answer.probabilities_K.argmax())
-            table.add_row(Text(str(answer.path)), Text(classes[best], "bold"), f"{answer.probabilities_K[best]:.3f}")
+            table.add_row(
+                Text(shown(str(answer.path), PATH)),
+                Text(shown(classes[best], CLASS_NAME), "bold"),
+                f"{answer.probabilities_K[best]:.3f}",
+            )
     return table
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from finetune_advisor.artifacts.history import Record, summary
+from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import Bars, err, out, progress, set_up_logging
 from finetune_advisor.cli.options import (
     LARGEST_SEED,
@@ -20,7 +21,6 @@ from finetune_advisor.cli.options import (
     QuietOption,
     VerboseOption,
     Verbosity,
-    torch_device,
 )
 from finetune_advisor.errors import RunError
 from finetune_advisor.training.watch import Progress, Watcher
@@ -122,7 +122,7 @@ def _resumed(
 
 
 def _execute(target: _Target, profile: Path | None, device: str, verbosity: Verbosity, *, announce: bool) -> RunDir:
-    from finetune_advisor.workflows import profile_beside, profile_of, run_and_draw
+    from finetune_advisor.workflows.running import profile_beside, profile_of, run_and_draw
 
     beside = profile_beside(target.file, target.recipe) if target.file and profile is None else None
     with progress(verbosity) as bars:

@@ -9,7 +9,6 @@ Shapes: B images of a batch, C channels (3), H height, W width.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -35,7 +34,6 @@ __all__ = [
     "BatchPlan",
     "EvalBatch",
     "TrainBatches",
-    "default_workers",
     "eval_batches",
     "image_rng",
     "normalize",
@@ -46,7 +44,6 @@ Augment = Callable[[Image.Image, np.random.Generator, int], Image.Image]
 
 Pixels = npt.NDArray[np.uint8]
 
-_MOST_WORKERS = 8
 _TRAIN_DETAIL = 4
 """Sides of a JPEG are decoded with at least this many times the pixels: a random crop may enlarge a part of it."""
 
@@ -168,7 +165,7 @@ def eval_batches(
         DataError: a worker process died.
     """
     with closing(eval_views(paths, [preprocess], batch=batch, workers=workers)) as stream:
-        for index_B, pixels, bad in stream:
+        for index_B, pixels, _, bad in stream:
             yield EvalBatch(index_B, pixels[preprocess], [(image.place, image.reason) for image in bad])
 
 
@@ -178,12 +175,6 @@ def normalize(x_BCHW: torch.Tensor, p: Preprocess) -> torch.Tensor:
     shift_C = torch.tensor(p.mean, device=x_BCHW.device) / torch.tensor(p.std, device=x_BCHW.device)
     x_BCHW = x_BCHW.to(dtype=torch.float32, memory_format=torch.channels_last)
     return x_BCHW.mul_(scale_C.view(1, 3, 1, 1)).sub_(shift_C.view(1, 3, 1, 1))
-
-
-def default_workers() -> int:
-    """Processes to decode with: one for each core this process may use, at most 8; none where that is one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if cores == 1 else min(cores, _MOST_WORKERS)
 
 
 class _Made(NamedTuple):

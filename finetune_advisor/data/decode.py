@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,9 @@ _TURNS: Mapping[int, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_LYING = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+"""Turns that exchange width and height."""
+
 _FILTERS: Mapping[str, Image.Resampling] = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -87,10 +90,24 @@ def read_image(path: str | Path, *, at_least: int | None = None) -> Image.Image:
         UnreadableImage: the file is empty, no image, damaged, or has over `MAX_PIXELS`.
         UnopenedFile: it is missing, forbidden, or the disk fails.
     """
-    return read_image_for(path, [at_least])[0]
+    return read_image_for(path, [at_least]).images[0]
 
 
-def read_image_for(path: str | Path, sides: Sequence[int | None]) -> list[Image.Image]:
+class Decoded(NamedTuple):
+    """A file at every scale that was asked for.
+
+    Attributes:
+        images: upright RGB images, one for each side asked for.
+        size: width and height of the whole image, upright.
+        mode: the file's own color mode, as Pillow names it.
+    """
+
+    images: list[Image.Image]
+    size: tuple[int, int]
+    mode: str
+
+
+def read_image_for(path: str | Path, sides: Sequence[int | None]) -> Decoded:
     """What `read_image` gives for each shorter side that is needed, decoding what is the same only once.
 
     Raises:
@@ -152,14 +169,17 @@ def to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
 
 
-def _decode(file: IO[bytes], sides: Sequence[int | None]) -> list[Image.Image]:
+def _decode(file: IO[bytes], sides: Sequence[int | None]) -> Decoded:
     decoded: dict[tuple[int, int], Image.Image] = {}
     images: list[Image.Image] = []
+    size, mode = (0, 0), ""
     try:
         for side in sides:
             file.seek(0)
             with Image.open(file, formats=_formats()) as image:
                 _check_size(*image.size)
+                if not images:
+                    size, mode = _upright_size(image), image.mode
                 if side is not None:
                     image.draft(None, (side, side))
                 scaled = image.size
@@ -174,7 +194,12 @@ def _decode(file: IO[bytes], sides: Sequence[int | None]) -> list[Image.Image]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise UnreadableImage(_damage(error)) from error
-    return images
+    return Decoded(images, size, mode)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if _turn(image) in _LYING else (width, height)
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:

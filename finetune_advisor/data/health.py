@@ -1,10 +1,35 @@
-"""What is wrong with a data set as a whole, from plain values."""
+"""What is wrong with a data set as a whole, from plain values.
+
+Shapes: N images.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune_advisor.data.families import family_ids
+from finetune_advisor.data.looks import Looks
+from finetune_advisor.data.near_duplicates import Pair
+
+ODD_SIZE = 4.0
+"""An image is odd when its shorter side is this many times smaller or larger than the median.
+
+That is two halvings, as between a preview and its photograph; cameras of one collection differ by less.
+"""
+
+ODD_ASPECT = 3.0
+"""Longer over shorter side from which an image is odd: panoramas and strips, of which a square crop shows a third."""
+
+RARE = 0.05
+"""Oddness is rare: what more than this share of the images have in common is how the data is, not a fault."""
+
+OFF_SQUARE = 1.25
+"""Longer over shorter side from which a center crop loses a fifth of the image."""
 
 Copies = tuple[tuple[str, ...], ...]
 """Groups of names of images that are the same; at least two in each."""
@@ -18,6 +43,15 @@ class Crossing:
     classes: Copies
 
 
+@dataclass(frozen=True, slots=True)
+class NearCopies:
+    """Images that show the same picture, not all of them byte-identical."""
+
+    names: tuple[str, ...]
+    correlation: float
+    """Of the weakest link."""
+
+
 def exact_duplicates(names: Sequence[str], digests: Sequence[str | None]) -> Copies:
     """Names of files with the same content, in the order given; a file without a digest is nobody's copy."""
     same: defaultdict[str, list[str]] = defaultdict(list)
@@ -25,6 +59,33 @@ def exact_duplicates(names: Sequence[str], digests: Sequence[str | None]) -> Cop
         if digest is not None:
             same[digest].append(name)
     return tuple(tuple(group) for group in same.values() if len(group) > 1)
+
+
+def near_duplicate_groups(
+    names: Sequence[str], digests: Sequence[str | None], pairs: Sequence[Pair]
+) -> tuple[NearCopies, ...]:
+    """Images that hang together by near-duplicates; byte-identical ones are in the group, but do not make one."""
+    family_N = family_ids(len(names), digests=digests, pairs=pairs)
+    weakest: dict[int, float] = {}
+    for pair in pairs:
+        if digests[pair.first] is None or digests[pair.first] != digests[pair.second]:
+            family = int(family_N[pair.first])
+            weakest[family] = min(pair.correlation, weakest.get(family, 1.0))
+    members = _members(names, family_N)
+    return tuple(NearCopies(members[family], weakest[family]) for family in sorted(weakest))
+
+
+def all_copies(names: Sequence[str], digests: Sequence[str | None], pairs: Sequence[Pair]) -> Copies:
+    """Groups of exact and near duplicates together, in the order of their first images."""
+    members = _members(names, family_ids(len(names), digests=digests, pairs=pairs))
+    return tuple(group for group in members.values() if len(group) > 1)
+
+
+def _members(names: Sequence[str], family_N: npt.NDArray[np.intp]) -> dict[int, tuple[str, ...]]:
+    members: defaultdict[int, list[str]] = defaultdict(list)
+    for name, family in zip(names, family_N.tolist(), strict=True):
+        members[family].append(name)
+    return {family: tuple(group) for family, group in members.items()}
 
 
 def crossing(duplicates: Copies, split_of: Mapping[str, str | None], label_of: Mapping[str, int | str]) -> Crossing:
@@ -40,3 +101,68 @@ def imbalance(counts: Collection[int]) -> float:
     assert counts, "no classes"
     assert min(counts) > 0, "a class without images"
     return max(counts) / min(counts)
+
+
+def odd_images(looks: Looks) -> dict[int, str]:
+    """Place -> what is odd about the size, shape or color mode of an image that few others share."""
+    if not len(looks):
+        return {}
+    width_N, height_N = looks.sizes_N2.T
+    shorter_N, longer_N = np.minimum(width_N, height_N), np.maximum(width_N, height_N)
+    median = float(np.median(shorter_N))
+    reasons: defaultdict[int, list[str]] = defaultdict(list)
+    for odd_N, what in (
+        (shorter_N * ODD_SIZE < median, "much smaller than the others"),
+        (shorter_N > median * ODD_SIZE, "much larger than the others"),
+    ):
+        for place in _rare(odd_N):
+            size = f"{width_N[place]} x {height_N[place]} pixels"
+            reasons[place].append(f"{what}: {size}, the usual shorter side is {median:.0f}")
+    for place in _rare(longer_N >= ODD_ASPECT * shorter_N):
+        shape = f"{longer_N[place] / shorter_N[place]:.1f} to 1"
+        reasons[place].append(
+            f"much {'wider' if width_N[place] > height_N[place] else 'taller'} than the others: {shape}"
+        )
+    modes = color_modes(looks)
+    for mode, usual in ((mode, max(modes, key=lambda each: modes[each])) for mode in modes):
+        if modes[usual] > (1 - RARE) * len(looks) and mode != usual:
+            for place in _rare(np.array([each == mode for each in looks.modes])):
+                reasons[place].append(f"color mode {mode}, nearly all others are {usual}")
+    return {place: "; ".join(reasons[place]) for place in sorted(reasons)}
+
+
+def _rare(odd_N: npt.NDArray[np.bool_]) -> list[int]:
+    """Places of the odd images, none where they are too many to be odd."""
+    places = np.flatnonzero(odd_N).tolist()
+    return places if len(places) <= max(1, RARE * len(odd_N)) and len(odd_N) > 2 else []
+
+
+def color_modes(looks: Looks) -> dict[str, int]:
+    """Images of each color mode, most frequent first."""
+    return dict(sorted(Counter(looks.modes).items(), key=lambda item: (-item[1], item[0])))
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Quantiles (5, 50, 95 %) of the shorter side in pixels and of width over height, and how many are off square."""
+
+    shorter_side: tuple[float, float, float]
+    aspect: tuple[float, float, float]
+    off_square: float
+
+
+def image_sizes(looks: Looks) -> Sizes:
+    """Sizes and shapes of the images, of which there must be some."""
+    assert len(looks), "no images"
+    width_N, height_N = looks.sizes_N2.T.astype(float)
+    aspect_N = width_N / height_N
+    return Sizes(
+        shorter_side=_quantiles(np.minimum(width_N, height_N)),
+        aspect=_quantiles(aspect_N),
+        off_square=float(np.mean(np.maximum(aspect_N, 1 / aspect_N) >= OFF_SQUARE)),
+    )
+
+
+def _quantiles(values_N: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    low, middle, high = np.quantile(values_N, [0.05, 0.5, 0.95]).tolist()
+    return low, middle, high

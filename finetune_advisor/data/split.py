@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor.data.sources import Listing, Sample
+from finetune_advisor.data.sources import Listing, Sample, Split
+from finetune_advisor.data.sources.scan import natural
 from finetune_advisor.data.split_file import SavedSplits, apply_splits, load_splits, save_splits
 from finetune_advisor.data.wording import counted, listed
 from finetune_advisor.errors import DataError
 
-__all__ = ["SavedSplits", "apply_splits", "load_splits", "save_splits", "split", "stratified_folds"]
+__all__ = ["SavedSplits", "apply_splits", "load_splits", "save_splits", "split", "stratified_folds", "torn_groups"]
 
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def split(listing: Listing, *, validation: float, seed: int, groups: Mapping[str
     Args:
         validation: share of the training images, 0 < validation < 1.
         seed: other seeds draw other images.
-        groups: the group of each image to be drawn from, by name; None when every image stands alone.
+        groups: the group of each image to be drawn from, by name; None takes the samples' own groups.
 
     Raises:
         DataError: `validation` is out of range, or `groups` leaves out images.
@@ -57,7 +58,7 @@ def split(listing: Listing, *, validation: float, seed: int, groups: Mapping[str
     if any(sample.split == "val" for sample in listing.samples):
         drawn: set[str] = set()
     else:
-        drawn = _draw(_grouped(pool, groups, seed), validation)
+        drawn = _draw(_grouped(pool, _own_groups(pool) if groups is None else groups, seed), validation)
     in_pool = {sample.name for sample in pool}
 
     def settled(sample: Sample) -> Sample:
@@ -66,6 +67,25 @@ def split(listing: Listing, *, validation: float, seed: int, groups: Mapping[str
         return replace(sample, split="val" if sample.name in drawn else "train")
 
     return replace(listing, samples=tuple(settled(sample) for sample in listing.samples))
+
+
+def torn_groups(listing: Listing) -> dict[str, dict[Split, int]]:
+    """Groups whose images a split puts on several sides: group -> images on each side, in natural order of groups.
+
+    A split of the user's is kept even so; scores on images whose group was trained on are too good.
+    """
+    sides: defaultdict[str, Counter[Split]] = defaultdict(Counter)
+    for sample in listing.samples:
+        if sample.group is not None and sample.split is not None:
+            sides[sample.group][sample.split] += 1
+    return {group: dict(sides[group]) for group in sorted(sides, key=natural) if len(sides[group]) > 1}
+
+
+def _own_groups(pool: Sequence[Sample]) -> dict[str, str] | None:
+    """The group of each sample by name; one that has none is its own, which no group is called like."""
+    if all(sample.group is None for sample in pool):
+        return None
+    return {sample.name: sample.name if sample.group is None else f"\0{sample.group}" for sample in pool}
 
 
 def stratified_folds(labels_N: Ints, folds: int, *, seed: int, groups_N: Ints | None = None) -> Ints:

@@ -81,7 +81,7 @@ def apply_splits(listing: Listing, saved: SavedSplits) -> Listing:
     ]
     if problems:
         raise DataError(
-            f"The images in {listing.root} changed since they were split: {'; '.join(problems)}.",
+            f"The images in {listing.source} changed since they were split: {'; '.join(problems)}.",
             "Restore them to continue, or start a new run.",
         )
     samples = tuple(replace(sample, split=saved[sample.name][1]) for sample in listing.samples)

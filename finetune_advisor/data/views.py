@@ -18,6 +18,7 @@ import torch
 
 from finetune_advisor.data.ahead import ahead
 from finetune_advisor.data.decode import fit_image, read_image_for, resized_side, to_array
+from finetune_advisor.data.looks import Looks, looks_of, thumbnail
 from finetune_advisor.errors import UnopenedFile, UnreadableImage
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
@@ -47,11 +48,13 @@ class EvalViews(NamedTuple):
     Attributes:
         index_B: position of each image in the sequence of paths, int64.
         pixels: x_BCHW for each of the settings, uint8, not normalized; one tensor for all that want equal pixels.
+        looks: thumbnail, size and mode of each of these images.
         bad: those that could not be read.
     """
 
     index_B: npt.NDArray[np.int64]
     pixels: Mapping[Preprocess, torch.Tensor]
+    looks: Looks
     bad: list[BadImage]
 
 
@@ -75,9 +78,9 @@ def eval_views(
     chunks = _EvalChunks([str(path) for path in paths], distinct, batch)
     numbers = range(math.ceil(len(paths) / batch))
     with closing(ahead(chunks, numbers, workers=workers)) as stream:
-        for index_B, arrays, bad in stream:
+        for index_B, arrays, looks, bad in stream:
             x_BCHW_of = dict(zip(distinct, map(torch.from_numpy, arrays), strict=True))
-            yield EvalViews(index_B, {view: x_BCHW_of[_pixels_of(view)] for view in views}, bad)
+            yield EvalViews(index_B, {view: x_BCHW_of[_pixels_of(view)] for view in views}, looks, bad)
 
 
 def _pixels_of(p: Preprocess) -> Preprocess:
@@ -93,6 +96,7 @@ def _pixels_of(p: Preprocess) -> Preprocess:
 class _Chunk(NamedTuple):
     index_B: npt.NDArray[np.int64]
     views: list[Pixels]
+    looks: Looks
     bad: list[BadImage]
 
 
@@ -107,16 +111,23 @@ class _EvalChunks:
         good: list[int] = []
         pixels: list[list[Pixels]] = [[] for _ in self.views]
         bad: list[BadImage] = []
+        thumbnails: list[Pixels] = []
+        sizes: list[tuple[int, int]] = []
+        modes: list[str] = []
         for index, path in enumerate(self.paths[first : first + self.batch], start=first):
             try:
-                images = read_image_for(path, [_DETAIL * resized_side(view) for view in self.views])
+                decoded = read_image_for(path, [_DETAIL * resized_side(view) for view in self.views])
             except UnreadableImage as error:
                 bad.append(BadImage(index, error.message, not isinstance(error, UnopenedFile)))
                 continue
             good.append(index)
-            for image, view, column in zip(images, self.views, pixels, strict=True):
+            thumbnails.append(thumbnail(decoded.images[0]))
+            sizes.append(decoded.size)
+            modes.append(decoded.mode)
+            for image, view, column in zip(decoded.images, self.views, pixels, strict=True):
                 column.append(to_array(fit_image(image, view)))
-        return _Chunk(np.array(good, np.int64), list(map(_stacked, pixels, self.views)), bad)
+        looks = looks_of(thumbnails, sizes, modes)
+        return _Chunk(np.array(good, np.int64), list(map(_stacked, pixels, self.views)), looks, bad)
 
 
 def _stacked(pixels: list[Pixels], view: Preprocess) -> Pixels:

@@ -25,6 +25,7 @@ from finetune_advisor.techniques.augmentation import Augmentation
 from finetune_advisor.techniques.strategy import FineTuning
 from finetune_advisor.training.class_weights import balanced
 from finetune_advisor.training.groups import Group, set_training_mode, trainable_groups
+from finetune_advisor.training.head import fill_head
 from finetune_advisor.training.loop import Evaluation, Method, fit
 from finetune_advisor.training.prepare import Prepared
 from finetune_advisor.training.state import TrainState
@@ -123,8 +124,9 @@ class Setup:
 
 
 def set_up(prepared: Prepared, *, device: str) -> Setup:
-    """Freeze what is not trained, move the network to the device, and plan the steps."""
+    """Fill the new classifier, freeze what is not trained, move the network to the device, and plan the steps."""
     recipe, data, backbone = prepared.recipe, prepared.data, prepared.backbone
+    fill_head(prepared, device=device)
     strategy = recipe.strategy
     assert isinstance(strategy, FineTuning)
     assert recipe.optimizer and recipe.schedule and recipe.budget and recipe.loss, "checked by Recipe"

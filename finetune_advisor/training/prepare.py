@@ -6,19 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.backbones.build import Backbone, build
-from finetune_advisor.backbones.stages import classifier_modules
 from finetune_advisor.backbones.trunk import feature_stages
 from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.sources import open_source
 from finetune_advisor.data.split_file import SavedSplits, apply_splits
 from finetune_advisor.dataset import Dataset, open_dataset
 from finetune_advisor.features import instrument
-from finetune_advisor.techniques.initialization import Initialization
 from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.probe import probe_stages
@@ -27,7 +22,7 @@ from finetune_advisor.training.watch import Watcher
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recipe with its images and its network, whose classifier is new."""
+    """A recipe with its images and its network, whose classifier is new and not yet filled."""
 
     recipe: Recipe
     """Its paths are absolute, so that it runs again from anywhere."""
@@ -47,27 +42,32 @@ class Prepared:
 def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
     """Find the images, build the network, then look at every image; writes nothing but the cache.
 
-    For probes every image goes through the frozen network, for trained networks it is only decoded once.
+    For probes, and for a head that starts from one, every image goes through the frozen network; otherwise it is only
+    decoded once.
 
     Raises:
         BackboneError: an unknown network, stage or input size, or weights that cannot be had; told before any
             image is read.
         DataError: the images cannot be used.
     """
-    listing = open_source(recipe.data.path)
+    listing = open_source(recipe.data.path, group=recipe.data.group)
     seen = instrument(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing, seed=recipe.seed)
     backbone = _network(recipe, len(listing.classes), seen.preprocess.size)
     _check_stages(recipe, backbone)
     data = open_dataset(
         listing,
-        () if recipe.strategy.trains_network else (seen,),
+        (seen,) if _needs_features(recipe) else (),
         validation=recipe.data.validation,
         seed=recipe.seed,
         device=device,
         workers=recipe.runtime.workers,
         progress=watcher.on_images,
     )
-    return Prepared(_with_absolute_paths(recipe, listing.root), seen.preprocess, backbone, data)
+    return Prepared(_with_absolute_paths(recipe, listing.source), seen.preprocess, backbone, data)
+
+
+def _needs_features(recipe: Recipe) -> bool:
+    return not recipe.strategy.trains_network or (recipe.head is not None and recipe.head.initialization.needs_features)
 
 
 def _network(recipe: Recipe, classes: int, size: int) -> Backbone:
@@ -75,18 +75,7 @@ def _network(recipe: Recipe, classes: int, size: int) -> Backbone:
     for technique in recipe.regularization or ():
         arguments |= technique.model_arguments()
     name, weights = recipe.backbone.name, recipe.backbone.weights
-    backbone = build(name, weights, classes=classes, seed=recipe.seed, size=size, **arguments)
-    if recipe.head is not None:
-        _initialize(backbone.net, recipe.head.initialization, recipe.seed)
-    return backbone
-
-
-def _initialize(net: nn.Module, initialization: Initialization, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    for path in classifier_modules(net):
-        layer = net.get_submodule(path)
-        with torch.no_grad():
-            initialization.fill(layer.weight, layer.bias, generator)  # type: ignore[arg-type]
+    return build(name, weights, classes=classes, seed=recipe.seed, size=size, **arguments)
 
 
 def _check_stages(recipe: Recipe, backbone: Backbone) -> None:
@@ -96,13 +85,13 @@ def _check_stages(recipe: Recipe, backbone: Backbone) -> None:
         recipe.strategy.trainable([stage.name for stage in backbone.stages])
 
 
-def _with_absolute_paths(recipe: Recipe, root: Path) -> Recipe:
+def _with_absolute_paths(recipe: Recipe, source: str) -> Recipe:
     weights = recipe.backbone.weights
     if weights not in WORDS:
         weights = str(Path(weights).expanduser().resolve())
     return recipe.model_copy(
         update={
-            "data": recipe.data.model_copy(update={"path": str(root)}),
+            "data": recipe.data.model_copy(update={"path": source}),
             "backbone": recipe.backbone.model_copy(update={"weights": weights}),
         }
     )

@@ -15,7 +15,7 @@ from rich.console import Console
 from finetune_advisor.advice.advise import advise
 from finetune_advisor.advice.table import place
 from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.cli.render import render_analysis
+from finetune_advisor.cli.render_analysis import render_analysis
 from finetune_advisor.cli.table_map import ROWS, table_map
 
 MakeProfile = Callable[..., Profile]
@@ -61,7 +61,7 @@ def test_eighty_columns_are_enough(make_profile: MakeProfile, strategy: str | No
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= 80
     assert "ants has 7 times the images of bees" in text
-    assert ("chosen by hand" in text) == (strategy is not None)
+    assert ("Chosen by hand" in text) == (strategy is not None)
 
 
 @pytest.mark.parametrize(("score", "shown"), [(0.8496, "0.8496"), (0.85, "0.85"), (0.31, "0.31")])

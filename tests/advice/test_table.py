@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from scipy.stats import norm
 
-from finetune_advisor.advice.calibration import Amount, Calibration, SimilarityBorder, calibration
-from finetune_advisor.advice.table import CELLS, best_probe, place, predict
-from finetune_advisor.artifacts.profile import Cell, Predicted, Profile
+from finetune_advisor.advice.calibration import Amount, Calibration, Curve, SimilarityBorder, calibration
+from finetune_advisor.advice.table import CELLS, best_probe, cell_probabilities, place, predict
+from finetune_advisor.artifacts.profile import Cell, FoldLeak, Predicted, Profile, Trial, TrialRung
 
 MakeProfile = Callable[..., Profile]
 
-BORDERS = Calibration(amount=Amount(plenty_per_class=100), similarity=SimilarityBorder(similar=0.8))
+BORDERS = Calibration(
+    amount=Amount(
+        plenty_per_class=100,
+        per_decade=2,
+        spread_decades=0.3,
+        curve=Curve(usual_reduction=0.5, spread_reduction=0.2, decades_per_reduction=0.4),
+    ),
+    similarity=SimilarityBorder(similar=0.8, spread=0.05),
+)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +44,8 @@ def test_the_cell_of_every_corner_and_border(
     placed = place(make_profile(per_class=per_class, score=score), BORDERS)
     assert placed.cell == cell
     assert CELLS[str(placed.size.verdict), str(placed.similarity.verdict)] == cell
-    assert (placed.size.threshold, placed.similarity.threshold) == (100, 0.8)
+    assert (placed.size.threshold, placed.similarity.threshold) == (0.5, 0.8)
+    assert (placed.size.amount >= 0.5) == (placed.size.verdict == "plenty")  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +54,10 @@ def test_the_cell_of_every_corner_and_border(
         (122, 0.96, "linear_probe"),  # ants and bees
         (76, 0.78, "stage_probe"),  # brain MRI
         (80, 0.67, "stage_probe"),  # ten textures
-        (149, 0.28, "stage_probe"),  # tile defects
+        (144, 0.16, "stage_probe"),  # handwritten digits
+        (314, 0.28, "many_layers"),  # tile defects
+        (20, 0.54, "stage_probe"),  # CIFAR-10, 20 images a class
+        (5000, 0.54, "many_layers"),  # CIFAR-10
     ],
 )
 def test_the_shipped_borders_put_the_measured_data_where_their_file_says(
@@ -60,11 +74,10 @@ def test_the_shipped_borders_are_usable() -> None:
 def test_placing_adds_verdicts_and_changes_no_measurement(make_profile: MakeProfile) -> None:
     before = make_profile()
     after = place(before)
-    added = {"verdict", "threshold", "confidence"}
+    added = {"verdict", "threshold", "confidence", "amount"}
+    judged = {"cell", "predicted", "size", "similarity", "confidence", "neighbors"}
     assert before.cell is None and before.size.verdict is None
-    assert after.model_dump(exclude={"cell", "predicted", "size", "similarity"}) == before.model_dump(
-        exclude={"cell", "predicted", "size", "similarity"}
-    )
+    assert after.model_dump(exclude=judged) == before.model_dump(exclude=judged)
     assert after.size.model_dump(exclude=added) == before.size.model_dump(exclude=added)
     assert after.similarity.model_dump(exclude=added) == before.similarity.model_dump(exclude=added)
 
@@ -88,10 +101,73 @@ def test_confidence_falls_to_one_half_at_the_border(make_profile: MakeProfile) -
     assert below == pytest.approx(above)
 
 
-def test_a_wide_interval_makes_less_sure_and_none_makes_certain(make_profile: MakeProfile) -> None:
-    wide, narrow = (confidence(make_profile(score=0.85, spread=spread)) for spread in (0.2, 0.02))
-    assert wide < narrow
-    assert confidence(make_profile(score=0.85, spread=0.0)) == pytest.approx(1.0)
+def test_a_wide_interval_makes_less_sure_and_an_exact_score_leaves_the_doubt_about_the_border(
+    make_profile: MakeProfile,
+) -> None:
+    wide, narrow, exact = (confidence(make_profile(score=0.85, spread=spread)) for spread in (0.2, 0.02, 0.0))
+    assert wide < narrow < exact == pytest.approx(norm.cdf(0.05 / 0.05))
+
+
+@pytest.mark.parametrize(("per_class", "score", "spread"), [(60, 0.95, 0.02), (150, 0.7, 0.1), (5000, 0.81, 0.3)])
+def test_the_probability_of_a_cell_is_that_of_two_normal_deviates(
+    make_profile: MakeProfile, per_class: int, score: float, spread: float
+) -> None:
+    plenty = norm.cdf((np.log10(per_class) - 2) / np.hypot(0.3, 0.4 * 0.2))
+    similar = norm.cdf((score - 0.8) / np.hypot(0.05, spread / norm.ppf(0.975)))
+    placed = place(make_profile(per_class=per_class, score=score, spread=spread), BORDERS)
+    expected = {
+        "linear_probe": (1 - plenty) * similar,
+        "stage_probe": (1 - plenty) * (1 - similar),
+        "few_layers": plenty * similar,
+        "many_layers": plenty * (1 - similar),
+    }
+    assert dict(cell_probabilities(placed, BORDERS)) == pytest.approx(expected)
+    assert sum(cell_probabilities(placed, BORDERS).values()) == pytest.approx(1)
+    assert placed.confidence == pytest.approx(expected[str(placed.cell)])
+
+
+def test_a_cell_far_from_all_borders_has_no_neighbors(make_profile: MakeProfile) -> None:
+    placed = place(make_profile(per_class=5000, score=0.1))
+    assert placed.confidence is not None and placed.confidence > 0.99
+    assert placed.neighbors == ()
+
+
+def test_neighbors_are_named_by_probability_and_say_what_would_decide(make_profile: MakeProfile) -> None:
+    placed = place(make_profile(per_class=122, score=0.95))
+    assert placed.cell == "linear_probe"
+    assert [neighbor.cell for neighbor in placed.neighbors] == ["stage_probe", "few_layers"]
+    by_similarity, by_amount = (neighbor.decides for neighbor in placed.neighbors)
+    assert "similarity is only 0.02 above" in by_similarity and "analyze --strategy stage_probe" in by_similarity
+    assert "78 more images a class" in by_amount and "analyze --strategy few_layers" in by_amount
+    assert all(0.1 <= neighbor.probability < placed.confidence for neighbor in placed.neighbors)  # type: ignore[operator]
+
+
+def trial(winner: Cell, *, decided: bool) -> Trial:
+    rungs = [
+        TrialRung(cell=cell, rung=0, images=100, epochs=1, accuracy=accuracy, log_loss=0.4, seconds=20)
+        for cell, accuracy in (("few_layers", 0.931), ("linear_probe", 0.902))
+    ]
+    return Trial(minutes=5, winner=winner, rungs=tuple(rungs), decided=decided)
+
+
+def test_a_decided_trial_overrules_the_table(make_profile: MakeProfile) -> None:
+    placed = place(make_profile(per_class=122, trial=trial("few_layers", decided=True)))
+    assert (placed.cell, placed.size.verdict) == ("few_layers", "little")
+    assert placed.neighbors == () and placed.confidence is None
+
+
+def test_an_undecided_trial_leaves_the_table_its_say(make_profile: MakeProfile) -> None:
+    placed = place(make_profile(per_class=122, trial=trial("linear_probe", decided=False)))
+    assert placed.cell == "linear_probe" and placed.confidence is not None
+    assert "a trial of 5 min could not tell" in placed.neighbors[0].decides
+
+
+def test_the_expectation_says_when_the_folds_may_lie(make_profile: MakeProfile) -> None:
+    leak = FoldLeak(families=2, images_in_families=5, suspicious=True, sign="216 groups of 895 images look alike.")
+    warned = predict(make_profile(leak=leak), "linear_probe")
+    assert "216 groups of 895 images look alike" in warned.basis
+    sound = predict(make_profile(leak=leak.model_copy(update={"suspicious": False})), "linear_probe")
+    assert "folds may" not in sound.basis
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 0.03, 0.5, 0.97, 1.0])

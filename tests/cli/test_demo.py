@@ -10,7 +10,7 @@ from PIL import Image
 
 @pytest.mark.slow
 def test_the_demo_can_be_quiet_and_goes_on_with_a_new_run(cli, monkeypatch) -> None:
-    monkeypatch.setattr("finetune_advisor.workflows.write_digits", few_digits)
+    monkeypatch.setattr("finetune_advisor.workflows.demo.write_digits", few_digits)
     assert cli("demo", "--dir", "[red]x[/red]", "--quiet").output == ""
     shown = cli("demo", "--dir", "[red]x[/red]").stdout
     assert "finetune-advisor analyze [red]x[/red]/digits -o [red]x[/red]/recipe.yaml" in shown
@@ -19,7 +19,7 @@ def test_the_demo_can_be_quiet_and_goes_on_with_a_new_run(cli, monkeypatch) -> N
 
 @pytest.mark.slow
 def test_a_recipe_edited_after_the_demo_is_kept_and_run(cli, monkeypatch) -> None:
-    monkeypatch.setattr("finetune_advisor.workflows.write_digits", few_digits)
+    monkeypatch.setattr("finetune_advisor.workflows.demo.write_digits", few_digits)
     cli("demo", "--quiet")
     recipe = Path("demo/recipe.yaml")
     edited = recipe.read_text().replace("name: digits", "name: mine")

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from finetune_advisor.data.sources import Listing, Sample
-from finetune_advisor.data.split import split, stratified_folds
+from finetune_advisor.data.split import split, stratified_folds, torn_groups
 from finetune_advisor.errors import DataError
 
 
 def listing_of(counts, *, split=None, prefix=""):
     classes = tuple(sorted(counts))
     samples = tuple(
-        Sample(Path("/x") / f"{prefix}{name}/{number}.jpg", f"{prefix}{name}/{number}.jpg", label, split)
+        Sample("/x", f"{prefix}{name}/{number}.jpg", label, split)
         for label, name in enumerate(classes)
         for number in range(counts[name])
     )
-    return Listing(Path("/x"), classes, samples, ())
+    return Listing(Path("/x"), "/x", classes, samples, ())
 
 
 def with_samples(listing, *others):
@@ -166,3 +166,40 @@ def test_folds_keep_groups_together_and_balanced():
 def test_every_fold_gets_a_group_when_there_are_just_enough():
     fold_N = stratified_folds(np.zeros(30, np.int64), 3, seed=0, groups_N=np.repeat([0, 1, 2], [20, 5, 5]))
     assert set(fold_N) == {0, 1, 2}
+
+
+def test_the_samples_own_groups_stay_together():
+    listing = listing_of({"a": 40, "b": 40})
+    grouped = replace(
+        listing,
+        samples=tuple(
+            replace(s, group=None if number % 4 == 0 else f"scene {number // 8}")
+            for number, s in enumerate(listing.samples)
+        ),
+    )
+    for seed in range(5):
+        assert torn_groups(split(grouped, validation=0.25, seed=seed)) == {}
+    assert split(grouped, validation=0.25, seed=0).part("val")
+
+
+def test_a_group_that_is_called_like_an_image_is_not_that_image():
+    listing = listing_of({"a": 3, "b": 3})
+    first, second, *rest = listing.samples
+    odd = replace(listing, samples=(first, replace(second, group=first.name), *rest))
+    found = {sides(split(odd, validation=0.4, seed=seed))[first.name] for seed in range(20)}
+    assert found == {"train", "val"}, "drawn like any other"
+
+
+def test_groups_torn_by_the_users_split_are_told():
+    rows = {"p10": ("train", "test", "train"), "p2": ("val", "val"), "p3": ("val", "test"), None: ("train", "test")}
+    samples = [
+        Sample("/x", f"{group}/{number}.jpg", 0, side, group)
+        for group, row in rows.items()
+        for number, side in enumerate(row)
+    ]
+    listing = Listing(Path("/x"), "/x", ("a",), tuple(samples), ())
+    torn = torn_groups(listing)
+    assert torn == {"p3": {"val": 1, "test": 1}, "p10": {"train": 2, "test": 1}}
+    assert list(torn) == ["p3", "p10"]
+    unsplit = replace(listing, samples=tuple(replace(s, split=None) for s in samples))
+    assert torn_groups(unsplit) == {}

@@ -14,8 +14,8 @@ ODD = ["a, b/1.jpg", 'say "x"/2.jpg', "two\nlines/3.jpg", "été 蟻/4.jpg", "ba
 
 @pytest.fixture
 def listing():
-    samples = tuple(Sample(Path("/x") / name, name, index % 2, "train") for index, name in enumerate(ODD))
-    return Listing(Path("/x"), ('cl,"ass"', "<b>"), (*samples[:3], *map(validate, samples[3:])), ())
+    samples = tuple(Sample("/x", name, index % 2, "train") for index, name in enumerate(ODD))
+    return Listing(Path("/x"), "/x", ('cl,"ass"', "<b>"), (*samples[:3], *map(validate, samples[3:])), ())
 
 
 def validate(sample):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as reference
 
-from finetune_advisor.techniques.augmentation import ColorJitter, HorizontalFlip, RandomCrop
+from finetune_advisor.techniques.augmentation import ColorJitter, HorizontalFlip, RandomCrop, VerticalFlip
 
 
 def picture(width: int = 60, height: int = 40) -> Image.Image:
@@ -74,3 +74,11 @@ def test_jitter_changes_what_it_says_as_torchvision_does(key: str) -> None:
 def test_jitter_of_nothing_changes_nothing() -> None:
     still = ColorJitter(brightness=0.0, contrast=0.0, saturation=0.0)
     assert np.array_equal(np.asarray(still.apply(picture(), np.random.default_rng(0), 32)), np.asarray(picture()))
+
+
+def test_vertical_flip_mirrors_top_to_bottom_and_half_of_the_time() -> None:
+    image, rng = picture(), np.random.default_rng(0)
+    upside_down = np.asarray(image)[::-1]
+    assert np.array_equal(np.asarray(VerticalFlip(probability=1.0).apply(image, rng, 32)), upside_down)
+    seen = sum(np.array_equal(np.asarray(VerticalFlip().apply(image, rng, 32)), upside_down) for _ in range(400))
+    assert seen == pytest.approx(200, abs=40)

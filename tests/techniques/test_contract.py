@@ -20,6 +20,7 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe, load_recipe
 from finetune_advisor.techniques.base import Technique, documentation, summary
 from finetune_advisor.techniques.catalog import catalog, families, kind_of
+from finetune_advisor.techniques.initialization import Fitted
 from finetune_advisor.techniques.strategy import Probe
 
 TECHNIQUES = [(family, technique) for family, group in families().items() for technique in group]
@@ -63,6 +64,16 @@ def batch(recipe: Recipe) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 
 
+def fitted(recipe: Recipe) -> Fitted | None:
+    """A linear classifier for the tiny net, where the head starts from a fitted one."""
+    assert recipe.head
+    if not recipe.head.initialization.needs_features:
+        return None
+    rng = np.random.default_rng(0)
+    weight_KD = torch.from_numpy(rng.normal(size=(CLASSES, 4)).astype(np.float32))
+    return Fitted(weight_KD, torch.zeros(CLASSES))
+
+
 def losses_around_a_step(recipe: Recipe) -> tuple[float, float]:
     """The loss before and after one step of training as the recipe says, with a net of its own."""
     assert recipe.head and recipe.loss and recipe.optimizer and recipe.schedule
@@ -71,7 +82,8 @@ def losses_around_a_step(recipe: Recipe) -> tuple[float, float]:
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         net = tiny_net(arguments.get("drop_rate", 0.0))
-        recipe.head.initialization.fill(net[-1].weight, net[-1].bias, torch.Generator().manual_seed(recipe.seed))
+        generator = torch.Generator().manual_seed(recipe.seed)
+        recipe.head.initialization.fill(net[-1].weight, net[-1].bias, generator, fitted=fitted(recipe))
         x_BCHW, labels_B = batch(recipe), torch.arange(8) % CLASSES
         rate = recipe.optimizer.lr * recipe.schedule.multiplier(0.5)
         optimizer = recipe.optimizer.build([{"params": list(net.parameters()), "lr": rate}])

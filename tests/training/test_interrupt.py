@@ -18,7 +18,7 @@ from finetune_advisor.errors import Interrupted, RunError
 from finetune_advisor.training.network import Setup
 from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Watcher
-from finetune_advisor.workflows import run_and_draw
+from finetune_advisor.workflows.running import run_and_draw
 
 PLAIN = {"ants": 8, "bees": 8}
 SHORT = ("budget.epochs=2", "optimizer.batch=8")
@@ -81,7 +81,7 @@ def test_a_stop_during_an_evaluation_is_heard_after_it(make, tmp_path, press_in,
         (("linear_probe",), "finetune_advisor.training.train.fit_probe"),
         (("linear_probe",), "finetune_advisor.training.train.save_results"),
         (("few_layers", *SHORT), "finetune_advisor.training.train.save_network"),
-        (("few_layers", *SHORT), "finetune_advisor.workflows.draw_run"),
+        (("few_layers", *SHORT), "finetune_advisor.workflows.running.draw_run"),
     ],
     ids=["fitting", "scoring", "saving the model", "drawing"],
 )
@@ -103,7 +103,7 @@ def test_a_stop_before_the_run_began_is_no_run_to_resume(make, tmp_path, press_i
 def test_figures_that_are_missing_are_drawn_without_training_again(make, tmp_path, monkeypatch) -> None:
     run = run_and_draw(make(("linear_probe",)), RunDir(tmp_path / "run"))
     run.confusion.unlink()
-    monkeypatch.setattr("finetune_advisor.workflows.train", lambda *_, **__: pytest.fail("it is finished"))
+    monkeypatch.setattr("finetune_advisor.workflows.running.train", lambda *_, **__: pytest.fail("it is finished"))
     run_and_draw(load_recipe(run.recipe), run, resume=True)
     assert run.drawn
 

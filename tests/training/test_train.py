@@ -18,7 +18,7 @@ from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import BackboneError, DataError, FinetuneAdvisorError, RunError
 from finetune_advisor.inference import Predictor
 from finetune_advisor.training.train import train
-from finetune_advisor.workflows import run_and_draw
+from finetune_advisor.workflows.running import run_and_draw
 
 PLAIN = {"ants": 10, "bees": 10}
 SPLIT = {"train/ants": 8, "train/bees": 8, "test/ants": 3, "test/bees": 2}

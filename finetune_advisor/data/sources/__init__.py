@@ -5,53 +5,113 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from finetune_advisor.data.sources.archive import archive_root, is_archive, list_archive
 from finetune_advisor.data.sources.folder import list_folder
+from finetune_advisor.data.sources.hub import PREFIX, is_saved_dataset, list_hub, list_saved
 from finetune_advisor.data.sources.listing import Listing, Sample, Split
+from finetune_advisor.data.sources.manifest import COLUMNS, list_manifest
+from finetune_advisor.data.sources.scan import image_suffixes
+from finetune_advisor.data.sources.table import TABLE_SUFFIXES
 from finetune_advisor.data.sources.trainable import require_trainable
 from finetune_advisor.errors import DataError, did_you_mean
 
-__all__ = ["Listing", "Sample", "Split", "open_source", "require_trainable"]
+__all__ = ["Listing", "Sample", "Split", "open_source", "require_trainable", "source_root"]
 
-_LAYOUT = "Expected a folder with one folder of images per class, or with train/ and optionally val/ and test/."
+_PACKED = {".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
+_LAYOUT = (
+    "Expected a folder with one folder of images per class, or with train/ and optionally val/ and test/; "
+    f"a manifest ({COLUMNS}) as .csv, .tsv or .parquet; a .zip or .tar.gz of one of these; or hf:NAME."
+)
 
 
-def open_source(path: str | Path) -> Listing:
-    """List the labeled images that `path` names: a folder of class folders, split or not.
+def open_source(path: str | Path, *, group: str | None = None) -> Listing:
+    """List the labeled images that `path` names, without opening any.
 
-    No image is opened. The rules of a folder are those of `list_folder`; whoever wants to train on the images
-    checks them with `require_trainable`.
+    It is a folder of class folders, split or not (`list_folder`); a CSV, TSV or Parquet manifest (`list_manifest`); a
+    zip or tar archive of either (`list_archive`), which is unpacked into the cache; a folder written by `save_to_disk`
+    of Hugging Face's `datasets`, or `hf:NAME[:CONFIG]` (`list_hub`). Whoever wants to train on the images checks them
+    with `require_trainable`.
+
+    Args:
+        path: what names them.
+        group: column that says which images belong together; None takes the column `group` where there is one.
 
     Raises:
-        DataError: the path does not exist, is not a folder, or the folder cannot be used as it is.
+        DataError: there is no such thing, it cannot be used as it is, or it has no such column.
+        StorageError: the cache cannot take what has to be unpacked.
     """
-    place = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 (resolve() would follow links)
+    if str(path).startswith(PREFIX):
+        return list_hub(str(path), group=group)
+    place = _existing(path)
+    if place.is_dir():
+        if is_saved_dataset(place):
+            return list_saved(place, group=group)
+        if group is not None:
+            raise DataError(
+                f"{place} is a folder, which has no column {group!r} to group by.",
+                f"Leave the group out, or write a manifest: {COLUMNS}.",
+            )
+        return list_folder(place)
+    if place.suffix.lower() in TABLE_SUFFIXES:
+        return list_manifest(place, group=group)
+    if is_archive(place):
+        return list_archive(place, group=group)
+    raise _unknown(place)
+
+
+def source_root(source: str | Path) -> Path:
+    """The folder that the names of a source's images are relative to.
+
+    A folder or manifest is not read for it and may be gone.
+
+    Raises:
+        DataError, StorageError: see `open_source`.
+    """
+    if str(source).startswith(PREFIX):
+        return list_hub(str(source)).root
+    place = _absolute(source)
+    if not place.is_dir() and is_archive(place):
+        return archive_root(place)
+    if not place.is_dir() and place.suffix.lower() in TABLE_SUFFIXES:
+        return place.parent
+    return list_saved(place).root if is_saved_dataset(place) else place
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 (resolve() would follow links)
+
+
+def _existing(path: str | Path) -> Path:
+    """The absolute path of what is there."""
+    place = _absolute(path)
     try:
-        if place.is_dir():
-            return list_folder(place)
         exists = place.exists()
     except PermissionError as error:
         raise DataError(f"No permission to look into {place.parent}.", f"Try: chmod u+rx '{place.parent}'") from error
-    if exists:
-        raise _not_a_folder(place)
-    if str(path).startswith("hf:"):
-        raise DataError(f"{path} names a data set on the Hugging Face hub; those are not supported yet.", _LAYOUT)
-    raise DataError(f"There is no folder {place}{_nearest(place) or '.'}", _LAYOUT)
+    if not exists:
+        kind = "file" if place.suffix.lower() in TABLE_SUFFIXES or is_archive(place) else "folder"
+        raise DataError(f"There is no {kind} {place}{_nearest(place) or '.'}", _LAYOUT)
+    return place
 
 
-def _not_a_folder(place: Path) -> DataError:
-    suffix = place.suffix.lower()
-    if suffix in {".csv", ".tsv", ".parquet"}:
-        return DataError(f"{place} is a table; tables are not supported yet, folders are.", _LAYOUT)
-    if suffix in {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}:
-        message = f"{place} is an archive; archives are not supported yet, folders are."
-        return DataError(message, f"Unpack it first. {_LAYOUT}")
-    return DataError(f"{place} is a file.", _LAYOUT)
+def _unknown(place: Path) -> DataError:
+    if place.suffix.lower() in _PACKED:
+        return DataError(f"{place} is packed in a way that is not read here.", f"Unpack it first. {_LAYOUT}")
+    if place.suffix.lower() in {".xlsx", ".xls", ".ods"}:
+        return DataError(f"{place} is a spreadsheet.", f"Save it as CSV UTF-8. {_LAYOUT}")
+    if place.suffix.lower() in image_suffixes():
+        return DataError(f"{place} is a single image.", _LAYOUT)
+    return DataError(f"{place} is a file of an unknown kind.", _LAYOUT)
 
 
 def _nearest(place: Path) -> str:
-    """The folder beside it whose name comes closest, for the sake of typing errors."""
+    """What lies beside it whose name comes closest, for the sake of typing errors."""
     try:
-        folders = [entry.name for entry in place.parent.iterdir() if entry.is_dir()]
+        known = [entry.name for entry in place.parent.iterdir() if entry.is_dir() or _can_open(entry)]
     except OSError:
         return ""
-    return did_you_mean(place.name, folders)
+    return did_you_mean(place.name, known)
+
+
+def _can_open(path: Path) -> bool:
+    return path.suffix.lower() in TABLE_SUFFIXES or is_archive(path)

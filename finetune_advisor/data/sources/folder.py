@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_advisor.data.sources.listing import Listing, Sample, Split
+from finetune_advisor.data.sources.listing import SPLIT_WORDS, Listing, Sample, Split
 from finetune_advisor.data.sources.scan import entries, image_suffixes, is_folder, natural, walk
 from finetune_advisor.data.wording import counted, listed
 from finetune_advisor.errors import DataError
 
-_SPLITS: Mapping[str, Split] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 _LAYOUT = "Expected one folder of images per class, or train/ with one folder per class in it."
 
 
@@ -72,8 +65,8 @@ def _level(folder: Path) -> tuple[list[str], list[str]]:
 
 def _split_folders(root: Path, folders: Sequence[str]) -> dict[Split, Path]:
     """The folder of each split, or nothing when the folders are classes."""
-    named = [name for name in folders if name.lower() in _SPLITS]
-    rest = [name for name in folders if name.lower() not in _SPLITS]
+    named = [name for name in folders if name.lower() in SPLIT_WORDS]
+    rest = [name for name in folders if name.lower() not in SPLIT_WORDS]
     if rest:
         named = [name for name in named if any(map(is_folder, entries(str(root / name))))]
     if not named:
@@ -86,7 +79,7 @@ def _split_folders(root: Path, folders: Sequence[str]) -> dict[Split, Path]:
         )
     splits: dict[Split, Path] = {}
     for name in named:
-        split = _SPLITS[name.lower()]
+        split = SPLIT_WORDS[name.lower()]
         if split in splits:
             raise DataError(
                 f"{root} holds both {splits[split].name}/ and {name}/; both are the {split} split.",
@@ -118,22 +111,25 @@ def _classes(found: Sequence[_ClassFolder]) -> tuple[str, ...]:
 
 def _listing(root: Path, found: Sequence[_ClassFolder], classes: tuple[str, ...], strays: Sequence[str]) -> Listing:
     label_of = {name: label for label, name in enumerate(classes)}
+    base = str(root)
     samples = [
-        Sample(Path(path), _relative(path, root), label_of[folder.name], folder.split)
+        Sample(base, _relative(path, base), label_of[folder.name], folder.split)
         for folder in found
         for path in folder.images
     ]
     others = [path for folder in found for path in folder.others]
+    samples.sort(key=lambda sample: natural(sample.name))
     return Listing(
         root=root,
+        source=base,
         classes=classes,
-        samples=tuple(sorted(samples, key=lambda sample: natural(sample.name))),
-        ignored=tuple(sorted((_relative(path, root) for path in [*strays, *others]), key=natural)),
+        samples=tuple(samples),
+        ignored=tuple(sorted((_relative(path, base) for path in [*strays, *others]), key=natural)),
     )
 
 
-def _relative(path: str, root: Path) -> str:
-    relative = path[len(str(root)) :].lstrip(os.sep)
+def _relative(path: str, base: str) -> str:
+    relative = path[len(base) :].lstrip(os.sep)
     return relative if os.sep == "/" else relative.replace(os.sep, "/")
 
 

@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 Split = Literal["train", "val", "test"]
 
+SPLIT_WORDS: Mapping[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""What people call the splits, in lower case."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labeled image.
+    """One labeled image. A million of them fit into memory: text is kept, paths are made when asked for.
 
     Attributes:
-        path: absolute path of the file.
-        name: path relative to the root with forward slashes, as people see it and splits.csv stores it.
+        root: absolute path of the folder the name is relative to; all samples of a listing share it.
+        name: path relative to the root with forward slashes, or an absolute one where the person wrote it so; this is
+            what people see and splits.csv stores.
         label: index into the listing's `classes`.
         split: the part it belongs to, or None as long as nobody has split the images.
+        group: images of the same patient or scene share it; None: the image stands alone.
     """
 
-    path: Path
+    root: str
     name: str
     label: int
     split: Split | None
+    group: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """Absolute path of the file."""
+        return Path(self.root, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +50,14 @@ class Listing:
 
     Attributes:
         root: absolute path of the folder the names are relative to.
+        source: what opens the same data again: the absolute path of a folder, manifest or archive, or `hf:NAME`.
         classes: class names; a sample's label is an index into them.
         samples: the labeled images.
         ignored: names of files that were left out because they are not images or stand in no class folder.
     """
 
     root: Path
+    source: str
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     ignored: tuple[str, ...]

@@ -19,24 +19,24 @@ MINIMUM = 2
 def require_trainable(listing: Listing) -> None:
     """Check that a model can be trained on these images and validated.
 
-    There are at least two classes, each with images in train/ where there are splits, and each with at least
-    two in train/ and val/ together; it may be missing from val/ and test/.
+    There are at least two classes, each with images in the train split where there are splits, and each with at least
+    two in train and val together; it may be missing from val and test.
 
     Raises:
         DataError: the first of these that does not hold, with the classes concerned.
     """
     splits = {sample.split for sample in listing.samples}
     if splits and not splits & {None, "train"}:
-        found = listed(f"{split}/" for split in ("val", "test") if split in splits)
+        found = listed(split for split in ("val", "test") if split in splits)
         raise DataError(
-            f"{listing.root} holds images in {found} but none in train/.",
-            "Expected train/ with one folder of images per class in it.",
+            f"{listing.source} holds images for {found} but none for train.",
+            "Expected images of every class in the train split: in a folder called train, or so named in the manifest.",
         )
     _require_known(listing)
     if len(listing.classes) == 1:
         raise DataError(
-            f"{listing.root} holds only one class, {listing.classes[0]!r}.",
-            "Expected at least two classes to tell apart, each a folder of images.",
+            f"{listing.source} holds only one class, {listing.classes[0]!r}.",
+            "Expected at least two classes to tell apart: each a folder of images, or a label in the manifest.",
         )
     _require_images(listing)
     _require_enough(listing)
@@ -49,7 +49,7 @@ def _require_known(listing: Listing) -> None:
         if sample.label not in training:
             name = listing.classes[sample.label]
             raise DataError(
-                f"The {sample.split} split has images of a class {name!r}, train/ has none.",
+                f"The {sample.split} split has images of a class {name!r}, the train split has none.",
                 _spelling_hint(name, (listing.classes[label] for label in sorted(training))),
             )
 
@@ -57,8 +57,8 @@ def _require_known(listing: Listing) -> None:
 def _spelling_hint(name: str, training: Iterable[str]) -> str:
     for known in training:
         if _folded(known) == _folded(name):
-            return f"{known!r} in train/ differs only in case or in how accents are encoded: give both the same name."
-    return "Expected the classes of train/ everywhere: check the spelling, or move the folder elsewhere."
+            return f"{known!r} in train differs only in case or in how accents are encoded: give both the same name."
+    return "Expected the classes of the train split everywhere: check the spelling, or leave these images out."
 
 
 def _folded(name: str) -> str:
@@ -86,5 +86,5 @@ def _require_enough(listing: Listing) -> None:
         raise DataError(
             f"{counted(len(few), 'class', 'classes')} with a single image to train on: {listed(few)}.",
             f"Expected at least {MINIMUM} images per class, one to train on and one to check with: "
-            "add some or remove the folder.",
+            "add some or remove the class.",
         )

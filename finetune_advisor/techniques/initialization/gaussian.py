@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from finetune_advisor.techniques.initialization.base import Initialization
+from finetune_advisor.techniques.initialization.base import Fitted, Initialization
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,14 @@ class Gaussian(Initialization):
     std: Annotated[float, Field(gt=0, le=1)] = 0.01
     """Standard deviation of the weights."""
 
-    def fill(self, weight_KD: Tensor, bias_K: Tensor, generator: torch.Generator) -> None:
+    def fill(
+        self,
+        weight_KD: Tensor,
+        bias_K: Tensor,
+        generator: torch.Generator,
+        *,
+        fitted: Fitted | None = None,  # noqa: ARG002
+    ) -> None:
         """Draw the weight from a normal distribution and set the bias to zero, in place."""
         import torch
 

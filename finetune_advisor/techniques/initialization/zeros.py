@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from finetune_advisor.techniques.initialization.base import Initialization
+from finetune_advisor.techniques.initialization.base import Fitted, Initialization
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,14 @@ class Zeros(Initialization):
 
     kind: Literal["zeros"] = "zeros"
 
-    def fill(self, weight_KD: Tensor, bias_K: Tensor, generator: torch.Generator) -> None:  # noqa: ARG002
+    def fill(
+        self,
+        weight_KD: Tensor,
+        bias_K: Tensor,
+        generator: torch.Generator,  # noqa: ARG002
+        *,
+        fitted: Fitted | None = None,  # noqa: ARG002
+    ) -> None:
         """Set weight and bias to zero in place."""
         import torch
 

@@ -1,6 +1,7 @@
 """Which folders are accepted, what a person is told about those that are not."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from finetune_advisor.data.sources import open_source, require_trainable
+from finetune_advisor.data.sources.scan import natural
 from finetune_advisor.errors import DataError
 
 
@@ -49,6 +51,7 @@ def test_a_relative_path_gives_absolute_samples(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     listing = open_source("data/")
     assert listing.root == tmp_path / "data"
+    assert listing.source == str(tmp_path / "data")
     assert listing.samples[0].path.is_absolute()
     assert listing.samples[0].name == "ants/0.jpg"
 
@@ -169,10 +172,11 @@ def test_no_such_folder_suggests_the_nearest(tmp_path):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("labels.csv", "tables are not supported yet"),
-        ("images.zip", "archives are not supported yet"),
-        ("images.tar.gz", "archives are not supported yet"),
-        ("photo.jpg", "is a file"),
+        ("labels.xlsx", "is a spreadsheet"),
+        ("images.rar", "is packed in a way that is not read here"),
+        ("images.gz", "is packed in a way that is not read here"),
+        ("photo.jpg", "is a single image"),
+        ("notes.docx", "is a file of an unknown kind"),
     ],
 )
 def test_files_are_refused_by_kind(tmp_path, name, says):
@@ -180,8 +184,30 @@ def test_files_are_refused_by_kind(tmp_path, name, says):
     assert says in error_of(tmp_path / name)
 
 
-def test_hub_names_are_refused_by_kind():
-    assert "not supported yet" in error_of("hf:beans")
+def test_a_folder_has_no_column_to_group_by(tmp_path):
+    flat(tmp_path)
+    with pytest.raises(DataError, match="is a folder, which has no column 'patient'") as caught:
+        open_source(tmp_path, group="patient")
+    assert "write a manifest" in str(caught.value)
+
+
+@pytest.mark.parametrize(("there", "typed"), [("labels.csv", "lables.csv"), ("images.zip", "imagse.zip")])
+def test_no_such_file_suggests_the_nearest(tmp_path, there, typed):
+    put(tmp_path / there)
+    message = error_of(tmp_path / typed)
+    assert f"There is no file {tmp_path / typed}; did you mean {there!r}?" in message
+
+
+@pytest.mark.parametrize(
+    "name", ["img", "01", "1", "img2", "img10", "img 2", "img2b", "a/1", "a b/1", "0", "00", "9" * 5000]
+)
+def test_natural_order_is_that_of_texts_and_numbers_in_turn(name):
+    def reference(name):
+        parts = re.split("([0-9]+)", name)
+        return tuple((len(part.lstrip("0")), part.lstrip("0")) if i % 2 else part for i, part in enumerate(parts)), name
+
+    for other in ["img", "imga", "img02", "img2", "img2a", "a/2", "a/10", "a", "", "1", "01", "10", "000", "éa1", "é"]:
+        assert (natural(name) < natural(other)) == (reference(name) < reference(other)), (name, other)
 
 
 def test_empty_folder(tmp_path):
@@ -237,7 +263,7 @@ def test_test_images_are_no_training_images(tmp_path):
 def test_a_class_only_in_test(tmp_path):
     flat(tmp_path / "train")
     put(tmp_path / "test" / "wasps" / "1.png")
-    assert "The test split has images of a class 'wasps', train/ has none" in error_of(tmp_path)
+    assert "The test split has images of a class 'wasps', the train split has none" in error_of(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -267,12 +293,12 @@ def test_a_class_that_is_empty_in_train(tmp_path):
     flat(tmp_path / "train")
     (tmp_path / "train" / "wasps").mkdir()
     put(tmp_path / "val" / "wasps" / "1.png", tmp_path / "val" / "wasps" / "2.png")
-    assert "The val split has images of a class 'wasps', train/ has none" in error_of(tmp_path)
+    assert "The val split has images of a class 'wasps', the train split has none" in error_of(tmp_path)
 
 
 def test_test_without_train(tmp_path):
     flat(tmp_path / "test")
-    assert "holds images in test/ but none in train/" in error_of(tmp_path)
+    assert "holds images for test but none for train" in error_of(tmp_path)
 
 
 def test_what_is_too_little_to_train_on_can_be_listed(tmp_path):

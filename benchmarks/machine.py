@@ -1,0 +1,23 @@
+"""What every result says about where it comes from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+
+def stamp() -> dict[str, str]:
+    """The command without the places of files, the machine, the versions and the date."""
+    arguments = [Path(word).name if "/" in word else word for word in sys.argv[1:]]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "command": f"python benchmarks/{Path(sys.argv[0]).name} {' '.join(arguments)}".strip(),
+        "machine": (
+            f"{cores} {platform.machine()} cores, Python {platform.python_version()}, torch {version('torch')}, "
+            f"timm {version('timm')}, {datetime.now(UTC):%Y-%m-%d}"
+        ),
+    }

@@ -1,0 +1,101 @@
+"""Measure the data sets that the report compares a user's data with, and write them where the report reads them.
+
+    .venv/bin/python benchmarks/similarity_references.py DATA_DIR --write
+
+DATA_DIR holds a folder, or an archive NAME.tar.gz, for each name in SETS. Labels and test images play no part: the
+score is of `train/` where there is one, on 2,000 images at most. Run it whenever the measure of similarity changes.
+Without --write the file is printed only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import yaml
+from machine import stamp
+
+from finetune_advisor.analysis.similarity import similarity
+from finetune_advisor.artifacts.profile import Similarity
+from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.data.sources.scan import images_below
+from finetune_advisor.data.workers import default_workers
+from finetune_advisor.features import Features, measure, ruler
+from finetune_advisor.reporting.references import REFERENCES_FILE
+
+SETS = {
+    "imagenet_sample": "ImageNet photographs",
+    "hymenoptera": "ants and bees",
+    "brain_mri": "brain MRI",
+    "textures": "textures",
+    "cifar10": "CIFAR-10 (32 px)",
+    "tile_defects": "tile defects",
+    "mnist10k": "handwritten digits",
+}
+"""Folder -> what the report calls it."""
+
+MOST_IMAGES = 2000
+"""Enough for two digits of the score."""
+
+TOP = """# How similar to ImageNet known data sets are: what the report draws beside the user's data.
+#
+# Measured by `{command}`
+# {machine}
+"""
+
+
+@contextmanager
+def images_of(data: Path, name: str) -> Iterator[list[Path]]:
+    """The images that count, unpacked for as long as they are needed where they lie in an archive."""
+    with tempfile.TemporaryDirectory() as unpacked:
+        folder = data / name
+        archive = data / f"{name}.tar.gz"
+        if not folder.is_dir() and archive.is_file():
+            with tarfile.open(archive) as packed:
+                packed.extractall(unpacked, filter="data")
+            folder = Path(unpacked) / name if (Path(unpacked) / name).is_dir() else Path(unpacked)
+        train = folder / "train"
+        paths = images_below(train if train.is_dir() else folder)
+        chosen = np.random.default_rng(0).permutation(len(paths))[:MOST_IMAGES]
+        yield [paths[place] for place in sorted(chosen)]
+
+
+def seen(paths: list[Path]) -> Features:
+    return measure(paths, [ruler()], device="cpu", workers=default_workers()).features[0]
+
+
+def row(measured: Similarity) -> dict[str, object]:
+    return {
+        "score": round(measured.score, 3),
+        "per_stage": {stage.stage: round(stage.score, 3) for stage in measured.per_stage},
+    }
+
+
+def text(rows: dict[str, dict[str, object]]) -> str:
+    """The file, most similar first."""
+    ordered = dict(sorted(rows.items(), key=lambda item: -float(str(item[1]["score"]))))
+    return TOP.format(**stamp()) + yaml.safe_dump(ordered, sort_keys=False, default_flow_style=None, width=200)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of data sets")
+    parser.add_argument("--write", action="store_true", help=f"write {REFERENCES_FILE.name} in the package")
+    options = parser.parse_args()
+    rows: dict[str, dict[str, object]] = {}
+    for folder, name in SETS.items():
+        with images_of(options.data, folder) as paths:
+            rows[name] = row(similarity(seen(paths), seed=0))
+    found = text(rows)
+    print(found)
+    if options.write:
+        atomic_write(REFERENCES_FILE, found)
+
+
+if __name__ == "__main__":
+    main()

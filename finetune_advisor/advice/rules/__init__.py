@@ -1,0 +1,54 @@
+"""Every decision of the advice: small functions from a placed profile to choices, each with its reason.
+
+A choice is a recipe key, its value, and the reason with the numbers behind it. The reason becomes the comment above the
+line in recipe.yaml. Rules only read the profile; nothing here looks at images, and none of it rests on test images.
+"""
+
+from __future__ import annotations
+
+from finetune_advisor.advice.choice import KEEP, Choice, Rule
+from finetune_advisor.advice.rules.augmentation import augmentation
+from finetune_advisor.advice.rules.data import backbone, class_weights, data, decoders, metric, name
+from finetune_advisor.advice.rules.preprocessing import fit, size
+from finetune_advisor.advice.rules.regularization import dropout, label_smoothing, weight_decay
+from finetune_advisor.advice.rules.strategy import batch_norm, depth, folds, head, strategy
+from finetune_advisor.advice.rules.training import batch, epochs, rates, schedule
+from finetune_advisor.advice.table import TRAINED
+from finetune_advisor.artifacts.profile import Cell, Profile
+
+__all__ = ["KEEP", "Choice", "choices"]
+
+ALWAYS: tuple[Rule, ...] = (name, data, class_weights, backbone, size, fit, strategy, depth)
+"""Rules for every recipe, in the order of its keys."""
+
+FOR_PROBES: tuple[Rule, ...] = (folds,)
+
+FOR_TRAINING: tuple[Rule, ...] = (
+    batch_norm,
+    head,
+    augmentation,
+    label_smoothing,
+    weight_decay,
+    dropout,
+    rates,
+    batch,
+    schedule,
+    epochs,
+)
+
+AT_THE_END: tuple[Rule, ...] = (metric,)
+
+
+def choices(profile: Profile, cell: Cell, *, workers: int | None) -> tuple[Choice, ...]:
+    """All choices for a placed profile and a cell, in the order of the recipe.
+
+    Args:
+        profile: placed in the table.
+        cell: whose recipe is written.
+        workers: processes that decode images during the run; None leaves the shipped recipe's number.
+    """
+    rules = (*ALWAYS, *(FOR_TRAINING if cell in TRAINED else FOR_PROBES), *AT_THE_END)
+    found = [choice for rule in rules for choice in rule(profile, cell)]
+    if workers is not None:
+        found.append(decoders(workers))
+    return tuple(found)

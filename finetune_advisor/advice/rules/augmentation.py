@@ -1,0 +1,135 @@
+"""The rule for `augmentation`: which random changes leave the labels true, judged from the data, and how strong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from finetune_advisor.advice.choice import KEEP, SURE, Choice, points
+from finetune_advisor.advice.rules.preprocessing import pads
+from finetune_advisor.artifacts.profile import Cell, Profile, ViewEffect
+from finetune_advisor.techniques.augmentation import ColorJitter, HorizontalFlip, RandomCrop, VerticalFlip
+
+SMALL_FALL = 0.02
+"""Loss of accuracy that is allowed however exactly it is known: as much as a choice of folds makes."""
+
+NO_UP_FALL = 0.01
+"""The same where the question is whether images have an up: most photographs lose more, textures and surfaces less."""
+
+BEATS_GUESSING = 0.02
+"""Accuracy over that of always naming the largest class, below which a probe cannot tell what a view does."""
+
+CROP_MIDDLE, CROP_SLOPE = 0.5, 0.3
+"""Smallest part that a crop keeps at the border between little and plenty, as measured for the shipped recipes, and how
+it grows with the amount: few images need stronger changes, many bring their own. The slope is set by hand."""
+
+GRAY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "F"})
+"""Pillow's color modes without color."""
+
+_Item = tuple[Any, str]
+"""A technique and why it is in the list."""
+
+
+def augmentation(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
+    """The whole list; each item carries its reason, and the line above them says what was left out."""
+    items: list[_Item] = []
+    left_out: list[str] = []
+    for rule in (_horizontal, _vertical, _crop, _color):
+        technique, reason = rule(profile)
+        if technique is None:
+            left_out.append(reason)
+        else:
+            items.append((technique, reason))
+    left_out += _rotation(profile)
+    value = [technique.model_dump() for technique, _ in items] or None
+    yield Choice("augmentation", value, " ".join(left_out) or f"{len(items)} changes that leave the labels true.")
+    for technique, reason in items:
+        yield Choice(f"augmentation.{technique.kind}", KEEP, reason)
+
+
+def _horizontal(profile: Profile) -> _Item:
+    effect = profile.view("horizontal_flip")
+    if effect is None:
+        reason = (
+            f"Photographs stay true when mirrored. Whether these {len(profile.classes)} classes do was not measured: "
+            "take this out for text, digits and whatever has a left and a right."
+        )
+        return HorizontalFlip(), reason
+    seen = f"Mirrored left to right, held-out images score {_change(effect)}"
+    if _fall(effect) <= _allowed(effect, SMALL_FALL):
+        return HorizontalFlip(), f"{seen}: the labels stay true."
+    if effect.refitted - effect.accuracy > SURE * effect.std:
+        gain = points(effect.refitted - effect.accuracy)
+        return HorizontalFlip(), f"{seen}, but mirrored copies in training bring {gain}."
+    return None, f"No horizontal_flip: {_lower(seen)}; left and right differ."
+
+
+def _vertical(profile: Profile) -> _Item:
+    effect = profile.view("vertical_flip")
+    if effect is None:
+        return None, "No vertical_flip: images upside down were not measured."
+    seen = f"upside down, held-out images score {_change(effect)}"
+    over = effect.accuracy - _guess(profile)
+    if over < BEATS_GUESSING:
+        return None, f"No vertical_flip: a probe is only {points(over)} above guessing and cannot tell."
+    harmless = effect.refitted - effect.accuracy >= -effect.std
+    if _fall(effect) <= max(effect.transferred_std, NO_UP_FALL) and harmless:
+        return VerticalFlip(), f"{seen[0].upper()}{seen[1:]}: the images have no up."
+    return None, f"No vertical_flip: {seen}; the images have an up."
+
+
+def _rotation(profile: Profile) -> list[str]:
+    """What turning showed, although no technique turns images yet."""
+    effect = profile.view("rotation_90")
+    return [] if effect is None else [f"Turned by 90 degrees they score {_change(effect)}; nothing here turns images."]
+
+
+def _crop(profile: Profile) -> _Item:
+    amount = profile.size.amount
+    assert amount is not None, "the profile is not placed"
+    if pads(profile):
+        return None, f"No random_crop: it would cut off what pad keeps ({profile.size_px} pixels show the whole image)."
+    smallest = round(CROP_MIDDLE + CROP_SLOPE * (amount - 0.5), 2)
+    reason = (
+        f"At an amount of {amount:.2f} crops keep at least {100 * smallest:.0f} % of the image: less data, stronger."
+    )
+    return RandomCrop(scale=(smallest, 1.0)), reason
+
+
+def _color(profile: Profile) -> _Item:
+    effect, modes = profile.view("gray"), profile.health.color_modes
+    if modes and set(modes) <= GRAY_MODES:
+        reason = f"All {sum(modes.values()):,} images are gray: only brightness and contrast change."
+        return ColorJitter(saturation=0.0), reason
+    if effect is None:
+        return None, f"No color_jitter: what color means to the {len(profile.classes)} classes was not measured."
+    seen = f"without color, held-out images score {_change(effect)}"
+    if _fall(effect) <= _allowed(effect, SMALL_FALL):
+        return ColorJitter(), f"{seen[0].upper()}{seen[1:]}: color does not carry the class."
+    return None, f"No color_jitter: {seen}; color carries the class."
+
+
+def _fall(effect: ViewEffect) -> float:
+    return effect.accuracy - effect.transferred
+
+
+def _allowed(effect: ViewEffect, least: float) -> float:
+    return max(SURE * effect.transferred_std, least)
+
+
+def _change(effect: ViewEffect) -> str:
+    return f"{points(-_fall(effect))} (standard error {100 * effect.transferred_std:.1f})"
+
+
+def _guess(profile: Profile) -> float:
+    """Accuracy of always naming the largest class of the trainable images."""
+    counts: dict[str, int] = {}
+    for split in ("train", "val"):
+        if split in profile.splits:
+            for name, count in profile.splits[split].per_class.items():
+                counts[name] = counts.get(name, 0) + count
+    return max(counts.values()) / sum(counts.values()) if counts else 1 / len(profile.classes)
+
+
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]

@@ -1,0 +1,59 @@
+"""What is remembered of an image's looks when it is decoded: a thumbnail, its size, its color mode.
+
+Shapes: N images, H height and W width of a thumbnail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+THUMBNAIL = 48
+"""Side of a thumbnail in pixels: at 32 crops of fine textures go unnoticed, at 64 60,000 images take 250 MB."""
+
+MODES = ("RGB", "L", "RGBA", "LA", "P", "PA", "CMYK", "YCbCr", "1", "I", "I;16", "F", "LAB", "HSV", "RGBX", "other")
+"""Color modes as Pillow names them; a mode is stored as its place here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """The looks of N images."""
+
+    thumbnails_NHW: npt.NDArray[np.uint8]
+    """Gray, the whole image stretched to a square, each pixel the mean of the area it stands for."""
+    sizes_N2: npt.NDArray[np.int64]
+    """Width and height in pixels as a person sees the image, after the camera's rotation."""
+    modes: tuple[str, ...]
+    """Color mode of each file, as Pillow names it."""
+
+    def __len__(self) -> int:
+        return len(self.modes)
+
+    def rows(self, index_N: npt.NDArray[np.integer] | Sequence[int]) -> Looks:
+        """The same for a selection of images."""
+        index_N = np.asarray(index_N, dtype=np.intp)
+        return Looks(self.thumbnails_NHW[index_N], self.sizes_N2[index_N], tuple(self.modes[i] for i in index_N))
+
+
+def thumbnail(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The thumbnail (H, W) of an RGB image, at whatever scale it was decoded."""
+    small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX, reducing_gap=2.0)
+    return np.asarray(small.convert("L"))
+
+
+def mode_index(mode: str) -> int:
+    """How a color mode is stored."""
+    name = "I;16" if mode.startswith("I;16") else mode
+    return MODES.index(name) if name in MODES else len(MODES) - 1
+
+
+def looks_of(
+    thumbnails: Sequence[npt.NDArray[np.uint8]], sizes: Sequence[tuple[int, int]], modes: Sequence[str]
+) -> Looks:
+    """The looks of images, gathered one by one; there may be none."""
+    thumbnails_NHW = np.array(thumbnails, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL)
+    return Looks(thumbnails_NHW, np.array(sizes, np.int64).reshape(-1, 2), tuple(modes))

@@ -1,0 +1,13 @@
+"""How many processes decode images."""
+
+from __future__ import annotations
+
+import os
+
+_MOST_WORKERS = 8
+
+
+def default_workers() -> int:
+    """Processes to decode with: one for each core this process may use, at most 8; none where that is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if cores == 1 else min(cores, _MOST_WORKERS)

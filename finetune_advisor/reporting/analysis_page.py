@@ -1,0 +1,174 @@
+"""The page that `analyze` writes: one file that opens anywhere, without a network and without JavaScript."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune_advisor.artifacts.profile import PROFILE_NAME, Cell, Predicted, Profile, Size
+from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.reporting.balance import balance, largest_share
+from finetune_advisor.reporting.charts import probe_plot, similarity_plot, stage_plot, table_plot
+from finetune_advisor.reporting.curve_chart import curve_plot
+from finetune_advisor.reporting.findings import findings, split_leak
+from finetune_advisor.reporting.gallery import gallery
+from finetune_advisor.reporting.names import quoted, shown
+from finetune_advisor.reporting.references import references
+from finetune_advisor.reporting.sentences import (
+    VIEW_NAMES,
+    duration,
+    gain_sentence,
+    percent,
+    view_sentence,
+)
+from finetune_advisor.reporting.thumbnails import thumbnails
+from finetune_advisor.reporting.yaml_lines import yaml_lines
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Advised:
+    """What the advice says, in words and names: the page does not know how it was decided."""
+
+    strategy: Cell
+    """The recipe that was written."""
+    chosen_stages: tuple[str, ...]
+    """Probes that the recipe fits; empty where it trains layers."""
+    expected: Predicted
+    why: tuple[str, ...]
+    """Sentences: how much data, how similar, and what follows."""
+    cells: Mapping[tuple[str, str], Cell]
+    """(size verdict, similarity verdict) -> cell."""
+    meanings: Mapping[Cell, str]
+    """What each cell's recipe does, in a few words."""
+    recipe_yaml: str
+    seconds: float | None = None
+    """How long the recipe should run here; None where nobody measured it."""
+
+
+def write_page(
+    path: Path,
+    profile: Profile,
+    *,
+    advised: Advised,
+    recipe: Path,
+    images: Mapping[str, Path],
+    version: str,
+    clean: Path | None = None,
+    now: datetime | None = None,
+) -> None:
+    """Write the page, whole or not at all.
+
+    Args:
+        path: the file to write; profile.json lies beside it.
+        profile: placed in the table by `advice`.
+        advised: what the advice says of it.
+        recipe: where the recipe was written, for the commands on the page.
+        images: name in the profile -> the file itself; without it the name is shown instead.
+        clean: the manifest without the images that something is wrong with, where one was written.
+        version: of this package.
+        now: the date on the page; None is today.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    html = page(profile, advised=advised, recipe=recipe, images=images, version=version, clean=clean, now=now)
+    atomic_write(path, html.encode(errors="backslashreplace"))
+
+
+def page(
+    profile: Profile,
+    *,
+    advised: Advised,
+    recipe: Path,
+    images: Mapping[str, Path],
+    version: str,
+    clean: Path | None = None,
+    now: datetime | None = None,
+) -> str:
+    """The HTML that `write_page` writes."""
+    assert profile.cell is not None, "the profile is not placed"
+    pictures = gallery(profile.health)
+    return _template().render(
+        profile=profile,
+        advised=advised,
+        name=data_name(profile),
+        version=version,
+        today=f"{now or datetime.now(UTC):%Y-%m-%d}",
+        profile_name=PROFILE_NAME,
+        leak=split_leak(profile.health),
+        findings=findings(profile),
+        gallery=pictures,
+        thumbnails=thumbnails(pictures.keys(), images),
+        balance=balance(profile),
+        guess=largest_share(profile),
+        table=table_plot(profile, advised.cells, advised.meanings),
+        similarity=similarity_plot(profile.similarity, references()),
+        stages=stage_plot(profile.similarity, references()),
+        probes=probe_plot(profile.probes, advised.chosen_stages, largest_share(profile)),
+        curve=curve_plot(profile.size),
+        gain=gain_sentence(profile.size),
+        amount=_amount(profile.size),
+        recipe_lines=yaml_lines(advised.recipe_yaml),
+        commands=_commands(profile, recipe, clean),
+    )
+
+
+def data_name(profile: Profile) -> str:
+    """What the data is called in a heading: the last part of its path."""
+    return shown(Path(profile.data).name or profile.data)
+
+
+def _amount(size: Size) -> str | None:
+    """The amount beside its border, where it is on the scale from 0 to 1."""
+    if size.amount is None or size.threshold is None:
+        return None
+    return f"amount {size.amount:.2f}, plenty begins at {size.threshold:.2f}"
+
+
+def _commands(profile: Profile, recipe: Path, clean: Path | None) -> tuple[tuple[str, str], ...]:
+    """What to do next: (command, what for)."""
+    file, data = quoted(recipe, "RECIPE"), quoted(profile.data, "DATA")
+    found = [(f"finetune-advisor run {file}", "Train it. The result is a folder under runs/.")]
+    if profile.neighbors and profile.trial is None:
+        other = f"{profile.neighbors[0].cell}"
+        command = f"finetune-advisor analyze {data} --strategy {other} -o {other}.yaml"
+        found.append((command, "The recipe across the border, to compare."))
+    if clean is not None and any(finding.harm != "note" for finding in findings(profile)):
+        command = f"finetune-advisor analyze {quoted(clean, 'CLEAN_CSV')}"
+        found.append((command, "Start again without the images that something is wrong with."))
+    if profile.health.label_suspects:
+        found.append(
+            (f"finetune-advisor analyze {data}", "After correcting labels: only what changed is measured again.")
+        )
+    return tuple(found)
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    words: dict[str, Any] = {
+        "shown": shown,
+        "percent": percent,
+        "duration": duration,
+        "view_name": lambda view: VIEW_NAMES[view],
+        "view_sentence": view_sentence,
+    }
+    environment.filters |= words
+    return environment.get_template("analysis.html.j2")

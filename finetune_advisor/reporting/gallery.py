@@ -1,0 +1,151 @@
+"""What the page shows of the findings: a few pictures of each kind, and how many more there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from finetune_advisor.artifacts.profile import Health
+from finetune_advisor.reporting.names import shown
+from finetune_advisor.reporting.sentences import percent
+
+MOST_GROUPS = 12
+"""Groups of copies on the page."""
+
+MOST_IN_GROUP = 4
+"""Pictures of one group: two show that they are alike, more are soon tiring."""
+
+MOST_PICTURES = 12
+"""Single pictures of one kind."""
+
+MOST_ROWS = 50
+"""Rows of a table of files."""
+
+NAME = 120
+"""Columns of a name in a caption, which wraps."""
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image with what is said about it."""
+
+    key: str
+    """The name as the profile has it, by which its thumbnail is found."""
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Images that show the same picture."""
+
+    pictures: tuple[Picture, ...]
+    more: int
+    kind: str
+    crossing: tuple[str, ...]
+    """Borders that the group lies across: `splits`, `classes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    copies: tuple[Copies, ...]
+    more_copies: int
+    suspects: tuple[Picture, ...]
+    more_suspects: int
+    outliers: tuple[Picture, ...]
+    more_outliers: int
+    odd: tuple[Picture, ...]
+    more_odd: int
+    unreadable: tuple[tuple[str, str], ...]
+    more_unreadable: int
+
+    def keys(self) -> Iterator[str]:
+        """Names of all images that are shown."""
+        for group in self.copies:
+            yield from (picture.key for picture in group.pictures)
+        for picture in (*self.suspects, *self.outliers, *self.odd):
+            yield picture.key
+
+
+def gallery(health: Health) -> Gallery:
+    """The most harmful of each kind."""
+    groups = _groups(health)
+    suspects, more_suspects = _first(health.label_suspects, MOST_PICTURES)
+    outliers, more_outliers = _first(health.outliers, MOST_PICTURES)
+    odd, more_odd = _first(health.odd_images, MOST_PICTURES)
+    bad, more_bad = _first(health.bad_files, MOST_ROWS)
+    return Gallery(
+        copies=tuple(groups[:MOST_GROUPS]),
+        more_copies=max(len(groups) - MOST_GROUPS, 0),
+        suspects=tuple(
+            _picture(
+                one.path,
+                f"labeled {shown(one.label, 30)} ({percent(one.label_probability)})",
+                f"looks like {shown(one.suggestion, 30)} ({percent(one.suggestion_probability)})",
+            )
+            for one in suspects
+        ),
+        more_suspects=more_suspects,
+        outliers=tuple(
+            _picture(one.path, f"labeled {shown(one.label, 30)}", f"{one.distance:.1f} times as far as usual")
+            for one in outliers
+        ),
+        more_outliers=more_outliers,
+        odd=tuple(_picture(one.path, shown(one.reason, NAME)) for one in odd),
+        more_odd=more_odd,
+        unreadable=tuple((shown(one.path, NAME), shown(one.reason, NAME)) for one in bad),
+        more_unreadable=more_bad,
+    )
+
+
+def _groups(health: Health) -> list[Copies]:
+    """Every group of copies once, those across splits first, then those across classes."""
+    kinds = {
+        frozenset(group.images): f"near-copies, correlation {group.correlation:.2f}" for group in health.near_duplicates
+    }
+    kinds |= {frozenset(group): "identical files" for group in health.exact_duplicates}
+    across = {
+        "splits": _by_name(health.duplicates_across_splits),
+        "classes": _by_name(health.duplicates_across_classes),
+    }
+    ordered = [
+        *health.duplicates_across_splits,
+        *health.duplicates_across_classes,
+        *health.exact_duplicates,
+        *(group.images for group in health.near_duplicates),
+    ]
+    found: list[Copies] = []
+    home: dict[str, int] = {}
+    for names in ordered:
+        if len({home.get(name, -1) for name in names}) == 1 and names[0] in home:
+            continue  # a part of a group that is there already
+        home.update(dict.fromkeys(names, len(found)))
+        crossing = tuple(border for border, known in across.items() if _meets(names, known))
+        found.append(_copies(names, kinds.get(frozenset(names), "copies"), crossing))
+    return sorted(found, key=lambda group: ("splits" not in group.crossing, "classes" not in group.crossing))
+
+
+def _by_name(groups: Sequence[Sequence[str]]) -> dict[str, int]:
+    return {name: number for number, group in enumerate(groups) for name in group}
+
+
+def _meets(names: Iterable[str], known: Mapping[str, int]) -> bool:
+    """Whether two of the names lie in one group that crosses the border."""
+    numbers = [known[name] for name in names if name in known]
+    return len(numbers) > len(set(numbers))
+
+
+def _copies(names: Sequence[str], kind: str, crossing: tuple[str, ...]) -> Copies:
+    some, more = _first(names, MOST_IN_GROUP)
+    return Copies(tuple(_picture(name) for name in some), more, kind, crossing)
+
+
+def _picture(name: str, *notes: str) -> Picture:
+    return Picture(name, shown(name, NAME), notes)
+
+
+def _first(entries: Sequence[Entry], most: int) -> tuple[Sequence[Entry], int]:
+    return entries[:most], max(len(entries) - most, 0)

@@ -1,0 +1,80 @@
+"""Names of files and classes as they may be shown: on one line, of bounded length, without what changes a screen."""
+
+from __future__ import annotations
+
+import shlex
+import unicodedata
+from collections.abc import Sequence
+
+LONGEST = 60
+"""Characters of a name that are shown where nothing else limits it."""
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories of what cannot be seen: controls, marks that turn the direction of writing, line ends."""
+
+_OVERLONG_ACCENTS = 3
+"""Accents on one letter from which the rest is left out: towers of them cover the lines around."""
+
+
+def shown(name: str, longest: int = LONGEST) -> str:
+    """A name for a person to read: what cannot be seen is written as an escape, the middle of a long one left out.
+
+    Args:
+        longest: columns that the result takes at most, wide letters counted as two; at least three.
+    """
+    # A first cut, generous: nobody needs all of a name of megabytes to see its ends.
+    if len(name) > 4 * longest:
+        name = name[: 2 * longest] + "…" + name[-2 * longest :]
+    pieces = [_escaped(letter) for letter in _few_accents(name)]
+    if _width(pieces) <= longest:
+        return "".join(pieces)
+    tail = longest // 2
+    return _front(pieces, longest - 1 - tail) + "…" + _front(pieces[::-1], tail, backwards=True)
+
+
+def some(names: Sequence[str], most: int, longest: int = LONGEST) -> str:
+    """The first few of many names, and how many more there are."""
+    listed = ", ".join(shown(name, longest) for name in names[:most])
+    return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more"
+
+
+def _few_accents(name: str) -> str:
+    kept, accents = [], 0
+    for letter in name:
+        accents = accents + 1 if unicodedata.category(letter) in ("Mn", "Me") else 0
+        if accents <= _OVERLONG_ACCENTS:
+            kept.append(letter)
+    return "".join(kept)
+
+
+def _escaped(letter: str) -> str:
+    if unicodedata.category(letter) not in _UNSEEN:
+        return letter
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+def _width(pieces: Sequence[str]) -> int:
+    return sum(_columns(letter) for piece in pieces for letter in piece)
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.category(letter) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in ("W", "F") else 1
+
+
+def _front(pieces: Sequence[str], columns: int, *, backwards: bool = False) -> str:
+    """As many whole pieces as fit, in the order of the name again where they were given backwards."""
+    taken: list[str] = []
+    for piece in pieces:
+        columns -= _width([piece])
+        if columns < 0:
+            break
+        taken.append(piece)
+    return "".join(taken[::-1] if backwards else taken)
+
+
+def quoted(path: object, stand_in: str) -> str:
+    """A path as a word of a shell command; `stand_in` where it holds what cannot be typed."""
+    text = str(path)
+    return shlex.quote(text) if shown(text, 10**6) == text else stand_in

@@ -1,0 +1,1 @@
+"""The only place where verbs are composed: what the commands and the Python API call."""

@@ -1,0 +1,119 @@
+"""Images measured, placed in the table, given a recipe; and what is written about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_advisor.advice.advise import Advice, advise
+from finetune_advisor.advice.table import place
+from finetune_advisor.analysis.analyze import LIMIT, analyze
+from finetune_advisor.artifacts.profile import PROFILE_NAME, Cell, Profile
+from finetune_advisor.artifacts.recipe_file import is_edited
+from finetune_advisor.artifacts.storage import atomic_write, require_writable
+from finetune_advisor.backbones.bundled import RULER
+from finetune_advisor.data.clean_manifest import clean_manifest
+from finetune_advisor.data.sources import Listing, open_source
+from finetune_advisor.data.workers import default_workers
+from finetune_advisor.errors import RunError
+from finetune_advisor.workflows.page import write_report
+
+PAGE_NAME, CLEAN_NAME = "report.html", "clean.csv"
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A profile with its place in the table, and the recipe it leads to."""
+
+    listing: Listing
+    profile: Profile
+    advice: Advice
+    expected_seconds: float | None = None
+    """How long the recipe should run here; None where nobody measured it."""
+
+    def save(self, recipe: Path, folder: Path) -> None:
+        """Write profile, page and clean manifest into `folder`, then the recipe: each whole or not at all."""
+        self.profile.save(folder / PROFILE_NAME)
+        manifest = clean_manifest(self.listing, self.profile.health, relative_to=folder)
+        atomic_write(folder / CLEAN_NAME, manifest.encode(errors="surrogateescape"))
+        write_report(
+            folder / PAGE_NAME,
+            self.profile,
+            self.advice,
+            self.listing,
+            recipe=recipe,
+            clean=folder / CLEAN_NAME,
+            seconds=self.expected_seconds,
+        )
+        atomic_write(recipe, self.advice.yaml())
+
+
+def require_place(recipe: Path, folder: Path, *, force: bool = False) -> None:
+    """Check, before anything is measured, that `Analysis.save` may write here; leaves nothing behind.
+
+    Raises:
+        RunError: the recipe is there and not as `analyze` wrote it, and `force` does not say to replace it.
+        StorageError: the place cannot be written.
+    """
+    if recipe.is_dir():
+        raise RunError(f"{recipe} is a folder; expected the name of a file to write.", "Choose it with -o FILE.")
+    if not force and is_edited_by_hand(recipe):
+        raise RunError(
+            f"{recipe} was edited by hand and is not overwritten.", "Use --force to replace it, or -o OTHER_FILE."
+        )
+    require_writable(recipe)
+    require_writable(folder / PROFILE_NAME)
+
+
+def is_edited_by_hand(recipe: Path) -> bool:
+    """Whether there is a recipe file that is not as `analyze` wrote it."""
+    return recipe.is_file() and is_edited(recipe.read_text(encoding="utf-8", errors="replace"))
+
+
+def analyze_and_advise(
+    data: str | Path,
+    *,
+    group: str | None = None,
+    backbone: str = RULER,
+    weights: str | None = None,
+    strategy: Cell | None = None,
+    seed: int = 0,
+    limit: int = LIMIT,
+    device: str = "auto",
+    use_cache: bool = True,
+    progress: Progress | None = None,
+    probe_progress: Progress | None = None,
+) -> Analysis:
+    """Measure the images, place them in the table, choose a recipe; writes nothing but the cache.
+
+    Args:
+        data: the images; see `open_source`.
+        group: column of a manifest whose values never straddle a split.
+        backbone, weights: the network to be fine-tuned; see `analyze`.
+        strategy: a cell to use instead of the one the table points to.
+        seed: seeds split, folds and bootstrap.
+        limit: most images to look at.
+        device: `auto`, or a torch device.
+        use_cache: False measures every image again.
+        progress, probe_progress: called with (done, to do) while images are measured and probes fitted.
+
+    Raises:
+        DataError, BackboneError: what the person can mend.
+    """
+    listing = open_source(data, group=group)
+    measured = analyze(
+        listing,
+        backbone=backbone,
+        weights=weights,
+        seed=seed,
+        limit=limit,
+        device=device,
+        use_cache=use_cache,
+        progress=progress,
+        probe_progress=probe_progress,
+    )
+    profile = place(measured.model_copy(update={"data": str(data)}))
+    return Analysis(listing, profile, advise(profile, strategy=strategy, workers=default_workers()))

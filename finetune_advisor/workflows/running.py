@@ -1,0 +1,75 @@
+"""A recipe executed, with its figures."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from finetune_advisor.artifacts.profile import PROFILE_NAME, Profile
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.rundir import RunDir, RunPlace
+from finetune_advisor.errors import DataError
+from finetune_advisor.reporting.figures import draw_run
+from finetune_advisor.training.interrupt import resumable
+from finetune_advisor.training.train import train
+from finetune_advisor.training.watch import Watcher
+
+log = logging.getLogger(__name__)
+
+
+def run_and_draw(
+    recipe: Recipe,
+    run: RunPlace,
+    *,
+    profile: Profile | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+    watcher: Watcher | None = None,
+) -> RunDir:
+    """Execute a recipe, or go on with it, and draw its curves.
+
+    A finished run is not trained again when it is resumed; what is missing of its figures is drawn.
+
+    Raises:
+        FinetuneAdvisorError: see `train`.
+    """
+    if resume and isinstance(run, RunDir) and run.finished:
+        folder = run
+    else:
+        folder = train(recipe, run, profile=profile, resume=resume, device=device, watcher=watcher)
+    if not folder.drawn:
+        with resumable(folder):
+            draw_run(folder)
+    return folder
+
+
+def profile_of(path: Path, recipe: Recipe) -> Profile:
+    """The analysis that a person says a recipe came from.
+
+    Raises:
+        DataError: the file cannot be read, or is of other images than the recipe's.
+    """
+    profile = Profile.load(path)
+    if not _of_same_data(profile, recipe):
+        raise DataError(
+            f"{path} is the analysis of {profile.data}; the recipe's images are in {recipe.data.path}.",
+            "Name the profile of these images, or leave out --profile.",
+        )
+    return profile
+
+
+def profile_beside(recipe_file: Path, recipe: Recipe) -> Profile | None:
+    """The analysis that a recipe file came from: `analysis/profile.json` beside it, if it is of the same data."""
+    path = recipe_file.parent / "analysis" / PROFILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        profile = Profile.load(path)
+    except DataError as problem:
+        log.warning("the run gets no copy of the analysis: %s", problem.message)
+        return None
+    return profile if _of_same_data(profile, recipe) else None
+
+
+def _of_same_data(profile: Profile, recipe: Recipe) -> bool:
+    return Path(profile.data).resolve() == Path(recipe.data.path).resolve()

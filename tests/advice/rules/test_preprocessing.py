@@ -1,0 +1,67 @@
+"""The size of the input, and whether images are cropped or padded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from finetune_advisor.advice.advise import advise
+from finetune_advisor.artifacts.profile import Cell, ImageSizes, Profile, ViewEffect
+
+MakeProfile = Callable[..., Profile]
+Effect = Callable[..., ViewEffect]
+
+
+def sizes(*, shorter: float = 256, off_square: float = 0.0) -> ImageSizes:
+    return ImageSizes(shorter_side=(shorter, shorter, shorter), aspect=(1, 1, 1), off_square=off_square)
+
+
+@pytest.mark.parametrize(
+    ("cell", "shorter", "refitted", "size"),
+    [
+        ("few_layers", 32, 0.0, 128),
+        ("few_layers", 32, -0.009, 128),  # within the noise
+        ("few_layers", 32, -0.02, 224),  # worse
+        ("few_layers", 256, 0.0, 224),  # there is more to see in the images
+        ("many_layers", 160, 0.02, 128),
+        ("linear_probe", 32, 0.02, 224),  # there is no training to speed up
+    ],
+)
+def test_small_images_train_at_a_small_size_if_nothing_is_lost(
+    make_profile: MakeProfile, effect: Effect, cell: Cell, shorter: float, refitted: float, size: int
+) -> None:
+    profile = make_profile(views=(effect("small", refitted=refitted),), sizes=sizes(shorter=shorter))
+    advice = advise(profile, strategy=cell)
+    assert advice.recipe.preprocessing.size == size
+    assert f"{100 * refitted:+.1f} points" in advice.reasons["preprocessing.size"]
+    assert ("3.1 times faster" in advice.reasons["preprocessing.size"]) == (size == 128)
+
+
+def test_without_the_view_or_the_sizes_it_stays_as_measured(make_profile: MakeProfile, effect: Effect) -> None:
+    for profile in (make_profile(sizes=sizes(shorter=32)), make_profile(views=(effect("small"),))):
+        assert advise(profile, strategy="few_layers").recipe.preprocessing.size == 224
+
+
+@pytest.mark.parametrize(
+    ("off_square", "refitted", "fit", "said"),
+    [
+        (0.76, 0.027, "pad", "76 %"),
+        (0.76, 0.009, "crop", "+0.9 points"),
+        (0.76, -0.03, "crop", "-3.0 points"),
+        (0.1, 0.1, "crop", "only 10 %"),
+    ],
+)
+@pytest.mark.parametrize("cell", ["linear_probe", "many_layers"])
+def test_images_are_padded_where_many_are_long_and_the_probe_gains(
+    make_profile: MakeProfile, effect: Effect, cell: Cell, off_square: float, refitted: float, fit: str, said: str
+) -> None:
+    profile = make_profile(views=(effect("pad", refitted=refitted),), sizes=sizes(off_square=off_square))
+    advice = advise(profile, strategy=cell)
+    assert advice.recipe.preprocessing.fit == fit
+    assert said in advice.reasons["preprocessing.fit"]
+
+
+def test_what_was_not_tried_is_said(make_profile: MakeProfile) -> None:
+    assert "not measured" in advise(make_profile()).reasons["preprocessing.fit"]
+    assert "not tried" in advise(make_profile(sizes=sizes(off_square=0.9))).reasons["preprocessing.fit"]

@@ -1,0 +1,62 @@
+"""The whole of the findings, from files on the disk to the manifest without them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from finetune_advisor.analysis.health import health
+from finetune_advisor.data.clean_manifest import clean_manifest
+from finetune_advisor.data.sources import open_source
+from finetune_advisor.dataset import TRAINABLE, open_dataset
+from finetune_advisor.features import ruler
+
+ImageFolder = Callable[..., Path]
+
+
+def test_planted_faults_are_named_and_left_out(image_folder: ImageFolder) -> None:
+    counts = {"train/ants": 12, "train/bees": 12, "test/ants": 4, "test/bees": 4}
+    root = image_folder(counts, size=(96, 80), suffix=".jpg")
+    shutil.copy(root / "train/ants/000.jpg", root / "train/ants/again.jpg")
+    shutil.copy(root / "test/bees/000.jpg", root / "train/bees/leak.jpg")
+    with Image.open(root / "train/bees/003.jpg") as image:
+        image.resize((80, 66)).save(root / "train/bees/small.jpg")
+    with Image.open(root / "train/bees/004.jpg") as image:
+        image.resize((12, 10)).save(root / "train/bees/tiny.jpg")
+    (root / "train/ants/bad.jpg").write_bytes((root / "train/ants/001.jpg").read_bytes()[:300])
+    listing = open_source(root)
+    data = open_dataset(listing, (ruler(),), validation=0.2, seed=0, device="cpu", workers=0)
+    trainable_T = data.index(*TRAINABLE)
+    probabilities_TK = np.full((len(trainable_T), 2), 0.05)
+    probabilities_TK[np.arange(len(trainable_T)), data.labels(trainable_T)] = 0.95
+    wrong = next(place for place, sample in enumerate(data.samples(trainable_T)) if sample.name == "train/ants/007.jpg")
+    probabilities_TK[wrong] = (0.02, 0.98)
+
+    found = health(data, probabilities_TK=probabilities_TK)
+    assert [bad.path for bad in found.bad_files] == ["train/ants/bad.jpg"]
+    assert found.exact_duplicates == (
+        ("test/bees/000.jpg", "train/bees/leak.jpg"),
+        ("train/ants/000.jpg", "train/ants/again.jpg"),
+    )
+    assert ("train/bees/003.jpg", "train/bees/small.jpg") in [near.images for near in found.near_duplicates]
+    assert found.duplicates_across_splits == (("test/bees/000.jpg", "train/bees/leak.jpg"),)
+    assert [(suspect.path, suspect.suggestion) for suspect in found.label_suspects] == [("train/ants/007.jpg", "bees")]
+    assert "train/bees/tiny.jpg" in [odd.path for odd in found.odd_images]
+    assert found.color_modes == {"RGB": len(data.listing.samples)}
+
+    rows = clean_manifest(listing, found, relative_to=root).splitlines()
+    names = {row.split(",")[0] for row in rows[1:]}
+    gone = {
+        "train/ants/bad.jpg",
+        "train/ants/again.jpg",
+        "train/bees/leak.jpg",
+        "train/bees/small.jpg",
+        "train/ants/007.jpg",
+    }
+    assert names.isdisjoint(gone)
+    assert {"train/ants/000.jpg", "test/bees/000.jpg", "train/bees/003.jpg"} <= names
+    assert health(data).label_suspects == ()

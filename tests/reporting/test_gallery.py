@@ -1,0 +1,66 @@
+"""Each group of copies is shown once, the worst first; what is left out is counted."""
+
+from __future__ import annotations
+
+from finetune_advisor.artifacts.profile import Health, NearDuplicates, Profile
+from finetune_advisor.reporting.gallery import MOST_GROUPS, MOST_IN_GROUP, gallery
+
+
+def copies(full: Profile, **groups: object) -> Health:
+    empty: dict[str, object] = {
+        "exact_duplicates": (),
+        "near_duplicates": (),
+        "duplicates_across_splits": (),
+        "duplicates_across_classes": (),
+    }
+    return full.health.model_copy(update=empty | groups)
+
+
+def test_a_group_that_crosses_both_borders_is_shown_once(full: Profile) -> None:
+    group = ("train/a/1.jpg", "test/b/1.jpg")
+    health = copies(
+        full,
+        exact_duplicates=(("train/c/1.jpg", "train/c/2.jpg"), group),
+        duplicates_across_splits=(group,),
+        duplicates_across_classes=(group,),
+    )
+    first, second = gallery(health).copies
+    assert (first.kind, first.crossing) == ("identical files", ("splits", "classes"))
+    assert (second.kind, second.crossing) == ("identical files", ())
+
+
+def test_a_group_joined_from_exact_and_near_copies_stands_for_its_parts(full: Profile) -> None:
+    health = copies(
+        full,
+        exact_duplicates=(("train/a/1.jpg", "train/a/2.jpg"),),
+        near_duplicates=(NearDuplicates(images=("train/a/1.jpg", "test/a/3.jpg"), correlation=0.95),),
+        duplicates_across_splits=(("train/a/1.jpg", "train/a/2.jpg", "test/a/3.jpg"),),
+    )
+    (only,) = gallery(health).copies
+    assert len(only.pictures) == 3 and only.crossing == ("splits",)
+
+
+def test_near_copies_say_how_near(full: Profile) -> None:
+    health = copies(full, near_duplicates=(NearDuplicates(images=("a", "b"), correlation=0.954),))
+    assert gallery(health).copies[0].kind == "near-copies, correlation 0.95"
+
+
+def test_many_groups_and_large_groups_are_cut_and_counted(full: Profile) -> None:
+    large = tuple(f"big/{n}" for n in range(10))
+    groups = (large, *((f"{n}/a", f"{n}/b") for n in range(30)))
+    shown = gallery(copies(full, exact_duplicates=groups))
+    assert (len(shown.copies), shown.more_copies) == (MOST_GROUPS, 31 - MOST_GROUPS)
+    assert (len(shown.copies[0].pictures), shown.copies[0].more) == (MOST_IN_GROUP, 10 - MOST_IN_GROUP)
+
+
+def test_suspects_say_both_labels_with_their_probabilities(full: Profile) -> None:
+    shown = gallery(full.health)
+    assert (len(shown.suspects), shown.more_suspects) == (12, 3)
+    label, suggestion = (note.replace("\N{NO-BREAK SPACE}", " ") for note in shown.suspects[0].notes)
+    assert (label, suggestion) == ("labeled banded (2 %)", "looks like dotted (95 %)")
+
+
+def test_very_many_groups_take_no_time(full: Profile) -> None:
+    groups = tuple((f"{n}/a", f"{n}/b") for n in range(50_000))
+    shown = gallery(copies(full, exact_duplicates=groups, duplicates_across_classes=groups))
+    assert shown.more_copies == 50_000 - MOST_GROUPS

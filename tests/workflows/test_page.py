@@ -1,0 +1,61 @@
+"""The page gets its words from the advice, its figures from the profile and its pictures from the listing."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from finetune_advisor.advice.advise import Advice
+from finetune_advisor.artifacts.profile import Predicted, Profile
+from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.workflows.page import write_report
+
+PROFILES = Path(__file__).parents[1] / "reporting" / "conftest.py"
+
+
+@dataclass(frozen=True)
+class Images:
+    """What the page needs of a listing."""
+
+    samples: tuple[Any, ...]
+
+
+@pytest.fixture
+def profiles() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("profiles_of_the_page", PROFILES)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_recipe_reasons_pictures_and_commands_are_on_the_page(profiles: ModuleType, tmp_path: Path) -> None:
+    names = [f"{split}/{label}/{n}.png" for n in range(4) for split in ("train", "test") for label in ("ants", "bees")]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (60, 40)).save(tmp_path / name)
+    profile: Profile = profiles.full_profile(names, first="ants", second="bees")
+    profile = profile.model_copy(update={"size": profile.size.model_copy(update={"amount": None, "threshold": 200.0})})
+    expected = Predicted(accuracy=0.81, low=0.77, high=0.84, basis="the all probe, out of fold")
+    advice = Advice(load_recipe("stage_probe"), {"strategy": "Because of the tests."}, expected, "Made up.")
+    listing: Any = Images(tuple(SimpleNamespace(name=name, path=tmp_path / name) for name in names))
+    path = tmp_path / "analysis" / "report.html"
+    write_report(
+        path,
+        profile,
+        advice,
+        listing,
+        recipe=Path("recipe.yaml"),
+        clean=Path("analysis/clean.csv"),
+        seconds=125.0,
+    )
+    html = path.read_text(encoding="utf-8")
+    for words in ("# Because of the tests.", "0.810", "2 min", "finetune-advisor analyze analysis/clean.csv", "✓ all"):
+        assert words in html, words
+    assert html.count("data:image/jpeg;base64,") >= 10
