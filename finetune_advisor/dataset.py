@@ -6,7 +6,7 @@ Shapes: N images.
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -118,6 +118,7 @@ def open_dataset(
     divided = split(replace(listing, samples=samples), validation=validation, seed=seed, groups=groups)
     assert [s.name for s in divided.samples] == [s.name for s in samples], "a split keeps the order"
     _require_different(divided, family_N)
+    _warn_of_torn_families(divided, family_N)
     return Dataset(
         listing=divided,
         bad_files=bad_files,
@@ -128,6 +129,19 @@ def open_dataset(
         features=measured.features,
         images_seconds=perf_counter() - start,
     )
+
+
+def _warn_of_torn_families(listing: Listing, family_N: npt.NDArray[np.intp]) -> None:
+    """A person's own split is kept as it is; that its scores will be too good is said before any of them."""
+    splits: defaultdict[int, set[str | None]] = defaultdict(set)
+    for sample, family in zip(listing.samples, family_N.tolist(), strict=True):
+        splits[family].add(sample.split)
+    torn = sum("test" in sides and len(sides) > 1 for sides in splits.values())
+    if torn:
+        log.warning(
+            "%s of copies or groups lie in test and in training: scores on the test images are too good",
+            counted(torn, "set"),
+        )
 
 
 def _group_names(samples: Sequence[Sample], digests: Sequence[str], family_N: npt.NDArray[np.intp]) -> dict[str, str]:

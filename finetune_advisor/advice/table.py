@@ -144,13 +144,14 @@ def _interval(probe: ProbeScore, profile: Profile, cell: Cell) -> tuple[float, f
     """95 % interval of the accuracy on the test images; of those only their number is known here."""
     test, sampled = profile.splits.get("test"), profile.sampled
     looked_at = min(profile.size.images, sampled.images) if sampled else profile.size.images
-    return interval(
+    low, high = interval(
         probe.accuracy,
         images=looked_at,
         std=probe.std,
         optimism=FIXED if cell == "linear_probe" else CHOSEN,
         test_images=test.images if test else None,
     )
+    return min(low, probe.accuracy), max(high, probe.accuracy)
 
 
 def _judge_similarity(similarity: Similarity, border: SimilarityBorder) -> Similarity:

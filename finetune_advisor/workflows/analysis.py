@@ -106,6 +106,7 @@ def analyze_and_advise(
     listing = open_source(data, group=group)
     measured = analyze(
         listing,
+        group=group,
         backbone=backbone,
         weights=weights,
         seed=seed,

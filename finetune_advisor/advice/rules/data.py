@@ -30,6 +30,8 @@ def data(profile: Profile, cell: Cell) -> Iterator[Choice]:
     else:
         use = f"Not used by probes: all {images:,} trainable images are dealt to folds, and then fitted on together."
     yield Choice("data.validation", profile.validation, use)
+    if profile.group is not None:
+        yield Choice("data.group", profile.group, f"Images with the same {profile.group} never straddle a split.")
 
 
 def class_weights(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001

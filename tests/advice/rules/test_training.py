@@ -38,7 +38,7 @@ def rates(profile: Profile) -> tuple[float, float]:
 
 
 def test_pretrained_layers_move_less_the_more_the_images_look_like_imagenet(make_profile: MakeProfile) -> None:
-    bodies = [rates(make_profile(per_class=900, score=score))[1] for score in (0.0, 0.4, 0.85, 0.95, 1.0)]
+    bodies = [rates(make_profile(per_class=900, score=score))[1] for score in (0.0, 0.4, 0.93, 0.97, 1.0)]
     assert bodies == sorted(bodies, reverse=True)
     assert bodies[0] == pytest.approx(2 * bodies[2], rel=0.05)
     assert bodies[4] == pytest.approx(bodies[2] / 2, rel=0.05)
@@ -47,19 +47,19 @@ def test_pretrained_layers_move_less_the_more_the_images_look_like_imagenet(make
 def test_at_the_border_with_many_images_the_rates_are_the_shipped_ones(make_profile: MakeProfile) -> None:
     shipped = load_recipe("many_layers").optimizer
     assert shipped is not None
-    assert rates(make_profile(per_class=900, score=0.85)) == pytest.approx(
+    assert rates(make_profile(per_class=900, score=0.93)) == pytest.approx(
         (shipped.lr, shipped.lr * shipped.body_lr_ratio)
     )
 
 
 def test_a_fitted_classifier_moves_slowly_and_the_layers_as_ever(make_profile: MakeProfile) -> None:
-    fitted, new = (rates(make_profile(per_class=per_class, score=0.85)) for per_class in (49, 50))
+    fitted, new = (rates(make_profile(per_class=per_class, score=0.93)) for per_class in (49, 50))
     assert fitted[0] == pytest.approx(new[0] / 3, rel=0.05)
     assert fitted[1] == pytest.approx(new[1], rel=0.05)
 
 
 def test_half_the_batch_lowers_rates_by_its_root(make_profile: MakeProfile) -> None:
-    small, large = (make_profile(per_class=per_class, score=0.85) for per_class in (190, 210))
+    small, large = (make_profile(per_class=per_class, score=0.93) for per_class in (190, 210))
     batches = [optimizer.batch for profile in (small, large) if (optimizer := trained(profile).optimizer)]
     assert batches == [16, 32]
     assert rates(small)[0] == pytest.approx(rates(large)[0] / math.sqrt(2), rel=0.05)
