@@ -22,8 +22,12 @@ from machine import stamp
 from finetune_advisor import logistic
 from finetune_advisor.analysis.probes import Probed, probe
 from finetune_advisor.artifacts.profile import ProbeScore
+from finetune_advisor.data.sample import stratified_sample
+from finetune_advisor.data.sources import open_source
 from finetune_advisor.data.split import stratified_folds
-from finetune_advisor.features import Features
+from finetune_advisor.data.workers import default_workers
+from finetune_advisor.dataset import TRAINABLE, open_dataset
+from finetune_advisor.features import Features, ruler
 from finetune_advisor.prediction import CHOSEN, FIXED, interval
 
 DATA_SETS = {
@@ -56,12 +60,6 @@ class Data:
 
 def opened(folder: Path) -> Iterable[Data]:
     """The data sets that are there, measured."""
-    from finetune_advisor.data.sample import stratified_sample
-    from finetune_advisor.data.sources import open_source
-    from finetune_advisor.data.workers import default_workers
-    from finetune_advisor.dataset import TRAINABLE, open_dataset
-    from finetune_advisor.features import ruler
-
     for name, (place, group) in DATA_SETS.items():
         if not (folder / place).exists():
             print(f"{name}: there is no {place}")

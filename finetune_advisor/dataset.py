@@ -181,7 +181,7 @@ def _require_different(listing: Listing, family_N: npt.NDArray[np.intp]) -> None
     if different > 1 and listing.part("val"):
         return
     raise DataError(
-        f"The {len(trainable)} training images in {listing.source} show {counted(different, 'picture')} over and over, "
-        "or belong to so few groups, which leaves none to validate with.",
+        f"The {len(trainable)} training images in {listing.source} are copies of {counted(different, 'image')}, or "
+        "belong to so few groups, which leaves none to validate with.",
         "Expected at least 2 different images in a class: add some.",
     )

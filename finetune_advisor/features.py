@@ -167,7 +167,7 @@ def measure(
     digests, unopened = content_digests(paths)
     cache = cache_root() / "features" if use_cache else None
     stores = [FeatureStore(cache and cache / instrument.key) for instrument in instruments]
-    seen = FeatureStore(cache and cache / _key("looks", FORMAT, THUMBNAIL, decoder_key()))
+    seen = FeatureStore(cache and cache / _key("looks", FORMAT, THUMBNAIL))
     undecodable = ReasonStore(cache and cache / _key("undecodable", decoder_key()))
     path_of = {digest: path for digest, path in zip(digests, paths, strict=True) if digest is not None}
     bad = undecodable.load(path_of)

@@ -103,7 +103,7 @@ def test_copies_alone_leave_nothing_to_validate_with(image_folder: ImageFolder) 
     for name in ("ants", "bees"):
         shutil.copy(root / name / "000.png", root / name / "001.png")
     message = error_of(root).message
-    assert "4 training images" in message and "copies of 2 files" in message
+    assert "4 training images" in message and "copies of 2 images" in message
 
 
 def test_one_image_in_every_split_is_no_data_set(image_folder: ImageFolder) -> None:
@@ -111,7 +111,7 @@ def test_one_image_in_every_split_is_no_data_set(image_folder: ImageFolder) -> N
     original, *others = sorted(root.rglob("*.png"))
     for other in others:
         shutil.copy(original, other)
-    assert "copies of 1 file," in error_of(root).message
+    assert "copies of 1 image," in error_of(root).message
 
 
 def test_the_users_split_is_kept_and_rows_point_into_it(image_folder: ImageFolder) -> None:

@@ -14,7 +14,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from finetune_advisor.logistic import CrossValidation, Standardizer, cross_validate, fit
+from finetune_advisor.logistic import CrossValidation, Standardizer, cross_validate, fit, fit_many
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
@@ -227,3 +227,50 @@ def test_the_strongest_regularization_within_one_standard_error_of_the_least_los
     result = folds_with_losses(loss_SF)
     assert result.losses() == pytest.approx(np.mean(loss_SF, axis=1))
     assert result.best() == best
+
+
+def test_that_some_folds_are_harder_for_every_strength_is_no_reason_to_regularize_more() -> None:
+    """The losses spread by 1 between folds and by nothing between strengths: 0.05 more is then clearly worse."""
+    result = folds_with_losses([[0.5, 1.5, 2.5], [0.55, 1.55, 2.55]])
+    assert result.best() == 0
+
+
+def test_families_are_what_varies_independently() -> None:
+    """Ten images at a time are right or wrong, so the error is that of a tenth as many images."""
+    rng = np.random.default_rng(0)
+    right_F = rng.random(40) < 0.7
+    right_N = np.repeat(right_F, 10)
+    logits_SNK = np.stack([right_N, ~right_N], axis=1)[None].astype(float)
+    fold_N = np.repeat(np.arange(40) % 2, 10)
+    result = CrossValidation((1.0,), logits_SNK, np.zeros(400, int), fold_N, np.ones(400))
+    folds_alone = result.fold_accuracies(0).std(ddof=1) / np.sqrt(2)
+    by_family = result.standard_error(0, np.repeat(np.arange(40), 10))
+    assert by_family == pytest.approx(max(right_F.std(ddof=1) / np.sqrt(40), folds_alone))
+    assert result.standard_error(0, np.arange(400)) < by_family
+
+
+def test_many_fits_on_parts_are_the_single_fits() -> None:
+    """The reference is fitted one by one on features standardized over all images, as documented."""
+    x_ND, labels_N = blobs(images=80, features=30, classes=3)
+    z_ND = Standardizer.of(x_ND).apply(x_ND)
+    rng = np.random.default_rng(0)
+    weight_PN = (rng.random((5, 80)) < 0.6).astype(float)
+    strength_P = np.array([1e-2, 3e-3, 1e-2, 1e-3, 3e-3])
+    found_PNK = fit_many(x_ND, labels_N, weight_PN, strength_P, classes=3, together=2)
+    for weight_N, strength, found_NK in zip(weight_PN, strength_P, found_PNK, strict=True):
+        used_N = weight_N > 0
+        expected_NK = sklearn_logits(z_ND[used_N], labels_N[used_N], inverse=1 / (used_N.sum() * strength), at=z_ND)
+        assert relative_error(centered(found_NK), centered(expected_NK)) < 5e-2
+
+
+def test_few_principal_axes_are_the_strongest_ones() -> None:
+    """Two directions vary a thousand times more than the others, whose loss is then not felt."""
+    rng = np.random.default_rng(0)
+    labels_N = np.arange(90) % 3
+    plane_N2 = np.eye(3, 2)[labels_N] + 0.4 * rng.normal(size=(90, 2))
+    x_ND = plane_N2 @ rng.normal(size=(2, 40)) + 1e-3 * rng.normal(size=(90, 40))
+    fold_N = np.arange(90) // 3 % 5
+    some, every = (
+        cross_validate(x_ND, labels_N, fold_N, strengths=(1e-3,), classes=3, most_axes=most) for most in (2, None)
+    )
+    assert relative_error(some.logits_SNK, every.logits_SNK) < 5e-2

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from finetune_advisor.analysis.label_suspects import label_suspects
 from finetune_advisor.analysis.outliers import outliers
-from finetune_advisor.artifacts.profile import (
+from finetune_advisor.artifacts.health import (
     BadFile,
     FoldLeak,
     Health,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from finetune_advisor import logistic
 from finetune_advisor.analysis.neighbors import nearest
-from finetune_advisor.artifacts.profile import FoldLeak
+from finetune_advisor.artifacts.health import FoldLeak
 from finetune_advisor.data.split import stratified_folds
 
 WORTH_COMPARING = 0.02

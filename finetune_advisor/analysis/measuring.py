@@ -19,7 +19,8 @@ from finetune_advisor.analysis.probes import Probed, probe
 from finetune_advisor.analysis.request import Request, Watch
 from finetune_advisor.analysis.similarity import similarity
 from finetune_advisor.analysis.size import size_of
-from finetune_advisor.artifacts.profile import FoldLeak, Profile, Sampled, Seconds, SplitCount
+from finetune_advisor.artifacts.health import FoldLeak
+from finetune_advisor.artifacts.profile import Profile, Sampled, Seconds, SplitCount
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.backbones.stage_probe import POOLED

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from finetune_advisor.artifacts.facts import Fact, Name
+from finetune_advisor.artifacts.health import Health
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import DataError
 
@@ -15,25 +17,6 @@ PROFILE_NAME = "profile.json"
 
 Cell = Literal["linear_probe", "stage_probe", "few_layers", "many_layers"]
 """A cell of the 2x2 table, named by the recipe it points to."""
-
-
-def legible(name: str) -> str:
-    """A name as a profile writes it: bytes that are not UTF-8, which JSON cannot carry, as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _legible(name: object) -> object:
-    return legible(name) if isinstance(name, str) else name
-
-
-Name = Annotated[str, BeforeValidator(_legible)]
-"""A name on the disk. Bytes that are not UTF-8, which JSON cannot carry, are written as escapes."""
-
-
-class Fact(BaseModel):
-    """A frozen value that is part of a profile."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class SplitCount(Fact):
@@ -48,107 +31,6 @@ class Sampled(Fact):
     """Images that were measured."""
     of: int
     """Images that were listed."""
-
-
-class BadFile(Fact):
-    path: Name
-    reason: str
-
-
-class Imbalance(Fact):
-    largest: Name
-    smallest: Name
-    ratio: float
-    """Images of the largest class over images of the smallest one, in the trainable part."""
-
-
-class NearDuplicates(Fact):
-    """Images that show the same picture: resized, compressed again, slightly cropped, or at another exposure."""
-
-    images: tuple[Name, ...]
-    """At least two; each is linked to another one of them."""
-    correlation: float
-    """Of the weakest link between aligned thumbnails, 1 for the same pixels."""
-
-
-class LabelSuspect(Fact):
-    """An image whose label the classifiers that did not see it contradict."""
-
-    path: Name
-    label: Name
-    suggestion: Name
-    label_probability: float
-    """Out-of-fold probability of the label it has."""
-    suggestion_probability: float
-
-
-class Outlier(Fact):
-    """An image far from all others of its class."""
-
-    path: Name
-    label: Name
-    distance: float
-    """Distance to its near neighbors over the usual such distance in the data set."""
-
-
-class OddImage(Fact):
-    """An image whose size, shape or color mode is unlike that of the others."""
-
-    path: Name
-    reason: str
-
-
-class ImageSizes(Fact):
-    """Sizes in pixels and shapes of the readable images."""
-
-    shorter_side: tuple[float, float, float]
-    """5 %, 50 % and 95 % quantile of the shorter side."""
-    aspect: tuple[float, float, float]
-    """5 %, 50 % and 95 % quantile of width over height."""
-    off_square: float
-    """Share of images whose longer side is at least 1.25 times the shorter one."""
-
-
-class FoldLeak(Fact):
-    """Whether folds drawn image by image promise too much, because relatives lie on both sides."""
-
-    families: int
-    """Groups that were kept together: copies, near-duplicates, and the user's own groups."""
-    images_in_families: int
-    """Images that share such a group with another one."""
-    accuracy_alone: float | None = None
-    """Accuracy of the best probe on folds that ignore the families."""
-    accuracy_together: float | None = None
-    """The same on folds that keep them together."""
-    suspicious: bool = False
-    """Whether signs are left that more relatives went unnoticed."""
-    sign: str | None = None
-    """The sign, in a sentence with its numbers."""
-
-
-class Health(Fact):
-    """Everything that is wrong with the files; the only part that looks at test images."""
-
-    bad_files: tuple[BadFile, ...]
-    ignored_files: tuple[Name, ...]
-    """Files in class folders that are not images."""
-    exact_duplicates: tuple[tuple[Name, ...], ...]
-    """Groups of byte-identical files."""
-    near_duplicates: tuple[NearDuplicates, ...] = ()
-    """Groups of images that show the same picture without being byte-identical."""
-    duplicates_across_splits: tuple[tuple[Name, ...], ...]
-    """Groups of exact or near duplicates that lie in more than one split."""
-    duplicates_across_classes: tuple[tuple[Name, ...], ...]
-    label_suspects: tuple[LabelSuspect, ...] = ()
-    """Most suspicious first."""
-    outliers: tuple[Outlier, ...] = ()
-    """Farthest first."""
-    odd_images: tuple[OddImage, ...] = ()
-    sizes: ImageSizes | None = None
-    color_modes: dict[str, int] = {}
-    """Images of each color mode, as Pillow names them."""
-    leak: FoldLeak | None = None
-    imbalance: Imbalance
 
 
 class CurvePoint(Fact):

@@ -54,7 +54,12 @@ def render_scores(scores: dict[str, Any]) -> RenderableType:
     """Scores of one split."""
     bad = scores["bad_files"]
     notes = (
-        [Text(f"{counted(len(bad), 'unreadable file')} left out: {some(list(bad), MOST_NAMES)}", "yellow")]
+        [
+            Text(
+                f"{counted(len(bad), 'unreadable file')} left out: {some(list(bad), MOST_NAMES, keep_bytes=True)}",
+                "yellow",
+            )
+        ]
         if bad
         else []
     )
@@ -86,7 +91,7 @@ def _class_table(scores: dict[str, Any]) -> RenderableType:
         table.add_column(column, justify="right")
     for name, values in worst:
         table.add_row(
-            Text(shown(name, CLASS_NAME)),
+            Text(shown(name, CLASS_NAME, keep_bytes=True)),
             _number(values["precision"]),
             _number(values["recall"]),
             _number(values["f1"]),
@@ -106,12 +111,14 @@ def render_predictions(predictions: Sequence[Prediction], classes: tuple[str, ..
         table.add_column(column)
     for answer in predictions:
         if answer.probabilities_K is None:
-            table.add_row(Text(shown(str(answer.path), PATH)), Text(answer.problem or "", "yellow"), "")
+            table.add_row(
+                Text(shown(str(answer.path), PATH, keep_bytes=True)), Text(answer.problem or "", "yellow"), ""
+            )
         else:
             best = int(answer.probabilities_K.argmax())
             table.add_row(
-                Text(shown(str(answer.path), PATH)),
-                Text(shown(classes[best], CLASS_NAME), "bold"),
+                Text(shown(str(answer.path), PATH, keep_bytes=True)),
+                Text(shown(classes[best], CLASS_NAME, keep_bytes=True), "bold"),
                 f"{answer.probabilities_K[best]:.3f}",
             )
     return table

@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from finetune_advisor.artifacts.profile import Health, legible
+from finetune_advisor.artifacts.facts import legible
+from finetune_advisor.artifacts.health import Health
 from finetune_advisor.data.sources import Listing, Sample
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from finetune_advisor.artifacts.profile import FoldLeak, Health, Profile
+from finetune_advisor.artifacts.health import FoldLeak, Health
+from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.data.wording import counted
 from finetune_advisor.reporting.names import shown
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from finetune_advisor.artifacts.profile import Health
+from finetune_advisor.artifacts.health import Health
 from finetune_advisor.reporting.names import shown
 from finetune_advisor.reporting.sentences import percent
 

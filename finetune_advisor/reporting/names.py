@@ -16,26 +16,32 @@ _OVERLONG_ACCENTS = 3
 """Accents on one letter from which the rest is left out: towers of them cover the lines around."""
 
 
-def shown(name: str, longest: int = LONGEST) -> str:
+def shown(name: str, longest: int = LONGEST, *, keep_bytes: bool = False) -> str:
     """A name for a person to read: what cannot be seen is written as an escape, the middle of a long one left out.
 
     Args:
         longest: columns that the result takes at most, wide letters counted as two; at least three.
+        keep_bytes: leave bytes that are not UTF-8 as they are, for where they can be printed.
     """
     # A first cut, generous: nobody needs all of a name of megabytes to see its ends.
     if len(name) > 4 * longest:
         name = name[: 2 * longest] + "…" + name[-2 * longest :]
-    pieces = [_escaped(letter) for letter in _few_accents(name)]
+    pieces = [letter if keep_bytes and _is_byte(letter) else _escaped(letter) for letter in _few_accents(name)]
     if _width(pieces) <= longest:
         return "".join(pieces)
     tail = longest // 2
     return _front(pieces, longest - 1 - tail) + "…" + _front(pieces[::-1], tail, backwards=True)
 
 
-def some(names: Sequence[str], most: int, longest: int = LONGEST) -> str:
+def some(names: Sequence[str], most: int, longest: int = LONGEST, *, keep_bytes: bool = False) -> str:
     """The first few of many names, and how many more there are."""
-    listed = ", ".join(shown(name, longest) for name in names[:most])
+    listed = ", ".join(shown(name, longest, keep_bytes=keep_bytes) for name in names[:most])
     return listed if len(names) <= most else f"{listed} and {len(names) - most:,} more"
+
+
+def _is_byte(letter: str) -> bool:
+    """Whether Python holds a byte of a file's name here, which is not UTF-8."""
+    return "\udc80" <= letter <= "\udcff"
 
 
 def _few_accents(name: str) -> str:

@@ -7,13 +7,9 @@ from typing import Any, get_args
 
 import pytest
 
+from finetune_advisor.artifacts.health import FoldLeak, Health, ImageSizes, Imbalance, LabelSuspect
 from finetune_advisor.artifacts.profile import (
-    FoldLeak,
     Forecast,
-    Health,
-    ImageSizes,
-    Imbalance,
-    LabelSuspect,
     PowerLaw,
     ProbeScore,
     Profile,

@@ -15,19 +15,8 @@ import pytest
 from finetune_advisor.advice.advise import Advice, advise
 from finetune_advisor.advice.rules import KEEP, choices
 from finetune_advisor.advice.table import place
-from finetune_advisor.artifacts.profile import (
-    BadFile,
-    Cell,
-    FoldLeak,
-    OddImage,
-    Outlier,
-    Profile,
-    Sampled,
-    Seconds,
-    SplitCount,
-    Trial,
-    TrialRung,
-)
+from finetune_advisor.artifacts.health import BadFile, FoldLeak, OddImage, Outlier
+from finetune_advisor.artifacts.profile import Cell, Profile, Sampled, Seconds, SplitCount, Trial, TrialRung
 from finetune_advisor.artifacts.recipe_file import is_edited, load_recipe
 from finetune_advisor.techniques.strategy import StageProbe
 

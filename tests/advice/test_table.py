@@ -10,7 +10,8 @@ from scipy.stats import norm
 
 from finetune_advisor.advice.calibration import Amount, Calibration, Curve, SimilarityBorder, calibration
 from finetune_advisor.advice.table import CELLS, best_probe, cell_probabilities, place, predict
-from finetune_advisor.artifacts.profile import Cell, FoldLeak, Predicted, Profile, Trial, TrialRung
+from finetune_advisor.artifacts.health import FoldLeak
+from finetune_advisor.artifacts.profile import Cell, Predicted, Profile, Trial, TrialRung
 
 MakeProfile = Callable[..., Profile]
 

@@ -23,6 +23,8 @@ def test_planted_faults_are_named_and_left_out(image_folder: ImageFolder) -> Non
     root = image_folder(counts, size=(96, 80), suffix=".jpg")
     shutil.copy(root / "train/ants/000.jpg", root / "train/ants/again.jpg")
     shutil.copy(root / "test/bees/000.jpg", root / "train/bees/leak.jpg")
+    blotches_HWC = np.random.default_rng(7).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+    Image.fromarray(blotches_HWC).resize((96, 80)).save(root / "train/bees/003.jpg")
     with Image.open(root / "train/bees/003.jpg") as image:
         image.resize((80, 66)).save(root / "train/bees/small.jpg")
     with Image.open(root / "train/bees/004.jpg") as image:

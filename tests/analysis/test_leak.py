@@ -3,7 +3,7 @@
 import numpy as np
 
 from finetune_advisor.analysis.leak import fold_leak, oddly_close
-from finetune_advisor.artifacts.profile import FoldLeak
+from finetune_advisor.artifacts.health import FoldLeak
 
 IMAGES = 240
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.profile import BadFile, Imbalance, Profile, SplitCount
+from finetune_advisor.artifacts.health import BadFile, Imbalance
+from finetune_advisor.artifacts.profile import Profile, SplitCount
 from finetune_advisor.errors import DataError
 
 

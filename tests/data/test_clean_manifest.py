@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.profile import BadFile, Health, Imbalance, LabelSuspect, NearDuplicates
+from finetune_advisor.artifacts.health import BadFile, Health, Imbalance, LabelSuspect, NearDuplicates
 from finetune_advisor.data.clean_manifest import clean_manifest
 from finetune_advisor.data.sources import Listing, Sample
 from finetune_advisor.data.sources.listing import Split

@@ -8,19 +8,21 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from finetune_advisor.artifacts.profile import (
+from finetune_advisor.artifacts.health import (
     BadFile,
-    CurvePoint,
     FoldLeak,
-    Forecast,
     Health,
     ImageSizes,
     Imbalance,
     LabelSuspect,
     NearDuplicates,
-    Neighbor,
     OddImage,
     Outlier,
+)
+from finetune_advisor.artifacts.profile import (
+    CurvePoint,
+    Forecast,
+    Neighbor,
     PowerLaw,
     Predicted,
     ProbeScore,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from finetune_advisor.artifacts.profile import FoldLeak, Profile
+from finetune_advisor.artifacts.health import FoldLeak
+from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.reporting.findings import findings, split_leak
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from finetune_advisor.artifacts.profile import Health, NearDuplicates, Profile
+from finetune_advisor.artifacts.health import Health, NearDuplicates
+from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.reporting.gallery import MOST_GROUPS, MOST_IN_GROUP, gallery
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from finetune_advisor.advice.advise import advise
-from finetune_advisor.artifacts.profile import Cell, ImageSizes, Profile, ViewEffect
+from finetune_advisor.artifacts.health import ImageSizes
+from finetune_advisor.artifacts.profile import Cell, Profile, ViewEffect
 
 MakeProfile = Callable[..., Profile]
 Effect = Callable[..., ViewEffect]

@@ -1,0 +1,108 @@
+"""What is wrong with the files: the part of a profile that looks at test images too."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from finetune_advisor.artifacts.facts import Fact, Name
+
+
+class BadFile(Fact):
+    path: Name
+    reason: str
+
+
+class Imbalance(Fact):
+    largest: Name
+    smallest: Name
+    ratio: float
+    """Images of the largest class over images of the smallest one, in the trainable part."""
+
+
+class NearDuplicates(Fact):
+    """Images that show the same picture: resized, compressed again, slightly cropped, or at another exposure."""
+
+    images: tuple[Name, ...]
+    """At least two; each is linked to another one of them."""
+    correlation: float
+    """Of the weakest link between aligned thumbnails, 1 for the same pixels."""
+
+
+class LabelSuspect(Fact):
+    """An image whose label the classifiers that did not see it contradict."""
+
+    path: Name
+    label: Name
+    suggestion: Name
+    label_probability: float
+    """Out-of-fold probability of the label it has."""
+    suggestion_probability: float
+
+
+class Outlier(Fact):
+    """An image far from all others of its class."""
+
+    path: Name
+    label: Name
+    distance: float
+    """Distance to its near neighbors over the usual such distance in the data set."""
+
+
+class OddImage(Fact):
+    """An image whose size, shape or color mode is unlike that of the others."""
+
+    path: Name
+    reason: str
+
+
+class ImageSizes(Fact):
+    """Sizes in pixels and shapes of the readable images."""
+
+    shorter_side: tuple[float, float, float]
+    """5 %, 50 % and 95 % quantile of the shorter side."""
+    aspect: tuple[float, float, float]
+    """5 %, 50 % and 95 % quantile of width over height."""
+    off_square: float
+    """Share of images whose longer side is at least 1.25 times the shorter one."""
+
+
+class FoldLeak(Fact):
+    """Whether folds drawn image by image promise too much, because relatives lie on both sides."""
+
+    families: int
+    """Groups that were kept together: copies, near-duplicates, and the user's own groups."""
+    images_in_families: int
+    """Images that share such a group with another one."""
+    accuracy_alone: float | None = None
+    """Accuracy of the best probe on folds that ignore the families."""
+    accuracy_together: float | None = None
+    """The same on folds that keep them together."""
+    suspicious: bool = False
+    """Whether signs are left that more relatives went unnoticed."""
+    sign: str | None = None
+    """The sign, in a sentence with its numbers."""
+
+
+class Health(Fact):
+    """Everything that is wrong with the files; the only part that looks at test images."""
+
+    bad_files: tuple[BadFile, ...]
+    ignored_files: tuple[Name, ...]
+    """Files in class folders that are not images."""
+    exact_duplicates: tuple[tuple[Name, ...], ...]
+    """Groups of byte-identical files."""
+    near_duplicates: tuple[NearDuplicates, ...] = ()
+    """Groups of images that show the same picture without being byte-identical."""
+    duplicates_across_splits: tuple[tuple[Name, ...], ...]
+    """Groups of exact or near duplicates that lie in more than one split."""
+    duplicates_across_classes: tuple[tuple[Name, ...], ...]
+    label_suspects: tuple[LabelSuspect, ...] = ()
+    """Most suspicious first."""
+    outliers: tuple[Outlier, ...] = ()
+    """Farthest first."""
+    odd_images: tuple[OddImage, ...] = ()
+    sizes: ImageSizes | None = None
+    color_modes: dict[str, int] = Field(default_factory=dict)
+    """Images of each color mode, as Pillow names them."""
+    leak: FoldLeak | None = None
+    imbalance: Imbalance
