@@ -27,7 +27,8 @@ from finetune_advisor.data.sources import open_source
 from finetune_advisor.data.split import stratified_folds
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.dataset import TRAINABLE, open_dataset
-from finetune_advisor.features import Features, ruler
+from finetune_advisor.features import Features
+from finetune_advisor.instruments import ruler
 from finetune_advisor.prediction import CHOSEN, FIXED, interval
 
 DATA_SETS = {

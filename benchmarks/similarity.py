@@ -21,7 +21,8 @@ from PIL import Image, ImageFilter, ImageOps
 from finetune_advisor.analysis.similarity import similarity
 from finetune_advisor.data.sources.scan import images_below
 from finetune_advisor.data.workers import default_workers
-from finetune_advisor.features import Features, measure, ruler
+from finetune_advisor.features import Features, measure
+from finetune_advisor.instruments import ruler
 
 HALVINGS, DRAWS, CLASSES_ALONE = 20, 200, 20
 MOST_IMAGES, CONTROL_IMAGES = 2000, 300

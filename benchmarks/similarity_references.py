@@ -25,7 +25,8 @@ from finetune_advisor.artifacts.profile import Similarity
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.data.sources.scan import images_below
 from finetune_advisor.data.workers import default_workers
-from finetune_advisor.features import Features, measure, ruler
+from finetune_advisor.features import Features, measure
+from finetune_advisor.instruments import ruler
 from finetune_advisor.reporting.references import REFERENCES_FILE
 
 SETS = {

@@ -22,7 +22,8 @@ from finetune_advisor.data.sources.trainable import MINIMUM
 from finetune_advisor.data.split import split, stratified_folds
 from finetune_advisor.data.wording import counted
 from finetune_advisor.errors import DataError
-from finetune_advisor.features import Features, Instrument, Progress, measure
+from finetune_advisor.features import Features, Progress, measure
+from finetune_advisor.instruments import Instrument
 
 log = logging.getLogger(__name__)
 

@@ -11,20 +11,24 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from finetune_advisor import features
+from finetune_advisor import features, recorder
 from finetune_advisor.backbones.build import build
+from finetune_advisor.backbones.inference_graph import NoGraph
 from finetune_advisor.backbones.readings import pool, read_stages
 from finetune_advisor.backbones.trunk import FrozenTrunk, TrunkOutput
 from finetune_advisor.data.decode import fit_image, read_image, to_array
 from finetune_advisor.data.views import EvalViews, eval_views
 from finetune_advisor.errors import UnopenedFile
-from finetune_advisor.features import Instrument, Measurement, instrument, measure, ruler
+from finetune_advisor.features import Measurement, measure
+from finetune_advisor.instruments import Change, Instrument, instrument, ruler
 from finetune_advisor.techniques.preprocessing import Backbone as BackbonePreprocessing
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
@@ -62,7 +66,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Passes:
             counted.images[name] = counted.images.get(name, 0) + len(x_BCHW)
             return super().__call__(x_BCHW)
 
-    monkeypatch.setattr(features, "FrozenTrunk", Counting)
+    monkeypatch.setattr(recorder, "FrozenTrunk", Counting)
     return counted
 
 
@@ -79,9 +83,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> li
     """The files that are decoded while `action` runs."""
     files: list[Path] = []
 
-    def recording(paths: list[Path], views: list[Preprocess], *, batch: int, workers: int) -> Iterator[EvalViews]:
+    def recording(paths: list[Path], views: list[Preprocess], **settings: Any) -> Iterator[EvalViews]:
         files.extend(paths)
-        return eval_views(paths, views, batch=batch, workers=workers)
+        return eval_views(paths, views, **settings)
 
     monkeypatch.setattr(features, "eval_views", recording)
     action()
@@ -211,12 +215,13 @@ def test_a_damaged_cache_is_measured_again_with_a_warning(
     paths: list[Path], passes: Passes, own_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = look(paths, RESNET)
+    expected = {name: values.copy() for name, values in first.features[0].arrays.items()}
     [shard] = (own_cache / "finetune-advisor" / "features" / RESNET.key).iterdir()
     shard.write_bytes(shard.read_bytes()[:-100])
     again = look(paths, RESNET)
     assert passes.total == 10
     assert str(shard) in caplog.text
-    assert_equal(again, first)
+    assert all(np.array_equal(values, again.features[0].arrays[name]) for name, values in expected.items())
     look(paths, RESNET)
     assert passes.total == 10, "the cache is whole again"
 
@@ -312,7 +317,7 @@ def test_a_bad_file_builds_no_network_again(paths: list[Path], monkeypatch: pyte
     def refuse(*arguments: object, **settings: object) -> None:
         raise AssertionError("a network is built although nothing changed")
 
-    monkeypatch.setattr(features, "build", refuse)
+    monkeypatch.setattr(recorder, "build", refuse)
     assert_equal(look(paths, RESNET), first)
 
 
@@ -334,7 +339,7 @@ def test_other_decoders_get_another_try(paths: list[Path], monkeypatch: pytest.M
 def test_a_file_that_the_disk_refused_is_tried_again(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal came after its content was read once, and says nothing about the content."""
 
-    def refuse(path: str, sides: object) -> None:
+    def refuse(path: str, sides: object, *, digest: str) -> None:
         raise UnopenedFile("it cannot be read (Input/output error)")
 
     with monkeypatch.context() as patch:
@@ -353,3 +358,66 @@ def test_a_disk_that_takes_no_reasons_costs_a_warning(
     monkeypatch.setattr(Path, "write_bytes", refuse)
     assert look(paths).unreadable.keys() == {3}
     assert "tries to decode bad files again" in caplog.text
+
+
+def test_many_images_go_through_the_inference_graph_and_are_seen_alike(
+    paths: list[Path], passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_it_is = look(paths, RESNET, use_cache=False).features[0]
+    assert passes.total == 5
+    monkeypatch.setattr(recorder, "WORTH_EXPORTING", 5)
+    graph = look(paths, RESNET).features[0]
+    assert passes.total == 5 + 5, "only the images it is checked with went through the network itself"
+    assert as_it_is.arrays.keys() == graph.arrays.keys()
+    for name, values in as_it_is.arrays.items():
+        assert np.allclose(graph.arrays[name], values, rtol=1e-3, atol=1e-4 * np.abs(values).max()), name
+
+
+def test_where_there_is_no_graph_the_network_itself_is_used_and_that_is_said(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*arguments: object, **settings: object) -> None:
+        raise NoGraph("its pooled differ from the network's own by 5.0e-01 of their size")
+
+    expected = look(paths, RESNET, use_cache=False)
+    monkeypatch.setattr(recorder, "open_graph", refuse)
+    assert_equal(look(paths, RESNET, use_cache=False), expected)
+    assert "resnet18" in caplog.text and "slower" in caplog.text and "differ" in caplog.text
+
+
+def test_a_file_that_changes_while_it_is_read_is_named_and_nothing_false_is_cached(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch, image_folder: ImageFolder
+) -> None:
+    other = image_folder({"wasps": 1}, name="others", seed=5) / "wasps" / "000.png"
+
+    def late(some: list[Path], views: list[Preprocess], **settings: Any) -> Iterator[EvalViews]:
+        shutil.copy(other, paths[1])
+        return eval_views(some, views, **settings)
+
+    monkeypatch.setattr(features, "eval_views", late)
+    first = look(paths, RESNET)
+    assert first.unreadable == {1: "it changed while the images were being read"}
+    monkeypatch.undo()
+    again = look(paths, RESNET)
+    assert again.unreadable == {}
+    alone = look([other], RESNET, use_cache=False)
+    assert np.allclose(again.features[0].stage("pooled")[1], alone.features[0].stage("pooled")[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["horizontal_flip", "vertical_flip", "rotation_90", "gray"])
+def test_a_changed_view_is_that_of_changed_files(change: Change, paths: list[Path], tmp_path: Path) -> None:
+    turned = {
+        "horizontal_flip": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        "vertical_flip": lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+        "rotation_90": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+        "gray": lambda image: image.convert("L").convert("RGB"),
+    }[change]
+    copies = []
+    for number, path in enumerate(paths):
+        copies.append(tmp_path / f"{number}.png")
+        pixels = fit_image(read_image(path), RESNET.preprocess)
+        turned(pixels).save(copies[-1])
+    found = look(paths, RESNET, replace(RESNET, change=change))
+    expected = look(copies, RESNET).features[0].stage("all")
+    assert np.allclose(found.features[1].stage("all"), expected, rtol=0.02, atol=0.02)
+    assert not np.allclose(found.features[0].stage("all"), expected, rtol=0.02, atol=0.02)

@@ -28,7 +28,8 @@ from finetune_advisor.data.sources import Listing
 from finetune_advisor.data.split import split
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.dataset import TRAINABLE, Dataset, open_dataset
-from finetune_advisor.features import Features, Instrument, instrument, ruler
+from finetune_advisor.features import Features
+from finetune_advisor.instruments import Instrument, instrument, ruler
 from finetune_advisor.techniques.preprocessing import Backbone as BackbonePreprocessing
 from finetune_advisor.techniques.strategy import LinearProbe
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from finetune_advisor.backbones.readings import pool, pooled_feature, read_inputs, read_stages
+from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.backbones.stages import HEAD, Stage, classifier_modules
 
 if TYPE_CHECKING:
@@ -33,24 +36,49 @@ class TrunkOutput:
     logits: Tensor | None
     norms: dict[str, Tensor]
 
+    def named(self) -> dict[str, Tensor]:
+        """All readings in one dict, in a fixed order: `stage.<name>`, `norm.<name>`, `pooled`, `logits`."""
+        named = {f"stage.{name}": values for name, values in self.stages.items()}
+        named |= {f"norm.{name}": values for name, values in self.norms.items()}
+        named[POOLED] = self.pooled
+        return named if self.logits is None else {**named, "logits": self.logits}
+
 
 class FrozenTrunk:
-    """A backbone that is only read: no gradients, evaluation mode. Moves the net to `device`, channels last."""
+    """A backbone that is only read: no gradients, evaluation mode. Moves the net to `device`, channels last.
+
+    On a GPU that has them, sums are of bfloat16 numbers (`precision`); what is read is float32 everywhere.
+    """
 
     def __init__(self, backbone: Backbone, *, device: torch.device | str, norm_statistics: bool = False) -> None:
         self.backbone = backbone
         self.device = torch.device(device)
+        self.precision = precision_on(self.device)
         self.stages = feature_stages(backbone.stages)
         self._norms = _norm_paths(backbone) if norm_statistics else {}
         self._classifier = classifier_modules(backbone.net)[0]
         backbone.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @property
+    def convolutional(self) -> bool:
+        """Whether the network begins with convolutions; in plain transformers it begins with tokens."""
+        return self.stages[0].layout == "NCHW"
+
     def __call__(self, x_BCHW: Tensor) -> TrunkOutput:
         """Run normalized images (B, C, H, W) through the net once."""
-        net = self.backbone.net.eval()
-        x_BCHW = x_BCHW.to(self.device, memory_format=torch.channels_last)
+        self.backbone.net.eval()
+        reduced = self.precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced):
+            return self.read(x_BCHW.to(self.device, memory_format=torch.channels_last))
+
+    def named(self, x_BCHW: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+        """What one pass over normalized images (B, C, H, W) reads, by the names of `TrunkOutput.named`."""
+        return {name: values.cpu().numpy() for name, values in self(x_BCHW).named().items()}
+
+    def read(self, x_BCHW: Tensor) -> TrunkOutput:
+        """The pass itself, as plain tensor code that can be traced; the net is in evaluation mode."""
+        net = self.backbone.net
         with (
-            torch.inference_mode(),
             read_stages(net, self.stages, reduce=pool) as stages,
             read_inputs(net, [self._classifier], reduce=pooled_feature) as inputs,
             read_inputs(net, self._norms.values(), reduce=_mean_and_variance) as norms,
@@ -62,6 +90,12 @@ class FrozenTrunk:
             logits=None if self.backbone.new_head else logits_BK,
             norms={stage: norms[path] for stage, path in self._norms.items()},
         )
+
+
+def precision_on(device: torch.device | str) -> str:
+    """What a frozen network computes with on a device: `bfloat16` on GPUs that have it, else `float32`."""
+    on_gpu = torch.device(device).type == "cuda"
+    return "bfloat16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
 
 
 def feature_stages(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:

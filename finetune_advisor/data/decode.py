@@ -5,6 +5,7 @@ Shapes: C channels (3), H height, W width.
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 import zlib
@@ -19,6 +20,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
 from finetune_advisor.data.color import to_rgb
+from finetune_advisor.data.digest import digest_of
+from finetune_advisor.data.opening import cannot_open
 from finetune_advisor.errors import UnopenedFile, UnreadableImage
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
@@ -107,30 +110,28 @@ class Decoded(NamedTuple):
     mode: str
 
 
-def read_image_for(path: str | Path, sides: Sequence[int | None]) -> Decoded:
+def read_image_for(path: str | Path, sides: Sequence[int | None], *, digest: str | None = None) -> Decoded:
     """What `read_image` gives for each shorter side that is needed, decoding what is the same only once.
 
+    Args:
+        sides: in pixels; see `read_image`.
+        digest: of the content that is expected, None takes any.
+
     Raises:
-        UnreadableImage, UnopenedFile: see `read_image`.
+        UnreadableImage, UnopenedFile: see `read_image`; the content is not the expected one.
     """
     try:
         with Path(path).open("rb") as file:
-            return _decode(file, sides)
+            return _decode(file if digest is None else _expected(file, digest), sides)
     except OSError as error:
         raise cannot_open(error) from error
 
 
-def cannot_open(error: OSError) -> UnopenedFile:
-    """Why a file cannot be opened or read, in a person's words."""
-    match error:
-        case FileNotFoundError():
-            return UnopenedFile("the file is gone")
-        case PermissionError():
-            return UnopenedFile("no permission to read it")
-        case IsADirectoryError():
-            return UnopenedFile("it is a folder")
-        case _:
-            return UnopenedFile(f"it cannot be read ({error.strerror or error})")
+def _expected(file: IO[bytes], digest: str) -> IO[bytes]:
+    content = file.read()
+    if digest_of(content) != digest:
+        raise UnopenedFile("it changed while the images were being read")
+    return io.BytesIO(content)
 
 
 def decoder_key() -> str:

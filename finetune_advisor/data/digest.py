@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from finetune_advisor.data.decode import cannot_open
+from finetune_advisor.data.opening import cannot_open
 from finetune_advisor.errors import UnopenedFile
 
 _THREADS = 8
@@ -22,9 +22,20 @@ def digest(path: str | Path) -> str:
     """
     try:
         with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            return hashlib.file_digest(file, _hash).hexdigest()
     except OSError as error:
         raise cannot_open(error) from error
+
+
+def digest_of(content: bytes) -> str:
+    """The digest of a file with this content."""
+    hashed = _hash()
+    hashed.update(content)
+    return hashed.hexdigest()
+
+
+def _hash() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=16)
 
 
 def digests(paths: Iterable[str | Path]) -> tuple[tuple[str | None, ...], dict[int, str]]:

@@ -59,7 +59,12 @@ class EvalViews(NamedTuple):
 
 
 def eval_views(
-    paths: Sequence[str | Path], views: Sequence[Preprocess], *, batch: int, workers: int
+    paths: Sequence[str | Path],
+    views: Sequence[Preprocess],
+    *,
+    batch: int,
+    workers: int,
+    digests: Sequence[str] | None = None,
 ) -> Generator[EvalViews]:
     """Decode every image once, in order, for nets with different inputs; bad images are named instead of raised.
 
@@ -70,12 +75,13 @@ def eval_views(
         views: the nets' inputs, at least one.
         batch: paths per batch.
         workers: processes that decode ahead; 0 decodes in this process.
+        digests: of the contents that are expected; an image that has changed since is a bad one.
 
     Raises:
         DataError: a worker process died.
     """
     distinct = tuple(dict.fromkeys(map(_pixels_of, views)))
-    chunks = _EvalChunks([str(path) for path in paths], distinct, batch)
+    chunks = _EvalChunks([str(path) for path in paths], distinct, batch, digests)
     numbers = range(math.ceil(len(paths) / batch))
     with closing(ahead(chunks, numbers, workers=workers)) as stream:
         for index_B, arrays, looks, bad in stream:
@@ -105,6 +111,7 @@ class _EvalChunks:
     paths: Sequence[str]
     views: Sequence[Preprocess]
     batch: int
+    digests: Sequence[str] | None
 
     def __call__(self, chunk: int) -> _Chunk:
         first = chunk * self.batch
@@ -116,7 +123,11 @@ class _EvalChunks:
         modes: list[str] = []
         for index, path in enumerate(self.paths[first : first + self.batch], start=first):
             try:
-                decoded = read_image_for(path, [_DETAIL * resized_side(view) for view in self.views])
+                decoded = read_image_for(
+                    path,
+                    [_DETAIL * resized_side(view) for view in self.views],
+                    digest=self.digests[index] if self.digests else None,
+                )
             except UnreadableImage as error:
                 bad.append(BadImage(index, error.message, not isinstance(error, UnopenedFile)))
                 continue

@@ -13,7 +13,7 @@ from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.sources import open_source
 from finetune_advisor.data.split_file import SavedSplits, apply_splits
 from finetune_advisor.dataset import Dataset, open_dataset
-from finetune_advisor.features import instrument
+from finetune_advisor.instruments import instrument
 from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.probe import probe_stages

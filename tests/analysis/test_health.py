@@ -13,7 +13,7 @@ from finetune_advisor.analysis.health import health
 from finetune_advisor.data.clean_manifest import clean_manifest
 from finetune_advisor.data.sources import open_source
 from finetune_advisor.dataset import TRAINABLE, open_dataset
-from finetune_advisor.features import ruler
+from finetune_advisor.instruments import ruler
 
 ImageFolder = Callable[..., Path]
 

@@ -17,7 +17,8 @@ from torch.distributions import Normal, kl_divergence
 from finetune_advisor.analysis.similarity import FAMILIAR, SHIFT_SCALE, SURE_LOGIT, TYPICAL, similarity
 from finetune_advisor.artifacts.profile import Similarity
 from finetune_advisor.data.workers import default_workers
-from finetune_advisor.features import Features, measure, ruler
+from finetune_advisor.features import Features, measure
+from finetune_advisor.instruments import ruler
 
 STAGES = tuple(TYPICAL)
 CHANNELS = 64

@@ -17,7 +17,8 @@ from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.data.split_file import load_splits
 from finetune_advisor.errors import Interrupted
-from finetune_advisor.features import instrument, measure
+from finetune_advisor.features import measure
+from finetune_advisor.instruments import instrument
 from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Progress, Watcher
 

@@ -1,0 +1,230 @@
+"""The frozen trunk as an inference graph: what `FrozenTrunk` reads, several times faster on a CPU.
+
+The network with everything that is read from it is exported once to ONNX, kept in the cache, and run by ONNX Runtime,
+which fuses what eager PyTorch does one operation at a time. The pixels go in as they were decoded, uint8; normalization
+is part of the graph.
+
+Source: ONNX Runtime, "Graph Optimizations in ONNX Runtime", https://onnxruntime.ai/docs/performance/.
+
+Shapes: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from finetune_advisor.artifacts.storage import atomic_write, cache_root
+from finetune_advisor.backbones.trunk import FrozenTrunk
+from finetune_advisor.errors import StorageError
+
+FORMAT = 1
+"""Raised when the exported graph changes."""
+
+LARGEST_BYTES = 1_500_000_000
+"""Of the weights: an ONNX file in one piece holds at most 2 GB."""
+
+TOLERANCE = 1e-3
+"""Largest difference from the network itself, as a share of the largest value of the same reading."""
+
+IMAGES_COMPARED = 8
+
+BATCH = 4
+"""Images that go through together: what a few of them need stays in the processor's caches (measured: 200 images a
+second, where 32 together reach 158 and take twice the memory)."""
+
+log = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class NoGraph(Exception):
+    """The network cannot be run as a graph; the message says why."""
+
+
+@dataclass(frozen=True)
+class InferenceGraph:
+    """A session of ONNX Runtime that reads what `FrozenTrunk` reads."""
+
+    session: Any
+    names: tuple[str, ...]
+
+    def __call__(self, x_BCHW: Tensor) -> dict[str, FloatArray]:
+        """The readings of uint8 images (B, C, H, W), named as in `TrunkOutput.named`.
+
+        Raises:
+            NoGraph: the session fails.
+        """
+        parts = [_run(self.session, part) for part in torch.split(x_BCHW, BATCH)]
+        return {name: np.concatenate(values) for name, *values in zip(self.names, *parts, strict=True)}
+
+
+def open_graph(
+    trunk: FrozenTrunk,
+    x_BCHW: Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    keep: bool,
+    export: bool,
+) -> InferenceGraph | None:
+    """The graph of a trunk: from the cache, or exported now; None where it is not in the cache and not to be exported.
+
+    Args:
+        trunk: on the CPU.
+        x_BCHW: some images, uint8, of which a few are shown to network and graph; both have to see the same.
+        mean, std: of each channel, for pixels in [0, 1].
+        keep: whether the cache on disk is used.
+        export: False takes a graph from the cache only; exporting takes seconds.
+
+    Raises:
+        NoGraph: it cannot be exported or run, or differs from the network.
+    """
+    module = _Readings(trunk, mean, std).eval()
+    few_BCHW = x_BCHW[:IMAGES_COMPARED]
+    path = cache_root() / "graphs" / f"{trunk.backbone.name}-{_key(trunk, few_BCHW, mean, std)}.onnx"
+    content = _cached(path) if keep else None
+    if content is None and not export:
+        return None
+    with torch.inference_mode():
+        wanted = trunk.named(module.normalized(few_BCHW))
+    if content is not None:
+        try:
+            return _checked(content, few_BCHW, wanted)
+        except NoGraph as problem:
+            log.warning("a cached inference graph cannot be used and is exported again: %s (%s)", path, problem)
+    content = _export(module, few_BCHW)
+    graph = _checked(content, few_BCHW, wanted)
+    if keep:
+        _keep(path, content)
+    return graph
+
+
+def _checked(content: bytes, x_BCHW: Tensor, wanted: dict[str, FloatArray]) -> InferenceGraph:
+    graph = InferenceGraph(_session(content), tuple(wanted))
+    _require_equal(graph(x_BCHW), wanted)
+    return graph
+
+
+class _Readings(nn.Module):
+    """The network as a function from uint8 images to the tuple of everything that is read."""
+
+    mean_C: Tensor
+    std_C: Tensor
+
+    def __init__(self, trunk: FrozenTrunk, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.net = trunk.backbone.net
+        self.trunk = trunk
+        self.register_buffer("mean_C", 255 * torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std_C", 255 * torch.tensor(std).view(1, -1, 1, 1))
+
+    def normalized(self, x_BCHW: Tensor) -> Tensor:
+        return (x_BCHW.float() - self.mean_C) / self.std_C
+
+    def forward(self, x_BCHW: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.trunk.read(self.normalized(x_BCHW)).named().values())
+
+
+def _key(trunk: FrozenTrunk, x_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -> str:
+    import onnx
+    import onnxruntime
+    import timm
+
+    versions = (torch.__version__, timm.__version__, onnx.__version__, onnxruntime.__version__)
+    parts = (FORMAT, trunk.backbone.weights.digest, tuple(x_BCHW.shape[1:]), tuple(mean), tuple(std), versions)
+    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+
+def _cached(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        log.warning("a cached inference graph cannot be read and is exported again: %s (%s)", path, problem)
+        return None
+
+
+def _keep(path: Path, content: bytes) -> None:
+    try:
+        atomic_write(path, content)
+    except StorageError as problem:
+        log.warning("the next command exports the inference graph again: %s", problem.message)
+
+
+def _export(module: _Readings, x_BCHW: Tensor) -> bytes:
+    size = sum(tensor.nbytes for tensor in module.state_dict().values())
+    if size > LARGEST_BYTES:
+        raise NoGraph(f"its weights take {size / 1e9:.1f} GB, more than the {LARGEST_BYTES / 1e9:.1f} GB of one file")
+    # What the exporter says on the way is meant for its developers; a failure comes as an exception.
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                module,
+                (_two(x_BCHW),),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=BATCH)},),
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise NoGraph(f"it cannot be exported: {_first_line(error)}") from error
+    assert program is not None
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def _two(x_BCHW: Tensor) -> Tensor:
+    """Two images: the exporter takes a batch of one for a constant."""
+    return torch.cat([x_BCHW, x_BCHW])[:2]
+
+
+def _session(content: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except _session_errors() as error:
+        raise NoGraph(f"ONNX Runtime cannot load it: {_first_line(error)}") from error
+
+
+def _run(session: Any, x_BCHW: Tensor) -> list[FloatArray]:
+    try:
+        result: list[FloatArray] = session.run(None, {session.get_inputs()[0].name: x_BCHW.numpy()})
+    except _session_errors() as error:
+        raise NoGraph(f"ONNX Runtime cannot run it: {_first_line(error)}") from error
+    return result
+
+
+def _session_errors() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
+    return tuple(getattr(state, name) for name in names)
+
+
+def _require_equal(found: dict[str, FloatArray], wanted: dict[str, FloatArray]) -> None:
+    for name, values in wanted.items():
+        difference = float(np.abs(found[name] - values).max() / (np.abs(values).max() + TOLERANCE))
+        if not difference <= TOLERANCE:  # so that NaN does not pass
+            raise NoGraph(f"its {name} differ from the network's own by {difference:.1e} of their size")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

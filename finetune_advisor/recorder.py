@@ -1,0 +1,107 @@
+"""Writes down what a frozen network sees, by the fastest way the machine offers.
+
+On a CPU the network runs as an inference graph where that pays; else, and on other devices, as it is.
+
+Shapes: B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from finetune_advisor.backbones.build import build
+from finetune_advisor.backbones.inference_graph import InferenceGraph, NoGraph, open_graph
+from finetune_advisor.backbones.trunk import FrozenTrunk, reference_norms
+from finetune_advisor.data.batches import normalize
+from finetune_advisor.feature_store import Common, FeatureStore
+from finetune_advisor.instruments import Change, Instrument
+from finetune_advisor.techniques.preprocessing.settings import Preprocess
+
+WORTH_EXPORTING = 150
+"""Images from which exporting a graph pays: it takes about as long as the network itself for so many."""
+
+log = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def changed(x_BCHW: Tensor, change: Change | None) -> Tensor:
+    """The same images (B, C, H, W), uint8, turned, mirrored or without color (luma of ITU-R BT.601, as in Pillow)."""
+    match change:
+        case None:
+            return x_BCHW
+        case "horizontal_flip":
+            return x_BCHW.flip(3)
+        case "vertical_flip":
+            return x_BCHW.flip(2)
+        case "rotation_90":
+            return x_BCHW.rot90(1, (2, 3))
+        case "gray":
+            luma_C = torch.tensor([0.299, 0.587, 0.114], device=x_BCHW.device).view(1, 3, 1, 1)
+            gray_B1HW = (x_BCHW * luma_C).sum(1, keepdim=True).round().to(torch.uint8)
+            return gray_B1HW.expand_as(x_BCHW)
+
+
+@dataclass
+class Recorder:
+    """One network, and the store that keeps what it sees."""
+
+    trunk: FrozenTrunk
+    instrument: Instrument
+    store: FeatureStore
+    common: Common
+    images: int
+    """That are still to come."""
+    keep: bool
+    """Whether the cache on disk is used."""
+    _graph: InferenceGraph | None = None
+    _begun: bool = field(default=False)
+
+    @staticmethod
+    def start(instrument: Instrument, store: FeatureStore, device: str, *, images: int, keep: bool) -> Recorder:
+        """Build the network for `images` images that its store lacks."""
+        backbone = build(instrument.backbone, instrument.weights, seed=instrument.seed, size=instrument.preprocess.size)
+        trunk = FrozenTrunk(backbone, device=device, norm_statistics=True)
+        reference = {
+            stage: np.stack([mean_C.cpu().numpy(), variance_C.cpu().numpy()])
+            for stage, (mean_C, variance_C) in reference_norms(backbone).items()
+        }
+        common = Common(tuple(stage.name for stage in trunk.stages), reference)
+        return Recorder(trunk, instrument, store, common, images, keep)
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.instrument.preprocess
+
+    def record(self, digests: Sequence[str], x_BCHW: Tensor) -> None:
+        """Show the network those of the images that its store lacks."""
+        rows = [row for row, digest in enumerate(digests) if digest not in self.store]
+        if rows:
+            x_BCHW = changed(x_BCHW[rows], self.instrument.change).contiguous()
+            self.store.add([digests[row] for row in rows], self._readings(x_BCHW), self.common)
+
+    def _readings(self, x_BCHW: Tensor) -> dict[str, FloatArray]:
+        if not self._begun:
+            self._graph, self._begun = self._open_graph(x_BCHW), True
+        if self._graph is not None:
+            return self._graph(x_BCHW)
+        x_BCHW = x_BCHW.to(self.trunk.device, non_blocking=True)
+        return self.trunk.named(normalize(x_BCHW, self.preprocess))
+
+    def _open_graph(self, x_BCHW: Tensor) -> InferenceGraph | None:
+        if self.trunk.device.type != "cpu" or not self.trunk.convolutional:
+            return None
+        mean, std, name = self.preprocess.mean, self.preprocess.std, self.instrument.backbone
+        export = self.images >= WORTH_EXPORTING
+        try:
+            return open_graph(self.trunk, x_BCHW, mean=mean, std=std, keep=self.keep, export=export)
+        except NoGraph as reason:
+            log.warning("%s is not run as an inference graph but as it is, which is slower: %s", name, reason)
+            return None
