@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,21 +50,30 @@ _TRAIN_DETAIL = 4
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The images of one training step.
+    """The images of one training step, or a part of them.
 
     Attributes:
         step: number of the step since the start of training, from 0.
         epoch: number of the epoch it belongs to, from 0.
-        x_BCHW: pixels, uint8, not normalized.
+        inputs: what goes into the network, a row per image: pixels (B, C, H, W), uint8, not normalized, or what a
+            frozen stage made of them.
         labels_B: class indices, int64.
         names: the samples' names.
+        whole: images of the whole step, over all its parts and all processes; what a mean divides by.
     """
 
     step: int
     epoch: int
-    x_BCHW: torch.Tensor
+    inputs: torch.Tensor
     labels_B: torch.Tensor
     names: tuple[str, ...]
+    whole: int
+
+    def parts(self, size: int) -> Generator[Batch]:
+        """The same images, at most `size` at a time; a batch without images is its own only part."""
+        for start in range(0, max(len(self.names), 1), size):
+            rows = slice(start, start + size)
+            yield replace(self, inputs=self.inputs[rows], labels_B=self.labels_B[rows], names=self.names[rows])
 
 
 class EvalBatch(NamedTuple):
@@ -128,7 +137,7 @@ class TrainBatches:
                         "Restore the file and resume, or analyze the images again: bad ones are left out then.",
                     )
                 x_BCHW, labels_B = torch.from_numpy(made.x_BCHW), torch.from_numpy(made.labels_B)
-                yield Batch(made.step, self.plan.epoch(made.step), x_BCHW, labels_B, made.names)
+                yield Batch(made.step, self.plan.epoch(made.step), x_BCHW, labels_B, made.names, len(made.names))
 
     def _make(self, step: int) -> _Made | _Unreadable:
         """One batch, or the image that spoils it: an exception would not cross the process boundary whole."""

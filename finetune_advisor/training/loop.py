@@ -12,19 +12,19 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from finetune_advisor.artifacts.history import Record
-from finetune_advisor.data.batches import Batch, normalize
+from finetune_advisor.data.batches import Batch
 from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.loss import Loss
-from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.regularization import Regularization
 from finetune_advisor.techniques.schedule import Schedule
 from finetune_advisor.training.state import Tally, TrainState
 from finetune_advisor.training.watch import Progress
 
-Evaluate = Callable[[nn.Module], "Evaluation"]
+Forward = Callable[[Tensor], Tensor]
+"""Inputs of a batch, on the device -> logits (B, K), with gradients."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,13 @@ class Method:
     loss: Loss
     schedule: Schedule
     regularization: Sequence[Regularization]
-    preprocess: Preprocess
     clip: float | None
     class_weight_K: Tensor | None
     seed: int
     steps: int
     steps_per_epoch: int
+    micro_batch: int
+    """Images that go through the network together; the gradients of a batch are summed over such parts."""
     precision: torch.dtype
     device: torch.device
 
@@ -66,8 +67,9 @@ def fit(
     batches: Iterable[Batch],
     method: Method,
     *,
+    forward: Forward,
     set_mode: Callable[[], None],
-    evaluate: Evaluate,
+    evaluate: Callable[[], Evaluation],
     on_step: Callable[[Progress], None],
 ) -> Iterator[Record]:
     """Train from `state.step` to the last step; yields a Record at the end of each epoch, after evaluating.
@@ -78,6 +80,7 @@ def fit(
         state: changed in place; between two records it can be saved.
         batches: global batch n for every step n still to do.
         method: the parts of the recipe that act here.
+        forward: runs the network.
         set_mode: puts the network into its training mode (frozen parts stay in evaluation mode).
         evaluate: scores the network on the validation images.
         on_step: told about every step.
@@ -92,7 +95,7 @@ def fit(
         yield _close_epoch(state, method, evaluate, speed=0.0, start=start)
     set_mode()
     for batch in batches:
-        _step(state, method, batch)
+        _step(state, method, batch, forward)
         speedometer.add(len(batch.labels_B))
         on_step(Progress(state.step, method.steps, state.tally.loss, speedometer.images_per_second))
         if method.evaluates_after(state.step):
@@ -102,24 +105,27 @@ def fit(
             speedometer = _Speedometer()
 
 
-def _step(state: TrainState, method: Method, batch: Batch) -> None:
+def _step(state: TrainState, method: Method, batch: Batch, forward: Forward) -> None:
+    """One update; the gradient is that of the mean loss over the whole batch, whatever its parts."""
     torch.manual_seed(step_seed(method.seed, batch.step))
     _set_rates(state, method.schedule, batch.step / method.steps)
-    x_BCHW = normalize(batch.x_BCHW.to(method.device, non_blocking=True), method.preprocess)
-    labels_B = batch.labels_B.to(method.device, non_blocking=True)
-    with method.autocast():
-        logits_BK = state.net(x_BCHW)
-        loss = method.loss.per_image(logits_BK.float(), labels_B, method.class_weight_K).mean()
-    loss.backward()  # type: ignore[no-untyped-call]
-    _require_finite(loss, batch)
+    for part in batch.parts(method.micro_batch):
+        labels_B = part.labels_B.to(method.device, non_blocking=True)
+        with method.autocast():
+            logits_BK = forward(part.inputs.to(method.device, non_blocking=True))
+            loss = method.loss.per_image(logits_BK.float(), labels_B, method.class_weight_K).sum()
+        (loss / batch.whole).backward()  # type: ignore[no-untyped-call]
+        _require_finite(loss, part)
+        state.tally.add(loss, logits_BK, labels_B)
     _update(state, method)
     state.step = batch.step + 1
-    state.tally.add(loss, logits_BK, labels_B)
 
 
-def _close_epoch(state: TrainState, method: Method, evaluate: Evaluate, *, speed: float, start: float) -> Record:
+def _close_epoch(
+    state: TrainState, method: Method, evaluate: Callable[[], Evaluation], *, speed: float, start: float
+) -> Record:
     tally, state.tally = state.tally, Tally()
-    evaluation = evaluate(state.net)
+    evaluation = evaluate()
     _take_note(state, method.schedule, evaluation)
     return Record(
         step=state.step,
@@ -156,10 +162,10 @@ def _update(state: TrainState, method: Method) -> None:
 
 
 def _require_finite(loss: Tensor, batch: Batch) -> None:
-    if math.isfinite(float(loss.detach())):
+    if math.isfinite(found := float(loss.detach())):
         return
     raise RunError(
-        f"The loss is {float(loss.detach())} at step {batch.step + 1}. Images of that batch: {', '.join(batch.names)}.",
+        f"The loss is {found} at step {batch.step + 1}. Images of that batch: {', '.join(batch.names)}.",
         "Lower the rate (`--set optimizer.lr=...`); the checkpoints before this step are intact.",
     )
 

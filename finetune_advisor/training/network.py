@@ -12,18 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import nn
 
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Budget, Recipe
 from finetune_advisor.backbones.build import Backbone
-from finetune_advisor.data.batches import BatchPlan, TrainBatches, eval_batches, normalize
-from finetune_advisor.data.sources import Sample
-from finetune_advisor.errors import DataError
+from finetune_advisor.data.plan import BatchPlan
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
 from finetune_advisor.techniques.augmentation import Augmentation
 from finetune_advisor.techniques.strategy import FineTuning
 from finetune_advisor.training.class_weights import balanced
+from finetune_advisor.training.feed import Feed, Pixels
 from finetune_advisor.training.groups import Group, set_training_mode, trainable_groups
 from finetune_advisor.training.head import fill_head
 from finetune_advisor.training.loop import Evaluation, Method, fit
@@ -56,8 +54,8 @@ class Setup:
     groups: tuple[Group, ...]
     method: Method
     plan: BatchPlan
-    train: tuple[Sample, ...]
-    val: tuple[Sample, ...]
+    feed: Feed
+    val_labels_N: npt.NDArray[np.intp]
 
     @property
     def budget(self) -> Budget:
@@ -72,28 +70,19 @@ class Setup:
 
     def records(self, state: TrainState, on_step: Callable[[Progress], None]) -> Iterator[Record]:
         """Train from where the state is to the end of the budget; one Record per epoch."""
-        batches = TrainBatches(
-            samples=self.train,
-            plan=self.plan,
-            preprocess=self.method.preprocess,
-            augment=Augment(self.recipe.augmentation) if self.recipe.augmentation else None,
-            start=state.step,
-            stop=self.method.steps,
-            workers=self.recipe.runtime.workers,
-        )
         return fit(
             state,
-            batches,
+            self.feed.batches(state.step, self.method.steps),
             self.method,
+            forward=self.feed.forward,
             set_mode=lambda: set_training_mode(self.backbone, self.strategy),
             evaluate=self.evaluate,
             on_step=on_step,
         )
 
-    def evaluate(self, net: nn.Module) -> Evaluation:
+    def evaluate(self) -> Evaluation:
         """Score the validation images; the network is left in evaluation mode."""
-        labels_N = np.array([sample.label for sample in self.val])
-        probabilities_NK = self.probabilities(net, self.val)
+        labels_N, probabilities_NK = self.val_labels_N, self.probabilities("val")
         predictions_N = probabilities_NK.argmax(axis=1)
         accuracy = float((predictions_N == labels_N).mean())
         loss = log_loss(probabilities_NK, labels_N)
@@ -101,24 +90,17 @@ class Setup:
         metrics = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy(confusion_KK), "loss": -loss}
         return Evaluation(metrics[self.recipe.evaluation.metric], accuracy, loss)
 
-    def probabilities(self, net: nn.Module, samples: tuple[Sample, ...]) -> npt.NDArray[np.float64]:
-        """Probabilities (N, K) of images that were readable when the run began.
+    def probabilities(self, split: str) -> npt.NDArray[np.float64]:
+        """Probabilities (N, K) of the images of a split.
 
         Raises:
-            DataError: one of them cannot be read any more.
+            DataError: see `Feed.evaluation`.
         """
-        net.eval()
+        self.backbone.net.eval()
         rows = []
-        paths = [sample.path for sample in samples]
-        batch, workers = self.plan.batch, self.recipe.runtime.workers
-        for _, x_BCHW, bad in eval_batches(paths, self.method.preprocess, batch=batch, workers=workers):
-            for place, reason in bad:
-                raise DataError(
-                    f"{samples[place].name} cannot be read any more: {reason}.",
-                    "Restore the file and go on with --resume.",
-                )
+        for inputs in self.feed.evaluation(split):
             with torch.inference_mode(), self.method.autocast():
-                logits_BK = net(normalize(x_BCHW.to(self.method.device), self.method.preprocess))
+                logits_BK = self.feed.forward(inputs.to(self.method.device))
             rows.append(softmax(logits_BK.float().cpu().numpy()))
         return np.concatenate(rows)
 
@@ -142,17 +124,25 @@ def set_up(prepared: Prepared, *, device: str) -> Setup:
         loss=recipe.loss,
         schedule=recipe.schedule,
         regularization=recipe.regularization or (),
-        preprocess=prepared.preprocess,
         clip=recipe.optimizer.clip,
         class_weight_K=class_weight_K,
         seed=recipe.seed,
         steps=steps_of(recipe.budget, plan),
         steps_per_epoch=plan.steps_per_epoch,
+        micro_batch=recipe.optimizer.micro_batch or recipe.optimizer.batch + 1,  # one may join the last batch
         precision=PRECISIONS[recipe.runtime.precision],
         device=torch.device(device),
     )
-    train, val = data.samples(train_N), data.samples(data.index("val"))
-    return Setup(recipe, strategy, backbone, groups, method, plan, train, val)
+    feed = Pixels(
+        net=backbone.net,
+        preprocess=prepared.preprocess,
+        augment=Augment(recipe.augmentation) if recipe.augmentation else None,
+        plan=plan,
+        samples={split: data.samples(data.index(split)) for split in ("train", "val", "test")},
+        eval_batch=recipe.optimizer.batch,
+        workers=recipe.runtime.workers,
+    )
+    return Setup(recipe, strategy, backbone, groups, method, plan, feed, data.labels(data.index("val")))
 
 
 def steps_of(budget: Budget, plan: BatchPlan) -> int:

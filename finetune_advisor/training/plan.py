@@ -6,12 +6,10 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
-import numpy as np
 import torch
 
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.backbones.stage_probe import POOLED
-from finetune_advisor.data.batches import normalize
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.device import synchronize
 from finetune_advisor.training.network import Setup, set_up
@@ -86,7 +84,7 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
         steps_per_epoch=setup.plan.steps_per_epoch,
         features=None,
         cached="nothing: every image is decoded and goes through the whole network in every epoch",
-        seconds=_expected_seconds(setup, recipe),
+        seconds=_expected_seconds(setup),
         memory_mib=_memory_mib(setup),
     )
 
@@ -105,21 +103,18 @@ def _groups(setup: Setup) -> tuple[PlannedGroup, ...]:
     return (*trained, planned("frozen", frozen, None, False)) if frozen else tuple(trained)
 
 
-def _expected_seconds(setup: Setup, recipe: Recipe) -> float:
-    """Time a few steps on noise; decoding runs beside them and counts only where it is slower (not timed)."""
+def _expected_seconds(setup: Setup) -> float:
+    """Time a few steps on the first images; decoding runs beside them and is not timed."""
     net, method = setup.backbone.net, setup.method
-    size = method.preprocess.size
-    batch = min(setup.plan.batch, setup.plan.images)
-    noise = np.random.default_rng(0).integers(0, 256, (batch, 3, size, size), dtype=np.uint8)
-    x_BCHW = normalize(torch.from_numpy(noise).to(method.device), method.preprocess)
-    labels_B = torch.zeros(batch, dtype=torch.long, device=method.device)
-    assert recipe.loss is not None
+    inputs = next(iter(setup.feed.evaluation("train"))).to(method.device)
+    labels_B = torch.zeros(len(inputs), dtype=torch.long, device=method.device)
     net.eval()
     synchronize(method.device)
     start = perf_counter()
     for _ in range(TIMED_STEPS):
         with method.autocast():
-            loss = method.loss.per_image(net(x_BCHW).float(), labels_B, method.class_weight_K).mean()
+            logits_BK = setup.feed.forward(inputs)
+            loss = method.loss.per_image(logits_BK.float(), labels_B, method.class_weight_K).mean()
         loss.backward()  # type: ignore[no-untyped-call]
     synchronize(method.device)
     seconds = (perf_counter() - start) / TIMED_STEPS

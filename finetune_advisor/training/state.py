@@ -35,9 +35,9 @@ class Tally:
     correct: int = 0
 
     def add(self, loss: Tensor, logits_BK: Tensor, labels_B: Tensor) -> None:
-        """Count a batch; `loss` is its mean."""
+        """Count some images; `loss` is their sum."""
         self.images += len(labels_B)
-        self.loss_sum += float(loss.detach()) * len(labels_B)
+        self.loss_sum += float(loss.detach())
         self.correct += int((logits_BK.detach().argmax(dim=1) == labels_B).sum())
 
     @property

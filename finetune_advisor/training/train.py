@@ -160,9 +160,7 @@ def _train_network(
 def _score(setup: Setup, prepared: Prepared) -> tuple[Scored, Scored | None]:
     data = prepared.data
     scored = {
-        name: Scored(index_N, setup.probabilities(setup.backbone.net, data.samples(index_N)))
-        for name in ("val", "test")
-        if len(index_N := data.index(name))
+        name: Scored(index_N, setup.probabilities(name)) for name in ("val", "test") if len(index_N := data.index(name))
     }
     return scored["val"], scored.get("test")
 

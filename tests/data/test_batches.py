@@ -36,7 +36,7 @@ def training(root, *, workers=0, start=0, stop=7, augment=brighten, batch=4):
 def same(first, second):
     return (
         (first.step, first.epoch, first.names) == (second.step, second.epoch, second.names)
-        and torch.equal(first.x_BCHW, second.x_BCHW)
+        and torch.equal(first.inputs, second.inputs)
         and torch.equal(first.labels_B, second.labels_B)
     )
 
@@ -69,17 +69,17 @@ def test_a_batch_holds_what_it_says(root):
     listing = open_source(root)
     by_name = {sample.name: sample for sample in listing.samples}
     for batch in training(root, augment=None):
-        assert batch.x_BCHW.dtype == torch.uint8
-        assert batch.x_BCHW.shape[1:] == (3, 16, 16)
+        assert batch.inputs.dtype == torch.uint8
+        assert batch.inputs.shape[1:] == (3, 16, 16)
         assert batch.labels_B.tolist() == [by_name[name].label for name in batch.names]
-        for x_CHW, name in zip(batch.x_BCHW, batch.names, strict=True):
+        for x_CHW, name in zip(batch.inputs, batch.names, strict=True):
             assert np.array_equal(x_CHW.numpy(), to_array(fit_image(read_image(by_name[name].path), P)))
 
 
 def test_an_image_is_augmented_anew_each_epoch(root):
     once, again = training(root, batch=11, stop=2)
-    x_of = dict(zip(once.names, once.x_BCHW, strict=True))
-    assert not any(torch.equal(x_of[name], x_CHW) for name, x_CHW in zip(again.names, again.x_BCHW, strict=True))
+    x_of = dict(zip(once.names, once.inputs, strict=True))
+    assert not any(torch.equal(x_of[name], x_CHW) for name, x_CHW in zip(again.names, again.inputs, strict=True))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -191,7 +191,8 @@ def test_nothing_to_evaluate(workers):
 
 def test_evaluation_decodes_each_image_once(paths, monkeypatch):
     read = []
-    monkeypatch.setattr(views, "read_image_for", lambda path, sides: read.append(path) or read_image_for(path, sides))
+    recording = lambda path, sides, **settings: read.append(path) or read_image_for(path, sides, **settings)  # noqa: E731
+    monkeypatch.setattr(views, "read_image_for", recording)
     list(eval_batches(paths, P, batch=4, workers=0))
     assert read == [str(path) for path in paths]
 

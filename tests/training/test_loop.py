@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Budget
-from finetune_advisor.data.batches import Batch, BatchPlan
+from finetune_advisor.data.batches import Batch, BatchPlan, normalize
 from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.loss import CrossEntropy
 from finetune_advisor.techniques.optimizer import AdamW, Optimizer, Sgd
@@ -32,16 +32,18 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 CLASSES = 3
 NEVER = 10**6
 
+PREPROCESS = Preprocess(4, "stretch", 1.0, "nearest", MEAN, STD)
+
 METHOD = Method(
     loss=CrossEntropy(),
     schedule=Constant(),
     regularization=(),
-    preprocess=Preprocess(4, "stretch", 1.0, "nearest", MEAN, STD),
     clip=None,
     class_weight_K=None,
     seed=0,
     steps=4,
     steps_per_epoch=NEVER,
+    micro_batch=NEVER,
     precision=torch.float32,
     device=torch.device("cpu"),
 )
@@ -89,12 +91,12 @@ def batch(step: int, images: int = 6) -> Batch:
     generator = torch.Generator().manual_seed(step)
     x_BCHW = torch.randint(0, 256, (images, 3, 4, 4), generator=generator, dtype=torch.uint8)
     labels_B = torch.randint(0, CLASSES, (images,), generator=generator)
-    return Batch(step, 0, x_BCHW, labels_B, tuple(f"ants/{step}-{number}.png" for number in range(images)))
+    return Batch(step, 0, x_BCHW, labels_B, tuple(f"ants/{step}-{number}.png" for number in range(images)), images)
 
 
 def input_BCHW(made: Batch) -> Tensor:  # noqa: N802 - named like the tensor
     mean_C, std_C = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    return (made.x_BCHW.float() / 255 - mean_C) / std_C
+    return (made.inputs.float() / 255 - mean_C) / std_C
 
 
 @dataclass
@@ -113,7 +115,13 @@ class Course:
         made = batches if batches is not None else map(batch, range(self.state.step, self.method.steps))
         net = self.state.net
         self.records += fit(
-            self.state, made, self.method, set_mode=net.train, evaluate=self._evaluate, on_step=self._on_step
+            self.state,
+            made,
+            self.method,
+            forward=lambda x_BCHW: net(normalize(x_BCHW, PREPROCESS)),
+            set_mode=net.train,
+            evaluate=self._evaluate,
+            on_step=self._on_step,
         )
         return self
 
@@ -121,8 +129,8 @@ class Course:
         self.steps.append(progress)
         self.rates.append({group["name"]: group["lr"] for group in self.state.optimizer.param_groups})
 
-    def _evaluate(self, net: nn.Module) -> Evaluation:
-        net.eval()
+    def _evaluate(self) -> Evaluation:
+        self.state.net.eval()
         self.evaluated += 1
         return Evaluation(self.metrics[self.evaluated - 1], accuracy=0.25, loss=1.5)
 
@@ -172,6 +180,15 @@ def test_class_weights_multiply_each_images_loss() -> None:
     Course(state_of(net, Sgd(lr=0.3)), replace(METHOD, class_weight_K=weight_K)).run()
     textbook(reference, torch.optim.SGD(decaying(reference, 0.3, 0.0), momentum=0.9), 4, weight_K)
     assert_same(net, reference)
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole() -> None:
+    """Also where the last part is smaller: the mean is over all images, not over parts."""
+    whole, parts = state_of(new_net(), Sgd()), state_of(new_net(), Sgd())
+    Course(whole, METHOD).run()
+    Course(parts, replace(METHOD, micro_batch=4)).run()
+    for one, other in zip(whole.net.parameters(), parts.net.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("clip", [0.01, 1e6])

@@ -207,7 +207,7 @@ def test_early_stopping_ends_a_run_that_makes_no_progress(image_folder, recipe, 
 
 def test_the_best_weights_are_kept_not_the_last(lively, tmp_path, monkeypatch) -> None:
     scores = iter([0.1, 0.9, 0.2])
-    monkeypatch.setattr(Setup, "evaluate", lambda self, net: Evaluation(next(scores), accuracy=0.5, loss=1.0))
+    monkeypatch.setattr(Setup, "evaluate", lambda self: Evaluation(next(scores), accuracy=0.5, loss=1.0))
     run = train(lively, RunDir(tmp_path / "run"))
     best, last, kept = (load_file(path) for path in (run.best, run.last, run.model / "model.safetensors"))
     assert all((kept[name] == best[f"net.{name}"]).all() for name in kept)

@@ -22,6 +22,8 @@ class Optimizer(Technique):
     """Pretrained layers train at lr times this."""
     batch: Annotated[int, Field(ge=1)] = 32
     """Images in a step."""
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    """Images that go through the network together, to save memory; null takes the whole batch."""
     clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of the whole gradient; null never clips."""
 

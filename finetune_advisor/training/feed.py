@@ -1,0 +1,82 @@
+"""Where the images of a run come from, and how they go through the network.
+
+Shapes: B images of a batch, C channels, H and W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from finetune_advisor.data.batches import Augment, Batch, BatchPlan, TrainBatches, eval_batches, normalize
+from finetune_advisor.data.sources import Sample
+from finetune_advisor.errors import DataError
+from finetune_advisor.techniques.preprocessing import Preprocess
+
+
+class Feed(Protocol):
+    """What the loop trains on. Inputs are rows of one tensor, whatever they hold; only a feed's `forward` knows."""
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """The batches of the steps `start <= step < stop`, a pure function of the step.
+
+        Raises:
+            DataError: an image cannot be read, or a worker process died.
+        """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits (B, K) of inputs that are on the network's device."""
+
+    def evaluation(self, split: str) -> Iterator[Tensor]:
+        """Inputs of all images of a split, in the order of its samples, not augmented.
+
+        Raises:
+            DataError: an image that was readable when the run began cannot be read any more.
+        """
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Every image is decoded each time and goes through the whole network."""
+
+    net: nn.Module
+    preprocess: Preprocess
+    augment: Augment | None
+    plan: BatchPlan
+    samples: Mapping[str, tuple[Sample, ...]]
+    """Of each split; the plan deals those of `train`."""
+    eval_batch: int
+    workers: int
+
+    def batches(self, start: int, stop: int) -> Iterator[Batch]:
+        return iter(
+            TrainBatches(
+                samples=self.samples["train"],
+                plan=self.plan,
+                preprocess=self.preprocess,
+                augment=self.augment,
+                start=start,
+                stop=stop,
+                workers=self.workers,
+            )
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits_BK: Tensor = self.net(normalize(inputs, self.preprocess))
+        return logits_BK
+
+    def evaluation(self, split: str) -> Generator[Tensor]:
+        samples = self.samples[split]
+        paths = [sample.path for sample in samples]
+        with closing(eval_batches(paths, self.preprocess, batch=self.eval_batch, workers=self.workers)) as stream:
+            for _, x_BCHW, bad in stream:
+                for place, reason in bad:
+                    raise DataError(
+                        f"{samples[place].name} cannot be read any more: {reason}.",
+                        "Restore the file and go on with --resume.",
+                    )
+                yield x_BCHW
