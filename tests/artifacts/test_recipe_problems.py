@@ -45,7 +45,9 @@ def test_every_problem_is_told_at_once_with_its_key_its_line_and_what_would_be_r
         "augmentation.0.scale.1": "expected a number, found 'abc'",
         "augmentation.1.probability": "must be at most 1.0, found 2",
         "preprocessing.fit": "expected 'crop', 'pad' or 'stretch', found 'corp'; did you mean 'crop'?",
-        "optimizer.momentum": "unknown key; the keys here are kind, lr, body_lr_ratio, batch, micro_batch, clip, betas, eps",
+        "optimizer.momentum": (
+            "unknown key; the keys here are kind, lr, body_lr_ratio, batch, micro_batch, clip, betas, eps"
+        ),
         "optimizer.batch": "expected a whole number, found '32'",
     }
     assert {key: line for key, (_, line) in lines(path).items()} == {
