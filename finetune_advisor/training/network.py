@@ -5,7 +5,7 @@ Shapes: B images of a batch, N images, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,12 @@ from PIL import Image
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Budget, Recipe
 from finetune_advisor.backbones.build import Backbone
+from finetune_advisor.data.pixel_colors import pixel_colors
 from finetune_advisor.data.plan import BatchPlan
+from finetune_advisor.data.sources import Sample
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
-from finetune_advisor.techniques.augmentation import Augmentation
+from finetune_advisor.techniques.augmentation import Augmentation, Context, apply_all
+from finetune_advisor.techniques.colors import Colors
 from finetune_advisor.techniques.strategy import FineTuning
 from finetune_advisor.training.class_weights import balanced
 from finetune_advisor.training.feed import Feed, Pixels
@@ -37,11 +40,19 @@ class Augment:
     """The recipe's augmentations, one after the other; a value, so that worker processes can be sent it."""
 
     techniques: tuple[Augmentation, ...]
+    colors: Colors | None
+
+    @staticmethod
+    def of(techniques: tuple[Augmentation, ...] | None, train: Sequence[Sample]) -> Augment | None:
+        """With what the techniques ask of the training images."""
+        if not techniques:
+            return None
+        needs_colors = any(technique.needs_colors for technique in techniques)
+        colors = pixel_colors([sample.path for sample in train]) if needs_colors else None
+        return Augment(techniques, colors)
 
     def __call__(self, image: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
-        for technique in self.techniques:
-            image = technique.apply(image, rng, size)
-        return image
+        return apply_all(self.techniques, image, rng, Context(size, self.colors))
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ def set_up(prepared: Prepared, *, device: str) -> Setup:
     feed = Pixels(
         net=backbone.net,
         preprocess=prepared.preprocess,
-        augment=Augment(recipe.augmentation) if recipe.augmentation else None,
+        augment=Augment.of(recipe.augmentation, data.samples(train_N)),
         plan=plan,
         samples={split: data.samples(data.index(split)) for split in ("train", "val", "test")},
         eval_batch=recipe.optimizer.batch,

@@ -18,8 +18,10 @@ from torch import nn
 
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe, load_recipe
+from finetune_advisor.techniques.augmentation import Context
 from finetune_advisor.techniques.base import Technique, documentation, summary
 from finetune_advisor.techniques.catalog import catalog, families, kind_of
+from finetune_advisor.techniques.colors import Colors
 from finetune_advisor.techniques.initialization import Fitted
 from finetune_advisor.techniques.strategy import Probe
 
@@ -34,6 +36,7 @@ def each(techniques: list[tuple[str, type[Technique]]]) -> pytest.MarkDecorator:
 EVERY = each(TECHNIQUES)
 TRAINED = each([(family, technique) for family, technique in TECHNIQUES if not issubclass(technique, Probe)])
 SIZE, CLASSES = 32, 3
+COLORS = Colors((0.5, 0.5, 0.5), ((0.08, 0.0, 0.0), (0.0, 0.08, 0.0), (0.0, 0.0, 0.08)))
 
 
 def recipe_with(family: str, technique: type[Technique]) -> Recipe:
@@ -59,7 +62,7 @@ def batch(recipe: Recipe) -> torch.Tensor:
     for _ in range(8):
         image = Image.fromarray(rng.integers(0, 256, (40, 52, 3), dtype=np.uint8))
         for augmentation in recipe.augmentation or ():
-            image = augmentation.apply(image, rng, SIZE)
+            image = augmentation.apply(image, rng, Context(SIZE, COLORS))
         arrays.append(np.asarray(image.resize((SIZE, SIZE)), dtype=np.float32) / 255)
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 
@@ -130,7 +133,7 @@ def test_every_file_of_a_family_is_in_its_registry() -> None:
     import finetune_advisor.techniques
 
     root = Path(finetune_advisor.techniques.__file__).parent
-    not_techniques = {"__init__", "base", "settings"}
+    not_techniques = {"__init__", "base", "settings", "geometry", "torch_policy"}
     files = {(path.parent.name, path.stem) for path in root.glob("*/*.py") if path.stem not in not_techniques}
     assert files == {(entry.family, entry.kind) for entry in catalog()}
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 from pydantic import Field
 
-from finetune_advisor.techniques.augmentation.base import Augmentation
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 
 Amount: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
@@ -29,7 +29,7 @@ class ColorJitter(Augmentation):
     saturation: Amount = 0.2
     """Distance from the image's own grays, likewise."""
 
-    def apply(self, image: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:  # noqa: ARG002
+    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:  # noqa: ARG002
         """The image under another light."""
         changes = (
             (ImageEnhance.Brightness, self.brightness),

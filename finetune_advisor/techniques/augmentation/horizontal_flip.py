@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from finetune_advisor.techniques.augmentation.base import Augmentation
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 
 
 class HorizontalFlip(Augmentation):
@@ -23,7 +23,7 @@ class HorizontalFlip(Augmentation):
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the images that are mirrored."""
 
-    def apply(self, image: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:  # noqa: ARG002
+    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:  # noqa: ARG002
         """The image, mirrored with the given probability."""
         mirror = rng.random() < self.probability
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror else image

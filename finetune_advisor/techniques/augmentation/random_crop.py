@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from pydantic import field_validator
 
-from finetune_advisor.techniques.augmentation.base import Augmentation
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 
 _ATTEMPTS = 10
 
@@ -43,10 +43,10 @@ class RandomCrop(Augmentation):
             raise ValueError(f"expected [smallest, largest] with 0 < smallest <= largest, found {list(ratio)}")
         return ratio
 
-    def apply(self, image: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
-        """A part of the image, exactly `size` x `size` pixels."""
+    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
+        """A part of the image, exactly as large as the input of the network."""
         box = self.box(image.width, image.height, rng)
-        return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+        return image.resize((context.size, context.size), Image.Resampling.BICUBIC, box=box)
 
     def box(self, width: int, height: int, rng: np.random.Generator) -> Box:
         """The part to keep: left, top, right, bottom in pixels.
