@@ -203,7 +203,7 @@ def test_affine_changes_that_follow_each_other_are_one_movement() -> None:
         one_by_one = step.apply(one_by_one, np.random.default_rng(0), CONTEXT)
     assert np.abs(together - inner(one_by_one, 20)).max() < 6
     other_order = apply_all(steps[::-1], image, np.random.default_rng(0), CONTEXT)
-    assert np.abs(together - inner(other_order, 20)).max() > 20
+    assert np.abs(together - inner(other_order, 20)).max() > 12
 
 
 @pytest.mark.parametrize("k", [-0.3, 0.3])
