@@ -113,6 +113,29 @@ def diff(
     out.print(table)
 
 
+@recipes_app.command("preview")
+def preview(
+    source: Source,
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="The images; those of the recipe if not given.")
+    ] = None,
+    file: Annotated[Path, typer.Option("--out", "-o", help="The picture to write, a PNG.")] = Path("preview.png"),
+    images: Annotated[int, typer.Option(min=1, max=40, help="Images to show.")] = 6,
+    epochs: Annotated[int, typer.Option(min=1, max=20, help="Draws of each.")] = 7,
+    overrides: Overrides = None,
+) -> None:
+    """Draw what a recipe's augmentation makes of your images, epoch after epoch.
+
+    Example: finetune-advisor recipes preview recipe.yaml
+    """
+    from finetune_advisor.artifacts.recipe_file import load_recipe
+    from finetune_advisor.workflows.preview import preview as draw
+
+    settings = [*(overrides or []), *([f"data.path={data}"] if data else [])]
+    names = draw(load_recipe(source, settings), file, images=images, epochs=epochs)
+    out.print(f"{escape(str(file))}: {len(names)} images, each as it is and as training sees it", soft_wrap=True)
+
+
 @recipes_app.command("schema")
 def schema() -> None:
     """The JSON schema of a recipe, for editors that check YAML."""

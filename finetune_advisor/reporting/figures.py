@@ -35,9 +35,9 @@ def draw_run(run: RunDir) -> tuple[Path, ...]:
     records = run.load_history()
     curves, confusion = run.curves, run.confusion
     probe = bool(records) and records[0].strength is not None
-    _save(_strengths(records) if probe else _curves(records), curves)
+    save_figure(_strengths(records) if probe else _curves(records), curves)
     split = "test" if metrics["test"] else "val"
-    _save(_confusion(np.array(metrics[split]["confusion"]), metrics["classes"], split), confusion)
+    save_figure(_confusion(np.array(metrics[split]["confusion"]), metrics["classes"], split), confusion)
     return curves, confusion
 
 
@@ -74,7 +74,7 @@ def _curves(records: tuple[Record, ...]) -> Figure:
 
 
 def _confusion(counts_KK: np.ndarray[Any, Any], classes: list[str], split: str) -> Figure:
-    figure = _figure(7.0, 6.0)
+    figure = new_figure(7.0, 6.0)
     axes = figure.add_subplot()
     totals = np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
     shares_KK = counts_KK / totals
@@ -82,7 +82,7 @@ def _confusion(counts_KK: np.ndarray[Any, Any], classes: list[str], split: str) 
     axes.set_title(f"Which class is taken for which ({split} images)", color=INK)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    names = [_short(name) for name in classes]
+    names = [short(name) for name in classes]
     if len(classes) <= CELLS_WITH_NUMBERS:
         axes.set_xticks(range(len(classes)), names, rotation=45, ha="right")
         axes.set_yticks(range(len(classes)), names)
@@ -93,7 +93,7 @@ def _confusion(counts_KK: np.ndarray[Any, Any], classes: list[str], split: str) 
 
 
 def _panels(title: str) -> tuple[Figure, tuple[Axes, Axes]]:
-    figure = _figure(9.0, 3.6)
+    figure = new_figure(9.0, 3.6)
     figure.suptitle(title, color=INK)
     left, right = figure.subplots(1, 2)
     for axes in (left, right):
@@ -102,20 +102,25 @@ def _panels(title: str) -> tuple[Figure, tuple[Axes, Axes]]:
     return figure, (left, right)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """A figure outside pyplot: no global state, no window, no display needed."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def _short(name: str, limit: int = 24) -> str:
+def short(name: str, limit: int = 24) -> str:
     """A class name that cannot break the layout or be read as mathematics."""
     plain = name.replace("$", r"\$")
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
     with atomic_path(path) as temporary, warnings.catch_warnings():
         # A letter that no font here has is drawn as a box; its class has its name in every other file.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)

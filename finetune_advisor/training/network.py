@@ -5,24 +5,20 @@ Shapes: B images of a batch, N images, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Budget, Recipe
 from finetune_advisor.backbones.build import Backbone
-from finetune_advisor.data.pixel_colors import pixel_colors
 from finetune_advisor.data.plan import BatchPlan
-from finetune_advisor.data.sources import Sample
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
-from finetune_advisor.techniques.augmentation import Augmentation, Context, apply_all
-from finetune_advisor.techniques.colors import Colors
 from finetune_advisor.techniques.strategy import FineTuning
+from finetune_advisor.training.augment import Augment
 from finetune_advisor.training.class_weights import balanced
 from finetune_advisor.training.feed import Feed, Pixels
 from finetune_advisor.training.groups import Group, set_training_mode, trainable_groups
@@ -33,26 +29,6 @@ from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.watch import Progress
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class Augment:
-    """The recipe's augmentations, one after the other; a value, so that worker processes can be sent it."""
-
-    techniques: tuple[Augmentation, ...]
-    colors: Colors | None
-
-    @staticmethod
-    def of(techniques: tuple[Augmentation, ...] | None, train: Sequence[Sample]) -> Augment | None:
-        """With what the techniques ask of the training images."""
-        if not techniques:
-            return None
-        needs_colors = any(technique.needs_colors for technique in techniques)
-        colors = pixel_colors([sample.path for sample in train]) if needs_colors else None
-        return Augment(techniques, colors)
-
-    def __call__(self, image: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
-        return apply_all(self.techniques, image, rng, Context(size, self.colors))
 
 
 @dataclass(frozen=True)
