@@ -5,10 +5,19 @@ from __future__ import annotations
 import pytest
 import torch
 
-from finetune_advisor.techniques.initialization import Fitted, Gaussian, Probe, Zeros
+from finetune_advisor.techniques.initialization import (
+    Calibrated,
+    Fitted,
+    Gaussian,
+    He,
+    Initialization,
+    Probe,
+    Uniform,
+    Zeros,
+)
 
 
-def fill(technique: Zeros | Gaussian, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def fill(technique: Initialization, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     linear = torch.nn.Linear(200, 100)
     technique.fill(linear.weight, linear.bias, torch.Generator().manual_seed(seed))
     return linear.weight.detach(), linear.bias.detach()
@@ -30,6 +39,44 @@ def test_gaussian_weights_have_the_stated_deviation_and_no_bias() -> None:
 def test_gaussian_weights_follow_from_the_generator_alone() -> None:
     assert torch.equal(fill(Gaussian())[0], fill(Gaussian())[0])
     assert not torch.equal(fill(Gaussian())[0], fill(Gaussian(), seed=1)[0])
+
+
+def test_uniform_weights_lie_between_the_bounds() -> None:
+    weight_KD, bias_K = fill(Uniform(limit=0.03))
+    assert weight_KD.abs().max() <= 0.03
+    assert weight_KD.std().item() == pytest.approx(0.06 / 12**0.5, rel=0.05)
+    assert not bias_K.any()
+
+
+@pytest.mark.parametrize(
+    ("technique", "kept"),
+    [
+        (He(), 1.0),
+        (Calibrated(), 1 / 2),
+        (Gaussian(std=0.05), 512 * 0.05**2 / 2),
+        (Gaussian(std=0.001), 512 * 0.001**2 / 2),
+        (Uniform(limit=0.05), 512 * 0.05**2 / 3 / 2),
+    ],
+    ids=["he", "calibrated", "gaussian 0.05", "gaussian 0.001", "uniform"],
+)
+def test_the_signal_through_thirty_relu_layers_is_that_of_the_formula(technique: Initialization, kept: float) -> None:
+    """The mean square of n outputs is n Var(w) / 2 times that of the inputs: only He keeps it."""
+    generator = torch.Generator().manual_seed(0)
+    x_BD = torch.randn(256, 512, generator=generator, dtype=torch.float64)
+    layer = torch.nn.Linear(512, 512, dtype=torch.float64)
+    before = x_BD.square().mean()
+    for _ in range(30):
+        technique.fill(layer.weight, layer.bias, generator)
+        x_BD = layer(x_BD).detach()
+        after, x_BD = x_BD.square().mean() / 2, x_BD.relu()
+    assert (after / before).log().item() / 30 == pytest.approx(torch.tensor(kept).log().item(), abs=0.05)
+
+
+def test_a_neuron_of_a_convolution_has_the_inputs_of_its_whole_window() -> None:
+    layer = torch.nn.Conv2d(16, 64, 3)
+    assert layer.bias is not None
+    He().fill(layer.weight, layer.bias, torch.Generator().manual_seed(0))
+    assert layer.weight.std().item() == pytest.approx((2 / (16 * 9)) ** 0.5, rel=0.05)
 
 
 def test_the_probe_start_is_the_fitted_classifier() -> None:

@@ -1,6 +1,6 @@
-"""The seam of initialization: fill the new classifier.
+"""The seam of initialization: fill the new classifier, or any linear layer or convolution.
 
-Shapes: K classes, D features.
+Shapes: K outputs (classes), D inputs (features).
 """
 
 from __future__ import annotations
@@ -39,3 +39,26 @@ class Initialization(Technique):
         Args:
             fitted: what was fitted on the features, of the layer's shape; None unless `needs_features`.
         """
+
+
+class Normal(Initialization):
+    """Weights drawn from a normal distribution around zero, biases zero."""
+
+    @abstractmethod
+    def deviation(self, inputs: int) -> float:
+        """Standard deviation of the weights of a neuron with so many inputs."""
+
+    def fill(
+        self,
+        weight_KD: Tensor,
+        bias_K: Tensor,
+        generator: torch.Generator,
+        *,
+        fitted: Fitted | None = None,  # noqa: ARG002
+    ) -> None:
+        """Draw the weight and set the bias to zero, in place; of a convolution D is all that one output sees."""
+        import torch
+
+        with torch.no_grad():
+            weight_KD.normal_(mean=0.0, std=self.deviation(weight_KD[0].numel()), generator=generator)
+            bias_K.zero_()

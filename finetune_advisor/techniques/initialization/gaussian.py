@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from finetune_advisor.techniques.initialization.base import Fitted, Initialization
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+from finetune_advisor.techniques.initialization.base import Normal
 
 
-class Gaussian(Initialization):
-    """Start the classifier at small random numbers around zero."""
+class Gaussian(Normal):
+    """Start at small random numbers around zero, the same size whatever the layer.
 
-    source: ClassVar[str] = "slides: initialization (small random numbers)"
+    Through many layers such numbers let the signal vanish; for one new layer they do.
+    """
+
+    source: ClassVar[str] = "slides: initialization (small random numbers: weights ~ 0.001 x N(0, 1))"
 
     kind: Literal["gaussian"] = "gaussian"
     std: Annotated[float, Field(gt=0, le=1)] = 0.01
     """Standard deviation of the weights."""
 
-    def fill(
-        self,
-        weight_KD: Tensor,
-        bias_K: Tensor,
-        generator: torch.Generator,
-        *,
-        fitted: Fitted | None = None,  # noqa: ARG002
-    ) -> None:
-        """Draw the weight from a normal distribution and set the bias to zero, in place."""
-        import torch
-
-        with torch.no_grad():
-            weight_KD.normal_(mean=0.0, std=self.std, generator=generator)
-            bias_K.zero_()
+    def deviation(self, inputs: int) -> float:  # noqa: ARG002
+        """Always `std`."""
+        return self.std

@@ -1,0 +1,23 @@
+"""Random numbers that keep the signal through ReLUs."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+from finetune_advisor.techniques.initialization.base import Normal
+
+
+class He(Normal):
+    """Start at random numbers of deviation sqrt(2 / n): a ReLU halves the signal, and this doubles it."""
+
+    source: ClassVar[str] = (
+        "slides: initialization (current recommendation: randn(n) * sqrt(2.0 / n)); "
+        "He et al. 2015, Delving Deep into Rectifiers"
+    )
+
+    kind: Literal["he"] = "he"
+
+    def deviation(self, inputs: int) -> float:
+        """sqrt(2 / n)."""
+        return math.sqrt(2 / inputs)
