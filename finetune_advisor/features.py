@@ -27,7 +27,7 @@ from finetune_advisor.data.undecodable import ReasonStore
 from finetune_advisor.data.views import BadImage, eval_views
 from finetune_advisor.feature_store import Arrays, Common, FeatureStore, StoredRows
 from finetune_advisor.instruments import FORMAT, Instrument, cache_key
-from finetune_advisor.recorder import Recorder
+from finetune_advisor.recorder import Recorder, recorders
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
 BATCH = 32
@@ -124,8 +124,8 @@ def measure(
     path_of = {digest: path for digest, path in zip(digests, paths, strict=True) if digest is not None}
     bad = undecodable.load(path_of)
     missing = _missing((digest for digest in path_of if digest not in bad), [*stores, seen])
-    recorders = _recorders(instruments, stores, missing, device, keep=use_cache)
-    found = _look({digest: path_of[digest] for digest in missing}, recorders, seen, device, workers, progress)
+    lookers = _recorders(instruments, stores, missing, device, keep=use_cache)
+    found = _look({digest: path_of[digest] for digest in missing}, lookers, seen, device, workers, progress)
     undecodable.save({digest: image.reason for digest, image in found.items() if image.of_content})
     bad |= {digest: image.reason for digest, image in found.items()}
     unreadable = unopened | {place: bad[digest] for place, digest in enumerate(digests) if digest in bad}
@@ -161,16 +161,13 @@ def _recorders(
 ) -> list[Recorder]:
     """One for each instrument that has something to see; building a network takes seconds."""
     lacking = [len(_missing(missing, [store])) for store in stores]
-    return [
-        Recorder.start(instrument, store, device, images=images, keep=keep)
-        for instrument, store, images in zip(instruments, stores, lacking, strict=True)
-        if images
-    ]
+    wanted = [each for each in zip(instruments, stores, lacking, strict=True) if each[2]]
+    return list(recorders(wanted, device, keep=keep))
 
 
 def _look(
     path_of: Mapping[str, Path],
-    recorders: Sequence[Recorder],
+    lookers: Sequence[Recorder],
     seen: FeatureStore,
     device: str,
     workers: int,
@@ -179,19 +176,19 @@ def _look(
     """Show each content to the networks; returns those that cannot be decoded, by digest."""
     digests = list(path_of)
     bad: dict[str, BadImage] = {}
-    views = [recorder.preprocess for recorder in recorders] or [DECODE_ONLY]
+    views = [recorder.preprocess for recorder in lookers] or [DECODE_ONLY]
     batch = BATCH if device == "cpu" else BATCH_ON_GPU
     done = 0
     for made in eval_views(list(path_of.values()), views, batch=batch, workers=workers, digests=digests):
         bad |= {digests[image.place]: image for image in made.bad}
         names = [digests[place] for place in made.index_B]
         _record_looks(seen, names, made.looks)
-        for recorder in recorders:
+        for recorder in lookers:
             recorder.record(names, made.pixels[recorder.preprocess])
         done += len(made.index_B) + len(made.bad)
         if progress is not None:
             progress(done, len(digests))
-    for recorder in recorders:
+    for recorder in lookers:
         recorder.store.flush(recorder.common)
     seen.flush(_NOTHING_COMMON)
     return bad

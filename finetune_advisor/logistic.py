@@ -21,6 +21,7 @@ from finetune_advisor.logistic_solver import (
     solution_path,
     solve,
 )
+from finetune_advisor.metrics import family_error
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
@@ -104,16 +105,10 @@ class CrossValidation:
     def standard_error(self, strength_index: int, family_N: IntArray) -> float:
         """Standard error of the out-of-fold accuracy: over families or over folds, whichever is larger.
 
-        Images of a family are right or wrong together, so the families are what varies independently. Folds vary by
-        more than that where their classifiers differ.
-
-        Source: Liang and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 1986.
+        Folds vary by more than families where their classifiers differ.
         """
-        hit_N = (self.logits_SNK[strength_index].argmax(axis=1) == self.labels_N).astype(float)
-        _, family_N = np.unique(family_N, return_inverse=True)
-        excess_F = np.bincount(family_N, hit_N - hit_N.mean())
-        families = len(excess_F)
-        over_families = np.sqrt((excess_F**2).sum() * families / max(1, families - 1)) / len(hit_N)
+        hit_N = self.logits_SNK[strength_index].argmax(axis=1) == self.labels_N
+        over_families = family_error(hit_N.astype(float), family_N)
         accuracy_F = self.fold_accuracies(strength_index)
         return float(max(over_families, accuracy_F.std(ddof=1) / np.sqrt(len(accuracy_F))))
 

@@ -94,3 +94,14 @@ def _class_scores(confusion_KK: IntArray, index: int) -> dict[str, float | int |
         "f1": 2 * hits / (actual + predicted) if actual + predicted else None,
         "images": actual,
     }
+
+
+def family_error(values_N: npt.NDArray[np.floating], family_N: npt.NDArray[np.integer]) -> float:
+    """Standard error of the mean of N values, of which those of one family vary together and families do not.
+
+    Source: Liang and Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 1986.
+    """
+    _, family_N = np.unique(family_N, return_inverse=True)
+    excess_F = np.bincount(family_N, values_N - values_N.mean())
+    families = len(excess_F)
+    return float(np.sqrt((excess_F**2).sum() * families / max(1, families - 1)) / len(values_N))

@@ -8,8 +8,10 @@ Shapes: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -50,13 +52,11 @@ def changed(x_BCHW: Tensor, change: Change | None) -> Tensor:
 
 
 @dataclass
-class Recorder:
-    """One network, and the store that keeps what it sees."""
+class Reader:
+    """A frozen network that reads uint8 images, by whichever way is fastest here."""
 
     trunk: FrozenTrunk
-    instrument: Instrument
-    store: FeatureStore
-    common: Common
+    preprocess: Preprocess
     images: int
     """That are still to come."""
     keep: bool
@@ -65,29 +65,23 @@ class Recorder:
     _begun: bool = field(default=False)
 
     @staticmethod
-    def start(instrument: Instrument, store: FeatureStore, device: str, *, images: int, keep: bool) -> Recorder:
-        """Build the network for `images` images that its store lacks."""
+    def of(instrument: Instrument, device: str, *, images: int, keep: bool) -> Reader:
+        """Build the network of an instrument."""
         backbone = build(instrument.backbone, instrument.weights, seed=instrument.seed, size=instrument.preprocess.size)
         trunk = FrozenTrunk(backbone, device=device, norm_statistics=True)
+        return Reader(trunk, instrument.preprocess, images, keep)
+
+    @cached_property
+    def common(self) -> Common:
+        """What the readings of all images share."""
         reference = {
             stage: np.stack([mean_C.cpu().numpy(), variance_C.cpu().numpy()])
-            for stage, (mean_C, variance_C) in reference_norms(backbone).items()
+            for stage, (mean_C, variance_C) in reference_norms(self.trunk.backbone).items()
         }
-        common = Common(tuple(stage.name for stage in trunk.stages), reference)
-        return Recorder(trunk, instrument, store, common, images, keep)
+        return Common(tuple(stage.name for stage in self.trunk.stages), reference)
 
-    @property
-    def preprocess(self) -> Preprocess:
-        return self.instrument.preprocess
-
-    def record(self, digests: Sequence[str], x_BCHW: Tensor) -> None:
-        """Show the network those of the images that its store lacks."""
-        rows = [row for row, digest in enumerate(digests) if digest not in self.store]
-        if rows:
-            x_BCHW = changed(x_BCHW[rows], self.instrument.change).contiguous()
-            self.store.add([digests[row] for row in rows], self._readings(x_BCHW), self.common)
-
-    def _readings(self, x_BCHW: Tensor) -> dict[str, FloatArray]:
+    def __call__(self, x_BCHW: Tensor) -> dict[str, FloatArray]:
+        """What the network reads in images (B, C, H, W), by name."""
         if not self._begun:
             self._graph, self._begun = self._open_graph(x_BCHW), True
         if self._graph is not None:
@@ -98,10 +92,52 @@ class Recorder:
     def _open_graph(self, x_BCHW: Tensor) -> InferenceGraph | None:
         if self.trunk.device.type != "cpu" or not self.trunk.convolutional:
             return None
-        mean, std, name = self.preprocess.mean, self.preprocess.std, self.instrument.backbone
+        mean, std, name = self.preprocess.mean, self.preprocess.std, self.trunk.backbone.name
         export = self.images >= WORTH_EXPORTING
         try:
             return open_graph(self.trunk, x_BCHW, mean=mean, std=std, keep=self.keep, export=export)
         except NoGraph as reason:
             log.warning("%s is not run as an inference graph but as it is, which is slower: %s", name, reason)
             return None
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Shows images to one instrument, and keeps what it sees in a store."""
+
+    reader: Reader
+    instrument: Instrument
+    store: FeatureStore
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.instrument.preprocess
+
+    @property
+    def common(self) -> Common:
+        return self.reader.common
+
+    def record(self, digests: Sequence[str], x_BCHW: Tensor) -> None:
+        """Show the network those of the images that its store lacks."""
+        rows = [row for row, digest in enumerate(digests) if digest not in self.store]
+        if rows:
+            x_BCHW = changed(x_BCHW[rows], self.instrument.change).contiguous()
+            self.store.add([digests[row] for row in rows], self.reader(x_BCHW), self.common)
+
+
+def recorders(wanted: Sequence[tuple[Instrument, FeatureStore, int]], device: str, *, keep: bool) -> Iterator[Recorder]:
+    """A recorder for each instrument with its store and the number of images the store lacks.
+
+    Instruments that differ only in what is done to the pixels share one network.
+    """
+    images = Counter[Instrument]()
+    for instrument, _, lacking in wanted:
+        images[unchanged(instrument)] += lacking
+    readers = {each: Reader.of(each, device, images=count, keep=keep) for each, count in images.items()}
+    for instrument, store, _ in wanted:
+        yield Recorder(readers[unchanged(instrument)], instrument, store)
+
+
+def unchanged(instrument: Instrument) -> Instrument:
+    """The instrument that is shown the pixels as they are."""
+    return replace(instrument, change=None)

@@ -35,6 +35,7 @@ def analyze(
     use_cache: bool = True,
     progress: Progress | None = None,
     probe_progress: Progress | None = None,
+    view_progress: Progress | None = None,
 ) -> Profile:
     """Measure a data set: how much there is, how similar to ImageNet, how healthy, and what probes score.
 
@@ -52,7 +53,8 @@ def analyze(
         limit: most images to look at; of more, a stratified sample is taken.
         device: `auto`, or a torch device.
         use_cache: False measures every image again.
-        progress, probe_progress: called with (done, to do) while images are measured and probes fitted.
+        progress, probe_progress, view_progress: called with (done, to do) while images are measured, probes fitted, and
+            some images seen another way.
 
     Raises:
         DataError: the data cannot be used.
@@ -77,7 +79,7 @@ def analyze(
     if known is None:
         from finetune_advisor.analysis.measuring import measured_profile
 
-        known = measured_profile(listing, sample, request, Watch(progress, probe_progress))
+        known = measured_profile(listing, sample, request, Watch(progress, probe_progress, view_progress))
         if memory:
             memory.keep(known)
     seconds = known.seconds.model_copy(update={"listing": listed - start, "total": perf_counter() - start})

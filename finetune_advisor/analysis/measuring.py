@@ -19,6 +19,7 @@ from finetune_advisor.analysis.probes import Probed, probe
 from finetune_advisor.analysis.request import Request, Watch
 from finetune_advisor.analysis.similarity import similarity
 from finetune_advisor.analysis.size import size_of
+from finetune_advisor.analysis.views import views
 from finetune_advisor.artifacts.health import FoldLeak
 from finetune_advisor.artifacts.profile import Profile, Sampled, Seconds, SplitCount
 from finetune_advisor.backbones.build import build
@@ -69,6 +70,18 @@ def measured_profile(listing: Listing, sample: Listing, request: Request, watch:
     )
     trainable_N = data.index(*TRAINABLE)
     learned = _Learning.of(data, trainable_N, request, device, watch, images=int(counts_K.sum()))
+    found = health(data, probabilities_TK=learned.probabilities_TK, leak=learned.leak)
+    views_start = perf_counter()
+    effects = views(
+        data,
+        instruments,
+        found,
+        seed=request.seed,
+        device=device,
+        use_cache=request.use_cache,
+        progress=watch.views,
+    )
+    views_seconds = perf_counter() - views_start
     return Profile(
         data=listing.source,
         backbone=request.backbone,
@@ -80,14 +93,16 @@ def measured_profile(listing: Listing, sample: Listing, request: Request, watch:
         sampled=None if sample is listing else Sampled(images=len(sample.samples), of=len(listing.samples)),
         classes=data.classes,
         splits=counts,
-        health=health(data, probabilities_TK=learned.probabilities_TK, leak=learned.leak),
+        health=found,
         size=size_of(counts_K, curve=learned.curve),
         similarity=similarity(data.features[0].rows(trainable_N), seed=request.seed),
         probes=learned.probed.scores,
+        views=effects,
         seconds=Seconds(
             listing=0.0,
             images=data.images_seconds,
-            probes=perf_counter() - probes_start,
+            probes=perf_counter() - probes_start - views_seconds,
+            views=views_seconds,
             total=perf_counter() - start,
         ),
     )

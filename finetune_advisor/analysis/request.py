@@ -37,3 +37,4 @@ class Watch:
 
     images: Progress | None = None
     probes: Progress | None = None
+    views: Progress | None = None

@@ -55,6 +55,10 @@ class OddImage(Fact):
     reason: str
 
 
+GRAY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "F"})
+"""Pillow's color modes without color."""
+
+
 class ImageSizes(Fact):
     """Sizes in pixels and shapes of the readable images."""
 

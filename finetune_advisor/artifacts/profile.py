@@ -195,6 +195,7 @@ class Seconds(Fact):
     listing: float
     images: float
     probes: float
+    views: float = 0.0
     total: float
 
 

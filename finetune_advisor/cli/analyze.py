@@ -95,6 +95,7 @@ def analyze(
             use_cache=not no_cache,
             progress=lambda done, total: bars.show("looking at the images", done, total),
             probe_progress=lambda done, total: bars.show("fitting linear classifiers", done, total),
+            view_progress=lambda done, total: bars.show("looking at some of them another way", done, total),
         )
     analysis.save(recipe, folder)
     if as_json:

@@ -86,6 +86,7 @@ def analyze_and_advise(
     use_cache: bool = True,
     progress: Progress | None = None,
     probe_progress: Progress | None = None,
+    view_progress: Progress | None = None,
 ) -> Analysis:
     """Measure the images, place them in the table, choose a recipe; writes nothing but the cache.
 
@@ -98,7 +99,8 @@ def analyze_and_advise(
         limit: most images to look at.
         device: `auto`, or a torch device.
         use_cache: False measures every image again.
-        progress, probe_progress: called with (done, to do) while images are measured and probes fitted.
+        progress, probe_progress, view_progress: called with (done, to do) while images are measured, probes fitted, and
+            some images seen another way.
 
     Raises:
         DataError, BackboneError: what the person can mend.
@@ -115,6 +117,7 @@ def analyze_and_advise(
         use_cache=use_cache,
         progress=progress,
         probe_progress=probe_progress,
+        view_progress=view_progress,
     )
     profile = place(measured.model_copy(update={"data": str(data)}))
     return Analysis(listing, profile, advise(profile, strategy=strategy, workers=default_workers()))
