@@ -19,6 +19,7 @@ from finetune_advisor.analysis.probes import Probed, probe
 from finetune_advisor.analysis.request import Request, Watch
 from finetune_advisor.analysis.similarity import similarity
 from finetune_advisor.analysis.size import size_of
+from finetune_advisor.analysis.speed import speed_of
 from finetune_advisor.artifacts.health import FoldLeak
 from finetune_advisor.artifacts.profile import Profile, Sampled, Seconds, SplitCount
 from finetune_advisor.backbones.build import build
@@ -84,6 +85,7 @@ def measured_profile(listing: Listing, sample: Listing, request: Request, watch:
         size=size_of(counts_K, curve=learned.curve),
         similarity=similarity(data.features[0].rows(trainable_N), seed=request.seed),
         probes=learned.probed.scores,
+        speed=speed_of(instruments[-1], [each.path for each in data.listing.samples], device=device),
         seconds=Seconds(
             listing=0.0,
             images=data.images_seconds,
