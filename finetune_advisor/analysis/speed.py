@@ -24,14 +24,15 @@ from finetune_advisor.instruments import Instrument
 TIMED, TIMED_ON_GPU = 4, 32
 """Images that are timed: on a CPU so few already take as long each as a whole batch does."""
 
-TURNS = 3
-"""Times that the batch goes through; the first one warms up, and of the others the faster one counts."""
+TURNS = 6
+"""Times that the batch goes through; the first one warms up, and of the others the fastest counts: what else the machine
+does at the moment only ever adds to it."""
 
 
 def speed_of(trained: Instrument, paths: Sequence[Path], *, device: str) -> Speed | None:
     """Time decoding, and a forward and a backward pass through the whole network, on the first readable images.
 
-    Takes about as long as a step of training.
+    Takes about as long as a step of training or two.
 
     Args:
         trained: the network to be fine-tuned and its input.
