@@ -25,8 +25,8 @@ TIMED, TIMED_ON_GPU = 4, 32
 """Images that are timed: on a CPU so few already take as long each as a whole batch does."""
 
 TURNS = 6
-"""Times that the batch goes through; the first one warms up, and of the others the fastest counts: what else the machine
-does at the moment only ever adds to it."""
+"""Times that the batch goes through; the first one warms up, and of the others the fastest counts: what else the
+machine does at the moment only ever adds to it."""
 
 
 def speed_of(trained: Instrument, paths: Sequence[Path], *, device: str) -> Speed | None:
