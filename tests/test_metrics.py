@@ -16,6 +16,7 @@ from finetune_advisor.metrics import (
     balanced_accuracy,
     confusion_matrix,
     log_loss,
+    paired_lead,
     score,
     softmax,
     wilson_interval,
@@ -117,3 +118,21 @@ def test_what_has_no_denominator_is_null_and_the_block_is_json() -> None:
     assert absent == {"precision": None, "recall": None, "f1": None, "images": 0}
     assert scores["balanced_accuracy"] == scores["macro_f1"] == 1.0
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+
+
+def test_a_paired_lead_is_a_difference_of_accuracies_whose_error_only_disagreements_make() -> None:
+    both = np.ones(900, bool)
+    first, second = np.r_[both, [True] * 70, [False] * 30], np.r_[both, [False] * 70, [True] * 30]
+    lead, error = paired_lead(first, second, np.arange(1000))
+    assert lead == pytest.approx(first.mean() - second.mean())
+    # McNemar: the variance of a difference of paired proportions, with one disagreement added to their number.
+    assert error == pytest.approx(np.sqrt(100 + 1 - 40**2 / 1000) / 1000)
+
+
+def test_relatives_count_once_and_few_disagreements_prove_nothing() -> None:
+    first, second = np.tile([True, True, True, False], 25), np.tile([False, True, True, True], 25)
+    alone = paired_lead(first, second, np.arange(100))[1]
+    copies = paired_lead(np.repeat(first, 4), np.repeat(second, 4), np.repeat(np.arange(100), 4))[1]
+    assert copies == pytest.approx(alone, rel=0.02), "four copies of each image say no more"
+    lead, error = paired_lead(np.array([True] * 3), np.array([False, False, True]), np.arange(3))
+    assert lead < 2 * error

@@ -47,7 +47,7 @@ def cell_sentence(profile: Profile, cell: Cell) -> str:
     """Which cell it is, and how sure that is."""
     what = f"{cell}, {MEANING[cell]}"
     if cell != profile.cell:
-        return f"Chosen by hand: {what}. The table points to {profile.cell}."
+        return f"Chosen by hand: {what}; {pointer(profile)}."
     if profile.trial is not None and profile.trial.decided:
         return f"A trial of {profile.trial.minutes:g} min decided: {what}."
     assert profile.confidence is not None, "the profile is not placed"
@@ -56,20 +56,42 @@ def cell_sentence(profile: Profile, cell: Cell) -> str:
     return f"Together: {what} ({sure} sure{f'; {others}' if others else ''})."
 
 
+def pointer(profile: Profile) -> str:
+    """What leads to the profile's cell."""
+    settled = profile.trial is not None and profile.trial.decided
+    return f"a trial decided for {profile.cell}" if settled else f"the table points to {profile.cell}"
+
+
 def why(profile: Profile, cell: Cell) -> tuple[str, str, str]:
     """Three lines: how much data, how similar, and what follows."""
     return amount_sentence(profile), similarity_sentence(profile), cell_sentence(profile, cell)
 
 
 def trial_sentence(profile: Profile, trial: Trial) -> str:
-    """What a trial showed, with the last score of each recipe that ran."""
-    last = {rung.cell: rung for rung in sorted(trial.rungs, key=lambda rung: rung.rung)}
-    ranked = sorted(last.values(), key=lambda rung: (rung.rung, rung.accuracy), reverse=True)
-    scores = ", ".join(f"{rung.cell} {rung.accuracy:.3f} on {rung.images} images" for rung in ranked)
+    """What a trial showed, with the last score of each recipe that ran, and how sure that is."""
     table = cell_of_verdicts(profile)
+    found = f"({trial_scores(trial)})"
     if not trial.decided:
-        return f"A trial of {trial.minutes:g} min could not tell ({scores}): {table} was kept."
-    return f"A trial of {trial.minutes:g} min decided for {trial.winner} ({scores}); the table alone points to {table}."
+        sentence = f"A trial of {trial.minutes:g} min could not tell {found}: {table} was kept."
+    elif trial.winner == table:
+        sentence = f"A trial of {trial.minutes:g} min decided for {trial.winner} {found}, where the table points too."
+    else:
+        sentence = (
+            f"A trial of {trial.minutes:g} min decided for {trial.winner} {found}; the table alone points to {table}."
+        )
+    if trial.unfinished:
+        sentence += " Its last round was not finished and does not count."
+    return sentence
+
+
+def trial_scores(trial: Trial) -> str:
+    """The last score of each recipe that ran, best first, and what the best one is ahead by."""
+    last = {rung.cell: rung for rung in sorted(trial.rungs, key=lambda rung: rung.rung)}
+    ranked = sorted(last.values(), key=lambda rung: (rung.rung, rung.accuracy, -rung.log_loss), reverse=True)
+    scores = ", ".join(f"{rung.cell} {rung.accuracy:.3f} on {rung.images} images" for rung in ranked)
+    if trial.lead is None or trial.lead_std is None:
+        return scores
+    return f"{scores}; ahead by {100 * trial.lead:.1f} +- {100 * trial.lead_std:.1f} points"
 
 
 def percent(probability: float) -> str:

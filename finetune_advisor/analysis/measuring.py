@@ -19,6 +19,7 @@ from finetune_advisor.analysis.probes import Probed, probe
 from finetune_advisor.analysis.request import Request, Watch
 from finetune_advisor.analysis.similarity import similarity
 from finetune_advisor.analysis.size import size_of
+from finetune_advisor.analysis.speed import speed_of
 from finetune_advisor.analysis.views import views
 from finetune_advisor.artifacts.health import FoldLeak
 from finetune_advisor.artifacts.profile import Profile, Sampled, Seconds, SplitCount
@@ -98,6 +99,7 @@ def measured_profile(listing: Listing, sample: Listing, request: Request, watch:
         similarity=similarity(data.features[0].rows(trainable_N), seed=request.seed),
         probes=learned.probed.scores,
         views=effects,
+        speed=speed_of(instruments[-1], [each.path for each in data.listing.samples], device=device),
         seconds=Seconds(
             listing=0.0,
             images=data.images_seconds,

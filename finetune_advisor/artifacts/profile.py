@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from finetune_advisor.artifacts.facts import Fact, Name
 from finetune_advisor.artifacts.health import Health
+from finetune_advisor.artifacts.speed import Speed
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import DataError
 
@@ -174,6 +175,7 @@ class TrialRung(Fact):
     images: int
     """Training images of the subsample."""
     epochs: float
+    """0 for a probe, which is fitted in one go."""
     accuracy: float
     """On the held-out part of the subsample."""
     log_loss: float
@@ -189,6 +191,12 @@ class Trial(Fact):
     rungs: tuple[TrialRung, ...]
     decided: bool
     """Whether the winner is ahead by more than the noise; else the table's cell was kept."""
+    lead: float | None = None
+    """Accuracy of the best recipe in the last round less that of the second, on the same held-out images."""
+    lead_std: float | None = None
+    """Standard error of the lead, the images paired."""
+    unfinished: bool = False
+    """Whether time was over in a further round, which does not count."""
 
 
 class Seconds(Fact):
@@ -229,6 +237,8 @@ class Profile(Fact):
     neighbors: tuple[Neighbor, ...] = ()
     """Cells that are worth a thought, most probable first."""
     trial: Trial | None = None
+    speed: Speed | None = None
+    """None where it was not measured."""
     seconds: Seconds
 
     def view(self, name: View) -> ViewEffect | None:

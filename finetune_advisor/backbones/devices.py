@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from finetune_advisor.errors import FinetuneAdvisorError
+
+if TYPE_CHECKING:
+    import torch
 
 AUTO = "auto"
 
@@ -24,3 +29,13 @@ def torch_device(name: str) -> str:
         found = ", ".join(device for device, present in there.items() if present)
         raise FinetuneAdvisorError(f"There is no {name} device here; found: {found}.", "Leave out --device.")
     return str(name)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done what it was asked for, without which a clock measures the asking."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from finetune_advisor.advice.sentences import why
+from finetune_advisor.advice.sentences import trial_scores, why
 from finetune_advisor.cli.table_map import LEFT, table_map
 from finetune_advisor.reporting.chosen import TOP, chosen_stages
 from finetune_advisor.reporting.findings import Finding, Harm, findings, split_leak
@@ -76,7 +76,7 @@ def _near_by(profile: Profile) -> Iterator[RenderableType]:
     rows = [shown(neighbor.decides, 4 * COLUMNS) for neighbor in profile.neighbors[:1]]
     if trial := profile.trial:
         won = f"{trial.winner} won" if trial.decided else f"no clear winner, {trial.winner} kept"
-        rows.append(f"trial of {trial.minutes:g} min: {won}")
+        rows.append(f"trial of {trial.minutes:g} min: {won} ({trial_scores(trial)})")
     if rows:
         table = Table.grid(padding=0)
         table.add_column(width=LEFT)
@@ -116,7 +116,7 @@ def _expectation(profile: Profile, advice: Advice, seconds: float | None) -> Ren
         Text(f"from {expected.basis}", "dim"),
     ]
     took = f"this analysis took {duration(profile.seconds.total)}"
-    lines.append(Text(took, "dim") if seconds is None else Text(f"about {duration(seconds)} to run here; {took}"))
+    lines.append(Text(took, "dim") if seconds is None else Text(f"about {duration(seconds)} on this machine; {took}"))
     return _labeled("Expected", lines)
 
 

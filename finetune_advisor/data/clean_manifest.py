@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from finetune_advisor.artifacts.facts import legible
 from finetune_advisor.artifacts.health import Health
+from finetune_advisor.data.manifest_text import manifest_text
 from finetune_advisor.data.sources import Listing, Sample
-
-log = logging.getLogger(__name__)
 
 
 def clean_manifest(listing: Listing, health: Health, *, relative_to: Path) -> str:
@@ -38,8 +33,8 @@ def clean_manifest(listing: Listing, health: Health, *, relative_to: Path) -> st
     for group in _joined([*health.exact_duplicates, *(near.images for near in health.near_duplicates)]):
         members = [name for name in group if name in by_name]
         dropped |= _surplus(members, by_name, dropped)
-    kept = [sample for name, sample in by_name.items() if name not in dropped and _writable(sample)]
-    return _csv(kept, listing.classes, relative_to)
+    kept = [sample for name, sample in by_name.items() if name not in dropped]
+    return manifest_text(kept, listing.classes, relative_to=relative_to)
 
 
 def _surplus(members: Sequence[str], by_name: Mapping[str, Sample], dropped: set[str]) -> set[str]:
@@ -69,31 +64,3 @@ def _joined(groups: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
         joined[target] |= dict.fromkeys(group)
         place_of.update(dict.fromkeys(joined[target], target))
     return [tuple(group) for group in joined if group]
-
-
-def _writable(sample: Sample) -> bool:
-    """Whether the path can be written as text."""
-    try:
-        str(sample.path).encode("utf-8")
-    except UnicodeEncodeError:
-        log.warning("left out of the manifest, its name is not Unicode: %s", legible(sample.name))
-        return False
-    return True
-
-
-def _csv(samples: Sequence[Sample], classes: Sequence[str], relative_to: Path) -> str:
-    grouped = any(sample.group is not None for sample in samples)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "split", *(["group"] if grouped else [])])
-    for sample in samples:
-        row = [_shown(sample.path, relative_to), classes[sample.label], sample.split or ""]
-        writer.writerow([*row, *([sample.group or ""] if grouped else [])])
-    return text.getvalue()
-
-
-def _shown(path: Path, relative_to: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, relative_to)).as_posix()
-    except ValueError:  # another drive: there is no relative path
-        return str(path)

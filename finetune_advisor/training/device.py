@@ -1,4 +1,4 @@
-"""What the network runs on: told in environment.json, and waited for where time is taken."""
+"""What the network runs on, as environment.json tells it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,3 @@ def describe(device: str) -> dict[str, Any]:
     kind = torch.device(device).type
     name = torch.cuda.get_device_name(device) if kind == "cuda" else platform.processor() or platform.machine()
     return {"kind": kind, "name": name, "torch_threads": torch.get_num_threads()}
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has done what it was asked for, without which a clock measures the asking."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.backbones.devices import synchronize
 from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
-from finetune_advisor.training.device import synchronize
 from finetune_advisor.training.network import Setup, set_up
 from finetune_advisor.training.prepare import prepare
 from finetune_advisor.training.probe import probe_stages

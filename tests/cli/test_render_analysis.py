@@ -85,7 +85,7 @@ def test_what_matters_is_said(full: Profile, show: Show) -> None:
         "stage_probe, linear classifiers at stages (83 % sure; 14 % many_layers)",
         "200 more images a class would tip it to many_layers.",
         "accuracy 0.895 [0.872, 0.914] on unseen images",
-        "about 41 s to run here; this analysis took 16 s",
+        "about 41 s on this machine; this analysis took 16 s",
         "ten times the images would bring about +3.5 points",
         "15 labels worth a second look.",
         "looks like bees, not ants and 14 more",

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from finetune_advisor.advice.choice import KEEP, Choice, points
-from finetune_advisor.advice.sentences import amount_sentence, percent, similarity_sentence, trial_sentence
+from finetune_advisor.advice.sentences import (
+    amount_sentence,
+    percent,
+    pointer,
+    similarity_sentence,
+    trial_sentence,
+)
 from finetune_advisor.advice.table import ALL, TOP, probe_of_cell
 from finetune_advisor.artifacts.profile import Cell, ProbeScore, Profile
 from finetune_advisor.techniques.initialization import Probe, Zeros
@@ -33,7 +39,8 @@ _CELL_REASON: dict[Cell, str] = {
 def strategy(profile: Profile, cell: Cell) -> Iterator[Choice]:
     """The cell, how sure it is, and which neighbors are worth a thought."""
     if cell != profile.cell:
-        yield Choice("strategy", KEEP, f"Chosen by hand; the table points to {profile.cell}.")
+        tried = "" if profile.trial is None else f" {trial_sentence(profile, profile.trial)}"
+        yield Choice("strategy", KEEP, f"Chosen by hand; {pointer(profile)}.{tried}")
         return
     parts = [amount_sentence(profile), similarity_sentence(profile)]
     if profile.trial is not None:

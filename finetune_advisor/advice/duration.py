@@ -1,0 +1,57 @@
+"""How long a recipe will run on the machine that analyzed the images."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from finetune_advisor.artifacts.profile import Profile
+from finetune_advisor.artifacts.recipe import Budget, Recipe
+from finetune_advisor.artifacts.speed import Speed
+from finetune_advisor.data.plan import BatchPlan
+from finetune_advisor.techniques.strategy import FineTuning
+
+AROUND = 3.0
+"""Seconds to read the files, build the network and write the results, on two cores."""
+
+FITS = 2
+"""Fits of one place that the run of a probe takes, in those of the analysis: the search again and the final fit."""
+
+
+def expected_seconds(profile: Profile, recipe: Recipe, *, device: str = "auto") -> float | None:
+    """Seconds from images that are in the cache to the scores; None where the machine was not timed on that device."""
+    if not isinstance(recipe.strategy, FineTuning):
+        return AROUND + FITS * profile.seconds.probes / len(profile.probes) + _not_looked_at(profile)
+    speed = profile.speed
+    if speed is None or device not in ("auto", speed.device):
+        return None
+    assert recipe.budget is not None and recipe.optimizer is not None, "checked by Recipe"
+    images = Counter({split: count.images for split, count in profile.splits.items()})
+    epochs = _epochs(recipe.budget, images["train"], recipe.optimizer.batch)
+    forward = sum(speed.forward.values())
+    trained = sum(speed.forward[stage] for stage in recipe.strategy.trainable(tuple(speed.forward)))
+    training = epochs * images["train"] * _each(forward + speed.backward * trained, speed, recipe.runtime.workers)
+    scored = (epochs + 1) * images["val"] + images["test"]
+    return AROUND + training + scored * _each(forward, speed, recipe.runtime.workers)
+
+
+def _epochs(budget: Budget, images: int, batch: int) -> float:
+    if budget.epochs is not None:
+        return budget.epochs
+    if budget.images is not None:
+        return budget.images / images
+    assert budget.steps is not None, "checked by Budget"
+    return budget.steps / BatchPlan(images, batch, 0).steps_per_epoch
+
+
+def _each(network: float, speed: Speed, workers: int) -> float:
+    """Seconds an image: on a CPU the network and the decoding processes share the cores, beside a GPU they do not."""
+    decoding = speed.decoding / max(1, workers)
+    if speed.device == "cpu" or workers == 0:
+        return network + decoding
+    return max(network, decoding)
+
+
+def _not_looked_at(profile: Profile) -> float:
+    """Seconds for the images that were left out of a sample, as long each as those in it took."""
+    sampled = profile.sampled
+    return 0.0 if sampled is None else profile.seconds.images / sampled.images * (sampled.of - sampled.images)

@@ -1,0 +1,74 @@
+"""The time a run should take follows from what was timed, by an account that a person can repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from finetune_advisor.advice.duration import AROUND, FITS, expected_seconds
+from finetune_advisor.artifacts.profile import Profile, Sampled, Seconds, SplitCount
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.artifacts.speed import Speed
+
+SPEED = Speed(
+    device="cpu",
+    forward={"stem": 0.004, "blocks.0": 0.003, "blocks.1": 0.002, "head": 0.001},
+    backward=2.0,
+    decoding=0.01,
+)
+
+
+@pytest.fixture
+def profile(make_profile: Callable[..., Profile]) -> Profile:
+    splits = {
+        split: SplitCount(images=count, per_class={}) for split, count in (("train", 80), ("val", 20), ("test", 50))
+    }
+    seconds = Seconds(listing=0, images=12, probes=8, total=20)
+    return make_profile().model_copy(update={"speed": SPEED, "splits": splits, "seconds": seconds})
+
+
+def recipe(base: str, *overrides: str) -> Recipe:
+    return load_recipe(base, overrides)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "trained"),
+    [(("few_layers", "strategy.stages=1"), 0.003), (("many_layers", "strategy.frozen_stages=1"), 0.006)],
+)
+def test_a_step_goes_forward_through_all_and_back_through_what_is_trained(profile, strategy, trained) -> None:
+    found = expected_seconds(profile, recipe(*strategy, "budget.epochs=5", "runtime.workers=2"))
+    training = 5 * 80 * (0.010 + 2.0 * trained + 0.01 / 2)
+    scoring = (6 * 20 + 50) * (0.010 + 0.01 / 2)
+    assert found == pytest.approx(AROUND + training + scoring)
+
+
+@pytest.mark.parametrize("budget", ["steps=15", "images=400"])
+def test_other_budgets_are_counted_in_epochs(profile, budget) -> None:
+    settings = ("few_layers", "strategy.stages=1", "optimizer.batch=32")
+    other = recipe(*settings, "budget.epochs=null", f"budget.{budget}")
+    assert expected_seconds(profile, other) == pytest.approx(
+        expected_seconds(profile, recipe(*settings, "budget.epochs=5"))
+    )
+
+
+def test_beside_a_gpu_decoding_counts_only_where_it_is_slower(profile) -> None:
+    on_gpu = profile.model_copy(update={"speed": SPEED.model_copy(update={"device": "cuda"})})
+    slow = recipe("few_layers", "strategy.stages=1", "budget.epochs=5", "runtime.workers=1")
+    assert expected_seconds(on_gpu, slow) == pytest.approx(AROUND + 5 * 80 * 0.016 + (6 * 20 + 50) * 0.010)
+
+
+def test_a_probe_is_fitted_again_and_looks_at_what_the_sample_left_out(profile) -> None:
+    fits = AROUND + FITS * 8 / len(profile.probes)
+    assert expected_seconds(profile, recipe("linear_probe")) == pytest.approx(fits)
+    sampled = profile.model_copy(update={"sampled": Sampled(images=100, of=300)})
+    assert expected_seconds(sampled, recipe("linear_probe")) == pytest.approx(fits + 200 * 12 / 100)
+
+
+@pytest.mark.parametrize("change", [{"speed": None}, {"device": "cuda"}])
+def test_where_nothing_was_timed_nothing_is_promised(profile, change: dict[str, Any]) -> None:
+    device = change.pop("device", "cpu")
+    settings = recipe("few_layers", "strategy.stages=1")
+    assert expected_seconds(profile.model_copy(update=change), settings, device=device) is None
