@@ -15,12 +15,8 @@ SMALL_FALL = 0.02
 """Loss of accuracy that is allowed however exactly it is known: as much as a choice of folds makes."""
 
 NO_UP_FALL = 0.01
-"""The same where the question is whether images have an up: most photographs lose more, textures and surfaces less."""
-
-MOST_NO_UP_FALL = 0.05
-"""Loss from which images have an up although so few were seen that it could be chance: unlike a mirror image, an image
-upside down is the exception, so the data has to speak for it. On samples of 240 images textures lose up to 1.7 points
-by chance, brain scans 5.8 and digits more than 30."""
+"""The same where the question is whether images have an up, and one standard error instead of two: unlike a mirror
+image, an image upside down is the exception, so the data has to speak for it."""
 
 BEATS_GUESSING = 0.02
 """Accuracy over that of always naming the largest class, below which a probe cannot tell what a view does."""
@@ -76,7 +72,7 @@ def _vertical(profile: Profile) -> _Item:
     if over < BEATS_GUESSING:
         return None, f"No vertical_flip: a probe is only {points(over)} above guessing and cannot tell."
     harmless = effect.refitted - effect.accuracy >= -effect.std
-    if _fall(effect) <= min(_allowed(effect, NO_UP_FALL), MOST_NO_UP_FALL) and harmless:
+    if _fall(effect) <= max(effect.transferred_std, NO_UP_FALL) and harmless:
         return VerticalFlip(), f"{seen[0].upper()}{seen[1:]}: the images have no up."
     return None, f"No vertical_flip: {seen}; the images have an up."
 
