@@ -11,6 +11,7 @@ from finetune_advisor.advice.table import leak_warning, place, predict
 from finetune_advisor.artifacts.profile import Cell, Predicted, Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe
+from finetune_advisor.techniques.strategy import FewLayers, LinearProbe, ManyLayers, StageProbe
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,13 @@ class Advice:
     expected: Predicted
     """Accuracy of this recipe on unseen images, as far as the probes can tell."""
     header: str
+
+    @property
+    def cell(self) -> Cell:
+        """The place in the table whose recipe this is: the one measured, or the one a person asked for."""
+        strategy = self.recipe.strategy
+        assert isinstance(strategy, LinearProbe | StageProbe | FewLayers | ManyLayers), strategy.kind
+        return strategy.kind
 
     def yaml(self) -> str:
         """The recipe as it is written to recipe.yaml."""

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
+from finetune_advisor.techniques.base import Technique
 from finetune_advisor.techniques.catalog import families, kind_of
-from finetune_advisor.techniques.strategy import Strategy
+from finetune_advisor.techniques.strategy import FineTuning, Strategy
 
 Conflict = tuple[str, str]
 """A dotted key and one sentence that says what is wrong and how to mend it."""
@@ -28,21 +32,20 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
     The values themselves may still be wrong: what cannot be judged is left to their own checks.
     """
     found = list(_twice(values))
-    strategy = _strategy(values)
+    strategy = _technique("strategy", values.get("strategy"))
     if strategy is not None:
+        assert issubclass(strategy, Strategy)
         found += _ignored(strategy, values)
-        found += _without_effect(strategy, values)
+        found += _not_the_only_value(strategy, values)
         found += _missing(strategy, values)
+        found += _unfrozen_too_late(strategy, values)
     return found
 
 
-def _strategy(values: Mapping[str, Any]) -> type[Strategy] | None:
-    kind = _kind(values.get("strategy"))
-    for technique in families()["strategy"]:
-        if kind_of(technique) == kind:
-            assert issubclass(technique, Strategy)
-            return technique
-    return None
+def _technique(family: str, block: Any) -> type[Technique] | None:
+    """The class that a block of a recipe is read as; None where its `kind` is unknown."""
+    members = families().get(family, ())
+    return next((technique for technique in members if kind_of(technique) == _kind(block)), None)
 
 
 def _kind(value: Any) -> str | None:
@@ -60,27 +63,31 @@ def _ignored(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Co
             )
 
 
-_OF_A_PROBE = {
-    "evaluation.metric": (
-        "accuracy",
-        "the log loss on its folds chooses the strength of {kind}: a metric would be ignored; set it to accuracy",
-    ),
-    "runtime.precision": (
-        "float32",
-        "{kind} is fitted on features in float32: another precision would be ignored; set it to float32",
-    ),
-}
-"""Keys that every recipe has and a probe does not use: the one value they may have there, and why."""
+def _not_the_only_value(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
+    for key, (only, reason) in strategy.only.items():
+        found = _value(key, values)
+        if found is not None and found.value != only:
+            right = "null" if only is None else f"{only:g}" if isinstance(only, float) else only
+            yield key, f"{reason.format(kind=kind_of(strategy))}; set it to {right}"
 
 
-def _without_effect(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
-    if strategy.trains_network:
-        return
-    for key, (allowed, sentence) in _OF_A_PROBE.items():
-        outer, inner = key.split(".")
-        block = values.get(outer)
-        if isinstance(block, Mapping) and isinstance(found := block.get(inner), str) and found != allowed:
-            yield key, sentence.format(kind=kind_of(strategy))
+@dataclass(frozen=True)
+class _Found:
+    value: Any
+
+
+def _value(key: str, values: Mapping[str, Any]) -> _Found | None:
+    """What stands at a dotted key, or the technique's default where it is left out; None where nothing can be said."""
+    *outer, name = key.split(".")
+    block: Any = values
+    for part in outer:
+        block = block.get(part) if isinstance(block, Mapping) else None
+    if not isinstance(block, Mapping):
+        return None
+    if name in block:
+        return _Found(block[name])
+    technique = _technique(outer[-1], block)
+    return _Found(technique.model_fields[name].default) if technique and name in technique.model_fields else None
 
 
 def _missing(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -92,6 +99,26 @@ def _missing(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Co
             "strategy",
             f"{kind} trains the network and needs {names}; write `extends: {kind}`, or start from "
             f"`finetune-advisor recipes copy {kind}`",
+        )
+
+
+def _unfrozen_too_late(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
+    """What joins the training after some epochs joins before the end, for every backbone there is."""
+    budget = values.get("budget")
+    if not issubclass(strategy, FineTuning) or not isinstance(budget, Mapping):
+        return
+    try:
+        fewest = strategy.model_validate(values["strategy"]).fewest_epochs
+    except ValidationError:
+        return
+    epochs, kind = budget.get("epochs"), kind_of(strategy)
+    if fewest > 1 and epochs is None:
+        yield "budget", f"{kind} unfreezes after whole epochs: give the budget in epochs, at least {fewest} of them"
+    elif isinstance(epochs, int) and 1 <= epochs < fewest:
+        yield (
+            "budget.epochs",
+            f"{kind} trains frozen layers from epoch {fewest} on, but training ends after epoch {epochs}; set it to at "
+            f"least {fewest}, or unfreeze earlier",
         )
 
 

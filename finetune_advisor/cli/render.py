@@ -17,7 +17,7 @@ from finetune_advisor.reporting.names import shown, some
 if TYPE_CHECKING:
     from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.inference import Prediction
-    from finetune_advisor.training.plan import Plan
+    from finetune_advisor.training.plan import Plan, PlannedGroup
 
 WORST_CLASSES = 10
 MISSED_CLASSES = 0.05
@@ -127,35 +127,60 @@ def render_predictions(predictions: Sequence[Prediction], classes: tuple[str, ..
 def render_plan(plan: Plan) -> RenderableType:
     """What a run would do."""
     counts = " · ".join(f"{name} {count:,}" for name, count in plan.images.items())
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("group", no_wrap=True)
-    for column in ("parameters", "rate"):
-        table.add_column(column, justify="right")
-    table.add_column("decay")
-    table.add_column("stages", no_wrap=True)
-    for group in plan.groups:
-        rate = "–" if group.lr is None else f"{group.lr:g}"
-        style = "dim" if group.name == "frozen" else ""
-        decay = "yes" if group.decays else "no"
-        table.add_row(
-            group.name, f"{group.tensors:,}", f"{group.parameters:,}", rate, decay, _span(group.stages), style=style
-        )
     facts = [("cached", plan.cached)]
     if plan.steps is not None and plan.seconds is not None and plan.memory_mib is not None:
+        most = "at most " if any(group.trains_after_epoch for group in plan.groups) else ""
         facts += [
             ("steps", f"{plan.steps:,}, {plan.steps_per_epoch:,} an epoch"),
-            ("time", f"about {plan.seconds:.0f} s of training here; decoding and evaluation come on top"),
+            ("time", f"{most}about {plan.seconds:.0f} s of training here; decoding and evaluation come on top"),
             ("memory", f"{plan.memory_mib:.0f} MiB of parameters, gradients and optimizer; activations come on top"),
         ]
     grid = Table.grid(padding=(0, 2))
     for name, value in facts:
         grid.add_row(Text(name, "bold"), Text(value))
     return Group(
-        Text.assemble((plan.strategy, "bold"), f" of {plan.backbone}: {plan.classes} classes ({counts})"),
-        table,
+        Text.assemble((plan.strategy, "bold"), f" of {plan.backbone}"),
+        Text(f"{counted(plan.classes, 'class', 'classes')} · {counts}", "dim"),
+        Text(),
+        _group_table(plan.groups),
+        Text(),
         grid,
         Text("Nothing was trained.", "dim"),
     )
+
+
+def _group_table(groups: Sequence[PlannedGroup]) -> RenderableType:
+    """A row for each part of the network; its norms and biases, a group of their own, are counted beside it."""
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column("group", no_wrap=True)
+    table.add_column("stages", no_wrap=True)
+    for column in ("parameters", "no decay", "rate"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("trains", no_wrap=True)
+    parts: dict[str, list[PlannedGroup]] = {}
+    for group in groups:
+        parts.setdefault(group.name.removesuffix("_norm_bias"), []).append(group)
+    for name, members in parts.items():
+        first = members[0]
+        spared = sum(group.parameters for group in members if not group.decays)
+        table.add_row(
+            name,
+            _span(first.stages),
+            f"{sum(group.parameters for group in members):,}",
+            "–" if first.lr is None else f"{spared:,}",
+            "–" if first.lr is None else f"{first.lr:.3g}",
+            _when(first),
+            style="dim" if first.trains_after_epoch is None else "",
+        )
+    return table
+
+
+def _when(group: PlannedGroup) -> str:
+    if group.trains_after_epoch is None:
+        return "never"
+    if group.lr is None:
+        return "in one fit"
+    return f"from epoch {group.trains_after_epoch + 1}" if group.trains_after_epoch else "from the start"
 
 
 def _span(stages: tuple[str, ...]) -> str:

@@ -53,7 +53,7 @@ def render_analysis(
     parts: list[RenderableType] = [_headline(profile), Text()]
     if leak := split_leak(profile.health):
         parts += [_finding_table("Leak", [leak]), Text()]
-    parts += [table_map(profile), *_near_by(profile), Text(), _why(profile, advice.recipe.strategy.kind), Text()]
+    parts += [table_map(profile), *_near_by(profile), Text(), _why(profile, advice.cell), Text()]
     parts += [_probe_bars(profile, advice.recipe), Text()]
     parts += [_expectation(profile, advice, expected_seconds), *_more_images(profile), Text()]
     parts += [*_health(profile), Text()]

@@ -1,8 +1,8 @@
-"""Which parameters train, in which group, at which rate."""
+"""Which parameters train, in which group, at which rate, from which epoch on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,18 @@ from finetune_advisor.techniques.strategy import FineTuning
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that share a rate: `head` is new, `body` is pretrained; norms and biases take no weight decay."""
+    """Parameters that share a fate: `head` is new, `body` is pretrained; norms and biases take no weight decay.
+
+    Where pretrained stages differ in rate or epoch, each has its own groups: `body.blocks.5`.
+    """
 
     name: str
     parameters: tuple[tuple[str, nn.Parameter], ...]
+    stages: tuple[str, ...]
     lr: float
     decays: bool
+    epoch: int
+    """Epochs that are done when it begins to train."""
 
     @property
     def size(self) -> int:
@@ -40,43 +46,87 @@ class Group:
         }
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A group before norms and biases are told from what decays."""
+
+    name: str
+    parameters: frozenset[str]
+    stages: tuple[str, ...]
+    lr: float
+    epoch: int
+
+
 def trainable_groups(backbone: Backbone, strategy: FineTuning, optimizer: Optimizer) -> tuple[Group, ...]:
-    """Freeze everything the strategy does not train and group the rest.
+    """Group everything that trains at any time, from the head down, and freeze the rest.
 
     Raises:
         BackboneError: the strategy counts on more stages than the backbone has.
     """
-    trained = set(strategy.trainable([stage.name for stage in backbone.stages]))
-    names = {name for stage in backbone.stages if stage.name in trained for name in stage.parameters}
+    parameters = dict(backbone.net.named_parameters())
+    undecayed = _undecayed(backbone.net)
+    groups = []
+    for part in (_head(backbone, optimizer), *_body(backbone, strategy, optimizer)):
+        for decays in (True, False):
+            members = [n for n in parameters if n in part.parameters and (n not in undecayed) == decays]
+            if members:
+                name = part.name if decays else f"{part.name}_norm_bias"
+                named = tuple((member, parameters[member]) for member in members)
+                groups.append(Group(name, named, part.stages, part.lr, decays, part.epoch))
+    trained = {name for group in groups for name, _ in group.parameters}
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(name in trained)
+    return tuple(groups)
+
+
+def _head(backbone: Backbone, optimizer: Optimizer) -> _Part:
+    return _Part("head", classifier_parameters(backbone.net), (backbone.stages[-1].name,), optimizer.lr, 0)
+
+
+def _body(backbone: Backbone, strategy: FineTuning, optimizer: Optimizer) -> list[_Part]:
+    """The pretrained layers, from the top down: one part for all of them if they are alike, else one a stage."""
+    epochs = strategy.unfreezing([stage.name for stage in backbone.stages])
     new = classifier_parameters(backbone.net)
-    members: dict[tuple[str, bool], list[tuple[str, nn.Parameter]]] = {}
-    for name, parameter in backbone.net.named_parameters():
-        parameter.requires_grad_(name in names)
-        if name in names:
-            key = ("head" if name in new else "body", parameter.ndim > 1)
-            members.setdefault(key, []).append((name, parameter))
-    rates = {"head": optimizer.lr, "body": optimizer.lr * optimizer.body_lr_ratio}
-    return tuple(
-        Group(part if decays else f"{part}_norm_bias", tuple(members[part, decays]), rates[part], decays)
-        for part in ("head", "body")
-        for decays in (True, False)
-        if (part, decays) in members
-    )
+    parts = []
+    for above, stage in enumerate(reversed(backbone.stages)):
+        pretrained = frozenset(stage.parameters) - new
+        if stage.name in epochs and pretrained:
+            # Pretrained layers beside the classifier train like the stage below them.
+            lr = optimizer.body_lr(max(above - 1, 0))
+            parts.append(_Part(f"body.{stage.name}", pretrained, (stage.name,), lr, epochs[stage.name]))
+    if len({(part.lr, part.epoch) for part in parts}) != 1:
+        return parts
+    parameters = frozenset[str]().union(*(part.parameters for part in parts))
+    stages = tuple(stage for part in reversed(parts) for stage in part.stages)
+    return [_Part("body", parameters, stages, parts[0].lr, parts[0].epoch)]
 
 
-def set_training_mode(backbone: Backbone, strategy: FineTuning) -> None:
-    """Training mode for the trained stages only; BatchNorm statistics move only if the strategy says so.
+def _undecayed(net: nn.Module) -> frozenset[str]:
+    """Norms, biases, and what timm says takes no weight decay, such as position embeddings and class tokens."""
+    declared = net.no_weight_decay() if hasattr(net, "no_weight_decay") else ()  # type: ignore[operator]
+    plain = (name for name, parameter in net.named_parameters() if parameter.ndim <= 1 or name.endswith(".bias"))
+    return frozenset([*declared, *plain])
 
-    In frozen stages dropout is off and BatchNorm uses the statistics of the pretraining.
+
+def set_training_mode(backbone: Backbone, strategy: FineTuning, *, epoch: int) -> None:
+    """Make ready for the epoch that begins when `epoch` of them are done: what trains in it, and in which mode.
+
+    Training mode for the stages that train by then; BatchNorm statistics move only if the strategy says so. In frozen
+    stages dropout is off and BatchNorm uses the statistics of the pretraining. Their parameters ask for no gradient, so
+    that no step, weight decay or momentum reaches them.
     """
-    trained = set(strategy.trainable([stage.name for stage in backbone.stages]))
-    backbone.net.train()
+    net, new = backbone.net, classifier_parameters(backbone.net)
+    epochs = strategy.unfreezing([stage.name for stage in backbone.stages])
+    net.train()
     for stage in backbone.stages:
-        for module in _modules(backbone.net, stage.modules):
-            if stage.name not in trained or (strategy.batch_norm == "frozen" and isinstance(module, _BatchNorm)):
+        trains = stage.name in epochs and epochs[stage.name] <= epoch
+        for name in stage.parameters:
+            net.get_parameter(name).requires_grad_(trains or name in new)
+        for module in _modules(net, stage.modules):
+            if not trains or (strategy.batch_norm == "frozen" and isinstance(module, _BatchNorm)):
                 module.eval()
 
 
-def _modules(net: nn.Module, names: Iterable[str]) -> Iterable[nn.Module]:
+def _modules(net: nn.Module, names: Iterable[str]) -> Iterator[nn.Module]:
     for name in names:
         yield from net.get_submodule(name).modules()

@@ -62,7 +62,9 @@ class Setup:
             self.feed.batches(state.step, self.method.steps),
             self.method,
             forward=self.feed.forward,
-            set_mode=lambda: set_training_mode(self.backbone, self.strategy),
+            set_mode=lambda: set_training_mode(
+                self.backbone, self.strategy, epoch=state.step // self.method.steps_per_epoch
+            ),
             evaluate=self.evaluate,
             on_step=on_step,
         )

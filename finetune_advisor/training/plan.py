@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
@@ -25,12 +26,14 @@ class PlannedGroup:
     """Parameters with one fate."""
 
     name: str
+    stages: tuple[str, ...]
     tensors: int
     parameters: int
     lr: float | None
-    """Peak rate; None when frozen."""
+    """Peak rate; None when frozen, and for probes, which are fitted in one go."""
     decays: bool
-    stages: tuple[str, ...]
+    trains_after_epoch: int | None
+    """Epochs that are done when it begins to train: 0 from the start, None never."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Plan:
     """Inputs of a probe's classifier."""
     cached: str
     seconds: float | None
-    """Expected, from steps timed on this machine; None for probes, which take seconds."""
+    """Expected, from steps timed on this machine with everything unfrozen; None for probes, which take seconds."""
     memory_mib: float | None
     """Of parameters, gradients and optimizer, without activations."""
 
@@ -70,7 +73,9 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
         features = data.features[0]
         stages = probe_stages(strategy, features.stages) or (POOLED,)
         width = features.concatenated(stages).shape[1]
-        new = PlannedGroup("classifier", 2, (width + 1) * len(data.classes), None, True, stages)
+        new = PlannedGroup(
+            "classifier", stages, 2, (width + 1) * len(data.classes), None, decays=True, trains_after_epoch=0
+        )
         cached = "the features of every image: the network is not run again"
         return Plan(strategy.kind, name, images, len(data.classes), (new,), None, None, width, cached, None, None)
     setup = set_up(prepared, device=device)
@@ -90,17 +95,22 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
 
 
 def _groups(setup: Setup) -> tuple[PlannedGroup, ...]:
-    stage_of = {name: stage.name for stage in setup.backbone.stages for name in stage.parameters}
+    trained = [
+        PlannedGroup(group.name, group.stages, len(group.parameters), group.size, group.lr, group.decays, group.epoch)
+        for group in setup.groups
+    ]
+    return (*trained, *_frozen(setup))
 
-    def planned(
-        name: str, members: list[tuple[str, torch.nn.Parameter]], lr: float | None, decays: bool
-    ) -> PlannedGroup:
-        stages = tuple(dict.fromkeys(stage_of[parameter] for parameter, _ in members))
-        return PlannedGroup(name, len(members), sum(p.numel() for _, p in members), lr, decays, stages)
 
-    frozen = [(name, p) for name, p in setup.backbone.net.named_parameters() if not p.requires_grad]
-    trained = [planned(group.name, list(group.parameters), group.lr, group.decays) for group in setup.groups]
-    return (*trained, planned("frozen", frozen, None, False)) if frozen else tuple(trained)
+def _frozen(setup: Setup) -> Iterator[PlannedGroup]:
+    """What never trains, as one group."""
+    trained = {name for group in setup.groups for name, _ in group.parameters}
+    never = {n: p.numel() for n, p in setup.backbone.net.named_parameters() if n not in trained}
+    if never:
+        stages = tuple(stage.name for stage in setup.backbone.stages if never.keys() & set(stage.parameters))
+        yield PlannedGroup(
+            "frozen", stages, len(never), sum(never.values()), None, decays=False, trains_after_epoch=None
+        )
 
 
 def _expected_seconds(setup: Setup) -> float:

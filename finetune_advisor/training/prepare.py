@@ -13,6 +13,7 @@ from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.sources import open_source
 from finetune_advisor.data.split_file import SavedSplits, apply_splits
 from finetune_advisor.dataset import Dataset, open_dataset
+from finetune_advisor.errors import Problem, RecipeError
 from finetune_advisor.instruments import instrument
 from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
@@ -48,6 +49,7 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
     Raises:
         BackboneError: an unknown network, stage or input size, or weights that cannot be had; told before any
             image is read.
+        RecipeError: training ends before everything that is to train does; told before any image is read.
         DataError: the images cannot be used.
     """
     listing = open_source(recipe.data.path, group=recipe.data.group)
@@ -79,10 +81,19 @@ def _network(recipe: Recipe, classes: int, size: int) -> Backbone:
 
 
 def _check_stages(recipe: Recipe, backbone: Backbone) -> None:
-    if isinstance(recipe.strategy, LinearProbe | StageProbe):
-        probe_stages(recipe.strategy, [stage.name for stage in feature_stages(backbone.stages)])
-    else:
-        recipe.strategy.trainable([stage.name for stage in backbone.stages])
+    strategy = recipe.strategy
+    if isinstance(strategy, LinearProbe | StageProbe):
+        probe_stages(strategy, [stage.name for stage in feature_stages(backbone.stages)])
+        return
+    epochs = strategy.unfreezing([stage.name for stage in backbone.stages])
+    assert recipe.budget is not None, "checked by Recipe"
+    last = max(epochs, key=epochs.__getitem__)
+    if recipe.budget.epochs is not None and epochs[last] >= recipe.budget.epochs:
+        message = (
+            f"{strategy.kind} unfreezes {last} after epoch {epochs[last]}, but training ends after epoch "
+            f"{recipe.budget.epochs}; set it to at least {epochs[last] + 1}, or unfreeze faster or fewer stages"
+        )
+        raise RecipeError([Problem("budget.epochs", message)])
 
 
 def _with_absolute_paths(recipe: Recipe, source: str) -> Recipe:

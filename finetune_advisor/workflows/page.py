@@ -39,10 +39,10 @@ def write_report(
         StorageError: the file cannot be written.
     """
     advised = Advised(
-        strategy=advice.recipe.strategy.kind,
+        strategy=advice.cell,
         chosen_stages=chosen_stages(advice.recipe),
         expected=advice.expected,
-        why=why(profile, advice.recipe.strategy.kind),
+        why=why(profile, advice.cell),
         cells=CELLS,
         meanings=MEANING,
         recipe_yaml=advice.yaml(),

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import load_recipe, shipped_recipes
 from finetune_advisor.artifacts.recipe_rules import conflicts
+from finetune_advisor.errors import RecipeError
 
 
 @pytest.fixture
@@ -99,6 +100,41 @@ def test_the_same_regularization_twice_is_refused(training: dict[str, Any]) -> N
     [(key, sentence)] = conflicts({**training, "regularization": (dropout, {"kind": "l2"}, dropout)})
     assert key == "regularization.2"
     assert sentence.startswith("dropout stands here 2 times")
+
+
+@pytest.mark.parametrize(
+    ("base", "edits", "key", "says"),
+    [
+        ("from_scratch", ["backbone.weights=bundled"], "backbone.weights", "pretrained ones would be thrown away"),
+        ("from_scratch", ["optimizer.body_lr_ratio=0.1"], "optimizer.body_lr_ratio", "set it to 1"),
+        ("from_scratch", ["optimizer={kind: sgd, lr: 0.1}"], "optimizer.body_lr_ratio", "set it to 1"),
+        ("from_scratch", ["optimizer.layer_decay=0.5"], "optimizer.layer_decay", "set it to null"),
+        ("from_scratch", ["strategy.batch_norm=frozen"], "strategy.batch_norm", "expected 'train', found 'frozen'"),
+        ("probe_then_fine_tune", ["head.initialization={kind: zeros}"], "head.initialization.kind", "set it to probe"),
+        ("probe_then_fine_tune", ["strategy.frozen_epochs=8"], "budget.epochs", "set it to at least 9"),
+        (
+            "probe_then_fine_tune",
+            ["strategy.frozen_epochs=1", "budget.steps=50"],
+            "budget",
+            "give the budget in epochs, at least 2",
+        ),
+        ("gradual_unfreezing", ["budget.images=500"], "budget", "give the budget in epochs"),
+        ("gradual_unfreezing", ["strategy.stages=16"], "budget.epochs", "set it to at least 9"),
+        ("linear_probe", ["optimizer.layer_decay=0.5"], "optimizer", "`optimizer` would be ignored"),
+        ("few_layers", ["optimizer.layer_decay=1.0"], "optimizer.layer_decay", "must be less than 1"),
+    ],
+)
+def test_what_a_strategy_cannot_do_is_told_in_one_sentence(base: str, edits: list[str], key: str, says: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(base, edits)
+    [problem] = caught.value.problems
+    assert problem.key == key
+    assert says in problem.message
+
+
+def test_a_probe_without_frozen_epochs_takes_a_budget_in_any_unit() -> None:
+    recipe = load_recipe("probe_then_fine_tune", ["budget.steps=50"])
+    assert recipe.budget is not None and recipe.budget.steps == 50
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

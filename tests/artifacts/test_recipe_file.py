@@ -10,6 +10,7 @@ import yaml
 
 from finetune_advisor.artifacts.recipe_file import change_recipe, load_recipe, shipped_path, shipped_recipes
 from finetune_advisor.errors import RecipeError
+from finetune_advisor.techniques.catalog import families, kind_of
 
 Write = Callable[..., Path]
 Problems = Callable[..., dict[str, str]]
@@ -19,12 +20,12 @@ Lines = Callable[..., dict[str, tuple[str | None, int | None]]]
 # Shipped recipes
 
 
-def test_the_four_cells_of_the_table_are_shipped_and_named_after_their_strategy() -> None:
-    assert {"linear_probe", "stage_probe", "few_layers", "many_layers"} <= set(shipped_recipes())
+def test_the_four_cells_and_every_other_strategy_are_shipped_under_their_own_name() -> None:
+    assert {kind_of(strategy) for strategy in families()["strategy"]} <= set(shipped_recipes())
     for name in shipped_recipes():
         recipe = load_recipe(name)
         assert recipe.name == name
-        assert recipe.strategy.kind in ("linear_probe", "stage_probe", "few_layers", "many_layers")
+        assert recipe.strategy.kind == name
         text = shipped_path(name).read_text()
         assert text.startswith(f"# finetune-advisor run {name}")
         assert "# Cost and score:" in text

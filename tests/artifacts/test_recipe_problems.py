@@ -40,13 +40,13 @@ def test_every_problem_is_told_at_once_with_its_key_its_line_and_what_would_be_r
     assert problems(path) == {
         "nmae": "unknown key; did you mean 'name'?",
         "data.validation": "must be at most 0.5, found 0.9",
-        "strategy.kind": "unknown kind 'few_layer'; the kinds are linear_probe, stage_probe, few_layers, many_layers; "
-        "did you mean 'few_layers'?",
+        "strategy.kind": "unknown kind 'few_layer'; the kinds are linear_probe, stage_probe, few_layers, many_layers, "
+        "all_layers, from_scratch, gradual_unfreezing, probe_then_fine_tune; did you mean 'few_layers'?",
         "augmentation.0.scale.1": "expected a number, found 'abc'",
         "augmentation.1.probability": "must be at most 1.0, found 2",
         "preprocessing.fit": "expected 'crop', 'pad' or 'stretch', found 'corp'; did you mean 'crop'?",
         "optimizer.momentum": (
-            "unknown key; the keys here are kind, lr, body_lr_ratio, batch, micro_batch, clip, betas, eps"
+            "unknown key; the keys here are kind, lr, body_lr_ratio, layer_decay, batch, micro_batch, clip, betas, eps"
         ),
         "optimizer.batch": "expected a whole number, found '32'",
     }

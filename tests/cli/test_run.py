@@ -184,6 +184,20 @@ def test_a_dry_run_counts_every_parameter_once(cli, tiny, data) -> None:
     assert rates["frozen"] is None
 
 
+def test_a_dry_run_says_when_each_group_begins_to_train(cli, tiny, data) -> None:
+    more = ("--set", "strategy.stages=3", "--set", "budget.epochs=3", "--set", "optimizer.batch=8")
+    command = ("run", "gradual_unfreezing", *tiny, *data, *more, "--dry-run")
+    groups = json.loads(cli(*command, "--json").stdout)["groups"]
+    starts = {group["name"]: group["trains_after_epoch"] for group in groups if group["decays"]}
+    assert list(starts.values()) == [0, 1, 1, 1, 2], starts
+    assert groups[-1]["name"] == "frozen" and groups[-1]["trains_after_epoch"] is None
+    shown = cli(*command).stdout.splitlines()
+    for name, start in starts.items():
+        [row] = [line for line in shown if line.split()[:1] == [name]]
+        assert row.rstrip().endswith(f"from epoch {start + 1}" if start else "from the start")
+    assert any(line.split()[:1] == ["frozen"] and line.rstrip().endswith("never") for line in shown)
+
+
 def test_the_folder_is_announced_when_it_is_there(cli, tiny, data) -> None:
     assert "run folder" not in cli("run", "few_layers", *tiny, "--set", "data.path=nowhere", code=1).stderr
     assert "run folder: runs/linear_probe-1" in cli("run", "linear_probe", *tiny, *data).stderr

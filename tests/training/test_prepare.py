@@ -17,7 +17,14 @@ from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.build import build
 from finetune_advisor.data.split import split
 from finetune_advisor.data.split_file import load_splits
-from finetune_advisor.errors import BackboneError, FinetuneAdvisorError, Interrupted, StorageError, WeightsError
+from finetune_advisor.errors import (
+    BackboneError,
+    FinetuneAdvisorError,
+    Interrupted,
+    RecipeError,
+    StorageError,
+    WeightsError,
+)
 from finetune_advisor.training.plan import plan_run
 from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Progress, Watcher
@@ -41,6 +48,13 @@ MISTAKES: list[tuple[tuple[str, ...], type[FinetuneAdvisorError], str]] = [
     (("stage_probe", "strategy.stages=[blocks.33]"), BackboneError, "did you mean 'blocks.3'"),
     (("few_layers", "strategy.stages=33"), BackboneError, "only 7 pretrained stages"),
     (("many_layers", "strategy.frozen_stages=33"), BackboneError, "only 7 pretrained stages"),
+    (("gradual_unfreezing", "strategy.stages=33", "budget.epochs=99"), BackboneError, "only 7 pretrained stages"),
+    (("probe_then_fine_tune", "strategy.stages=33"), BackboneError, "only 7 pretrained stages"),
+    (
+        ("gradual_unfreezing", "budget.epochs=4"),
+        RecipeError,
+        "unfreezes stem after epoch 4, but training ends after epoch 4; set it to at least 5",
+    ),
 ]
 
 

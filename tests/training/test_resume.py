@@ -117,6 +117,19 @@ def test_an_interrupted_run_resumes_to_the_same_bits(lively, whole, tmp_path, st
     assert_same_run(resumed(run), whole)
 
 
+@pytest.mark.parametrize("step", [2, 3, 5, 6])
+def test_a_run_stopped_in_the_middle_of_gradual_unfreezing_resumes_to_the_same_bits(
+    image_folder, recipe, tmp_path, step
+) -> None:
+    """Of 12 steps, 3 an epoch: two stages join after the third, two after the sixth, one after the ninth."""
+    gradual = ("strategy={kind: gradual_unfreezing, stages: 5, stages_per_unfreeze: 2, batch_norm: train}",)
+    chosen = recipe("gradual_unfreezing", image_folder(PLAIN), *LIVELY, "budget.epochs=4", *gradual)
+    whole, run = train(chosen, RunDir(tmp_path / "whole")), RunDir(tmp_path / "stopped")
+    with pytest.raises(Interrupted):
+        train(chosen, run, watcher=StopAt(step))
+    assert_same_run(resumed(run), whole)
+
+
 def test_sigterm_saves_the_state_too_and_handlers_are_put_back(lively, tmp_path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     run = RunDir(tmp_path / "run")

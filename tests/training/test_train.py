@@ -47,6 +47,10 @@ STRATEGIES = [
     ("stage_probe", "strategy.stages=[stem, pooled]"),
     ("few_layers", *SHORT),
     ("many_layers", *SHORT),
+    ("all_layers", *SHORT),
+    ("from_scratch", *SHORT),
+    ("gradual_unfreezing", *SHORT, "strategy.stages_per_unfreeze=7"),
+    ("probe_then_fine_tune", *SHORT, "strategy.frozen_epochs=1"),
 ]
 
 

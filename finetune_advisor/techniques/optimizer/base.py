@@ -20,12 +20,18 @@ class Optimizer(Technique):
     """Peak learning rate of the new layers."""
     body_lr_ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Pretrained layers train at lr times this."""
+    layer_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Each stage below the top one trains at this times the rate of the one above it; null: all at one rate."""
     batch: Annotated[int, Field(ge=1)] = 32
     """Images in a step."""
     micro_batch: Annotated[int, Field(ge=1)] | None = None
     """Images that go through the network together, to save memory; null takes the whole batch."""
     clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of the whole gradient; null never clips."""
+
+    def body_lr(self, depth: int) -> float:
+        """Peak rate of the pretrained layers of a stage that has `depth` pretrained stages above it."""
+        return self.lr * self.body_lr_ratio * (self.layer_decay or 1.0) ** depth
 
     @abstractmethod
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

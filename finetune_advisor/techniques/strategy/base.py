@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -13,6 +13,9 @@ from finetune_advisor.techniques.base import Technique
 
 BatchNorm: TypeAlias = Literal["frozen", "train"]
 
+Top: TypeAlias = Literal["all"] | Annotated[int, Field(ge=1)]
+"""How many of the last pretrained stages, counted from the top."""
+
 Strengths: TypeAlias = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 """L2 strengths to choose from: factors of half the squared norm of the weights, beside the mean loss."""
 
@@ -20,7 +23,7 @@ STRENGTHS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 
 
 class Strategy(Technique):
-    """A cell of the table: what is trained on top of, or inside, the pretrained network."""
+    """What is trained on top of, or inside, the pretrained network."""
 
     trains_network: ClassVar[bool]
     """Whether layers of the network are trained, rather than a linear model fitted on its features."""
@@ -28,10 +31,12 @@ class Strategy(Technique):
     """Optional keys of the recipe that take part; the others must be null."""
     needs: ClassVar[frozenset[str]]
     """Those of them that must not be null."""
+    only: ClassVar[Mapping[str, tuple[Any, str]]] = {}
+    """Dotted keys of the recipe that may have just one value, that value, and why; `{kind}` is the strategy's name."""
 
     @abstractmethod
     def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:
-        """The stages whose parameters are trained, in the order of the network.
+        """The stages whose parameters are trained at any time, in the order of the network.
 
         Args:
             stages: all stages of the backbone, first to last; the last one holds the new classifier.
@@ -47,6 +52,16 @@ class Probe(Strategy):
     trains_network: ClassVar[bool] = False
     uses: ClassVar[frozenset[str]] = frozenset()
     needs: ClassVar[frozenset[str]] = frozenset()
+    only: ClassVar[Mapping[str, tuple[Any, str]]] = {
+        "evaluation.metric": (
+            "accuracy",
+            "the log loss on its folds chooses the strength of {kind}: a metric would be ignored",
+        ),
+        "runtime.precision": (
+            "float32",
+            "{kind} is fitted on features in float32: another precision would be ignored",
+        ),
+    }
 
     def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002
         """None: the network stays as it is."""
@@ -65,6 +80,22 @@ class FineTuning(Strategy):
     batch_norm: BatchNorm = "frozen"
     """Whether statistics of BatchNorm stay frozen or follow the new data."""
 
+    @property
+    def fewest_epochs(self) -> int:
+        """Epochs that training takes at the least, so that everything gets to train; depends on no backbone."""
+        return 1
+
+    def unfreezing(self, stages: Sequence[str]) -> dict[str, int]:
+        """The stages of `trainable`, each with the epochs that are done when its pretrained layers begin to train.
+
+        The new classifier always trains from the start, whatever the epoch of the stage that holds it. A stage that
+        trains once does so to the end.
+
+        Raises:
+            BackboneError: the backbone has fewer stages than the strategy counts on.
+        """
+        return dict.fromkeys(self.trainable(stages), 0)
+
 
 def check_count(key: str, count: int, pretrained: Sequence[str]) -> None:
     """Refuse a number of stages that the backbone does not have.
@@ -78,3 +109,16 @@ def check_count(key: str, count: int, pretrained: Sequence[str]) -> None:
             f"{key} is {count}, but this backbone has only {most} pretrained stages: {', '.join(pretrained)}",
             f"Set it to at most {most}: `--set {key}={most}`.",
         )
+
+
+def last_stages(key: str, count: Top, stages: Sequence[str]) -> tuple[str, ...]:
+    """The last `count` pretrained stages and the head.
+
+    Raises:
+        BackboneError: `count` is larger than the number of pretrained stages.
+    """
+    pretrained = stages[:-1]
+    if count == "all":
+        return tuple(stages)
+    check_count(key, count, pretrained)
+    return tuple(stages[len(pretrained) - count :])

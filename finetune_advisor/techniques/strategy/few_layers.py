@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from finetune_advisor.techniques.strategy.base import FineTuning, check_count
+from finetune_advisor.techniques.strategy.base import FineTuning, last_stages
 
 
 class FewLayers(FineTuning):
@@ -25,6 +25,4 @@ class FewLayers(FineTuning):
         Raises:
             BackboneError: the backbone has fewer pretrained stages.
         """
-        pretrained = stages[:-1]
-        check_count("strategy.stages", self.stages, pretrained)
-        return tuple(stages[len(pretrained) - self.stages :])
+        return last_stages("strategy.stages", self.stages, stages)

@@ -1,0 +1,50 @@
+"""Fine-tuning that starts where a probe ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from finetune_advisor.techniques.strategy.base import FineTuning, Top, last_stages
+
+
+class ProbeThenFineTune(FineTuning):
+    """Start from the fitted linear probe, then train the last stages below it too.
+
+    A head that already fits sends small, meaningful gradients down: the pretrained features are not bent to the noise
+    of a new one.
+    """
+
+    source: ClassVar[str] = "Kumar et al. 2022, Fine-Tuning can Distort Pretrained Features (arXiv:2202.10054)"
+    only: ClassVar[Mapping[str, tuple[Any, str]]] = {
+        "head.initialization.kind": ("probe", "{kind} starts from the fitted linear probe"),
+    }
+
+    kind: Literal["probe_then_fine_tune"] = "probe_then_fine_tune"
+    stages: Top = "all"
+    """How many of the last pretrained stages train, beside the head."""
+    frozen_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs in which the classifier trains alone, on augmented images, before the pretrained layers join."""
+
+    @property
+    def fewest_epochs(self) -> int:
+        """One more than the frozen ones."""
+        return 1 + self.frozen_epochs
+
+    def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:
+        """The last `self.stages` pretrained stages, and the head.
+
+        Raises:
+            BackboneError: the backbone has fewer pretrained stages.
+        """
+        return last_stages("strategy.stages", self.stages, stages)
+
+    def unfreezing(self, stages: Sequence[str]) -> dict[str, int]:
+        """All of them together, after the frozen epochs.
+
+        Raises:
+            BackboneError: the backbone has fewer pretrained stages.
+        """
+        return dict.fromkeys(self.trainable(stages), self.frozen_epochs)
