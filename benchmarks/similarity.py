@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/similarity.py DATA_DIR --out benchmarks/results
 
-DATA_DIR holds one folder per data set and `imagenet_sample/`, one photograph of each ImageNet class. Labels and test
-images play no part: the score is of `train/` where there is one. Writes similarity.json and similarity.md.
+DATA_DIR holds one folder or archive per data set and `imagenet_sample/`, one photograph of each ImageNet class. Labels
+and test images play no part: the score is of `train/` where there is one. Writes similarity.json and similarity.md.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from data_sets import data_sets_in, some, training_images
 from machine import stamp
 from PIL import Image, ImageFilter, ImageOps
 
@@ -24,8 +26,16 @@ from finetune_advisor.data.workers import default_workers
 from finetune_advisor.features import Features, measure
 from finetune_advisor.instruments import ruler
 
+ORDER = (
+    ("imagenet_sample", "hymenoptera"),
+    ("brain_mri", "textures"),
+    ("cifar10",),
+    ("tile_defects", "mnist10k"),
+)
+"""What is more similar to ImageNet than what follows, to anybody who looks."""
+
 HALVINGS, DRAWS, CLASSES_ALONE = 20, 200, 20
-MOST_IMAGES, CONTROL_IMAGES = 2000, 300
+CONTROL_IMAGES = 300
 
 Change = Callable[[Image.Image], Image.Image]
 
@@ -79,25 +89,19 @@ def score(features: Features) -> float:
     return similarity(features, seed=0).score
 
 
-def some(paths: Sequence[Path], most: int) -> list[Path]:
-    rng = np.random.default_rng(0)
-    return [paths[place] for place in sorted(rng.permutation(len(paths))[:most])]
-
-
-def of_data_sets(folders: Sequence[Path]) -> dict[str, dict[str, object]]:
+def of_data_sets(data: Path) -> dict[str, dict[str, object]]:
     """Score, interval and largest difference between two halves of each data set."""
     found: dict[str, dict[str, object]] = {}
-    for folder in folders:
-        train = folder / "train"
-        features = seen(some(images_below(train if train.is_dir() else folder), MOST_IMAGES))
+    for name in data_sets_in(data):
+        with training_images(data, name) as paths:
+            features = seen(paths)
         whole, rng = similarity(features, seed=0), np.random.default_rng(0)
         images = len(features.arrays["logits"])
         gaps = []
         for _ in range(HALVINGS):
-            order = rng.permutation(images)
-            halves = np.array_split(order, 2)
+            halves = np.array_split(rng.permutation(images), 2)
             gaps.append(abs(score(features.rows(halves[0])) - score(features.rows(halves[1]))))
-        found[folder.name] = {
+        found[name] = {
             "images": images,
             "score": whole.score,
             "low": whole.low,
@@ -107,8 +111,23 @@ def of_data_sets(folders: Sequence[Path]) -> dict[str, dict[str, object]]:
             "per_stage": {stage.stage: stage.score for stage in whole.per_stage},
             "halves_differ_at_most": max(gaps),
         }
-        print(f"{folder.name:18} {whole.score:.3f} [{whole.low:.3f}, {whole.high:.3f}]  halves <= {max(gaps):.3f}")
+        print(f"{name:18} {whole.score:.3f} [{whole.low:.3f}, {whole.high:.3f}]  halves <= {max(gaps):.3f}")
     return dict(sorted(found.items(), key=lambda item: -float(str(item[1]["score"]))))
+
+
+def order(data_sets: dict[str, dict[str, object]]) -> list[str]:
+    """For each step of `ORDER` the gap between the least similar above it and the most similar below."""
+    lines = []
+    for above, below in pairwise(ORDER):
+        least = min(above, key=lambda name: float(str(data_sets[name]["score"])))
+        most = max(below, key=lambda name: float(str(data_sets[name]["score"])))
+        gap = float(str(data_sets[least]["score"])) - float(str(data_sets[most]["score"]))
+        apart = float(str(data_sets[least]["low"])) > float(str(data_sets[most]["high"]))
+        lines.append(
+            f"- {', '.join(above)} > {', '.join(below)}: least gap {gap:+.3f} ({least}, {most}), "
+            f"the intervals {'are apart' if apart else 'overlap'}"
+        )
+    return lines
 
 
 def classes_alone(photographs: Features) -> dict[str, float]:
@@ -149,6 +168,7 @@ def page(found: dict[str, object]) -> str:
             f"| {name} | {row['images']} | **{row['score']:.3f}** | {row['low']:.3f} to {row['high']:.3f} | "
             f"{row['early']:.2f} | {row['late']:.2f} | {row['halves_differ_at_most']:.3f} |"
         )
+    lines += ["", "The order that is expected:", "", *order(data_sets)]
     lines += [
         "",
         f"Any {CLASSES_ALONE} classes of the ImageNet photographs alone ({alone['draws']} draws): the score is ",
@@ -163,14 +183,12 @@ def page(found: dict[str, object]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of data sets")
-    parser.add_argument("more", type=Path, nargs="*", help="more data sets, one folder each")
     parser.add_argument("--out", type=Path, help="folder for similarity.json and similarity.md")
     options = parser.parse_args()
-    folders = [folder for folder in sorted(options.data.iterdir()) if folder.is_dir()] + options.more
     photographs = images_below(options.data / "imagenet_sample")
     found: dict[str, object] = {
         **stamp(),
-        "data_sets": of_data_sets(folders),
+        "data_sets": of_data_sets(options.data),
         "classes_alone": classes_alone(seen(photographs)),
         "controls": controls(some(photographs, CONTROL_IMAGES)),
     }

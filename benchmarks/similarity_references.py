@@ -10,20 +10,15 @@ Without --write the file is printed only.
 from __future__ import annotations
 
 import argparse
-import tarfile
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import yaml
+from data_sets import training_images
 from machine import stamp
 
 from finetune_advisor.analysis.similarity import similarity
 from finetune_advisor.artifacts.profile import Similarity
 from finetune_advisor.artifacts.storage import atomic_write
-from finetune_advisor.data.sources.scan import images_below
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.features import Features, measure
 from finetune_advisor.instruments import ruler
@@ -40,30 +35,11 @@ SETS = {
 }
 """Folder -> what the report calls it."""
 
-MOST_IMAGES = 2000
-"""Enough for two digits of the score."""
-
 TOP = """# How similar to ImageNet known data sets are: what the report draws beside the user's data.
 #
 # Measured by `{command}`
 # {machine}
 """
-
-
-@contextmanager
-def images_of(data: Path, name: str) -> Iterator[list[Path]]:
-    """The images that count, unpacked for as long as they are needed where they lie in an archive."""
-    with tempfile.TemporaryDirectory() as unpacked:
-        folder = data / name
-        archive = data / f"{name}.tar.gz"
-        if not folder.is_dir() and archive.is_file():
-            with tarfile.open(archive) as packed:
-                packed.extractall(unpacked, filter="data")
-            folder = Path(unpacked) / name if (Path(unpacked) / name).is_dir() else Path(unpacked)
-        train = folder / "train"
-        paths = images_below(train if train.is_dir() else folder)
-        chosen = np.random.default_rng(0).permutation(len(paths))[:MOST_IMAGES]
-        yield [paths[place] for place in sorted(chosen)]
 
 
 def seen(paths: list[Path]) -> Features:
@@ -90,7 +66,7 @@ def main() -> None:
     options = parser.parse_args()
     rows: dict[str, dict[str, object]] = {}
     for folder, name in SETS.items():
-        with images_of(options.data, folder) as paths:
+        with training_images(options.data, folder) as paths:
             rows[name] = row(similarity(seen(paths), seed=0))
     found = text(rows)
     print(found)
