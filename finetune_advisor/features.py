@@ -233,7 +233,7 @@ def _look(
         if progress is not None:
             progress(done, len(digests))
     for recorder in lookers:
-        recorder.store.flush(recorder.common)
+        recorder.finish()
     stores.looks.flush(_NOTHING_COMMON)
     stores.undecodable.save({digest: image.reason for digest, image in bad.items() if image.of_content})
     return {digest: image.reason for digest, image in bad.items()}

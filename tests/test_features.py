@@ -387,6 +387,18 @@ def test_where_there_is_no_graph_the_network_itself_is_used_and_that_is_said(
     assert "resnet18" in caplog.text and "slower" in caplog.text and "differ" in caplog.text
 
 
+def test_a_graph_that_fails_on_the_way_is_replaced_by_the_network_itself(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(x_BCHW: Tensor) -> None:
+        raise NoGraph("ONNX Runtime cannot run it: out of memory")
+
+    expected = look(paths, RESNET, use_cache=False)
+    monkeypatch.setattr(recorder, "open_graph", lambda *arguments, **settings: fail)
+    assert_equal(look(paths, RESNET, use_cache=False), expected)
+    assert caplog.text.count("out of memory") == 1 and "slower" in caplog.text
+
+
 def test_a_file_that_changes_while_it_is_read_is_named_and_nothing_false_is_cached(
     paths: list[Path], monkeypatch: pytest.MonkeyPatch, image_folder: ImageFolder
 ) -> None:
