@@ -147,7 +147,7 @@ class _Learning:
         )
         best = probed.best
         curve = learning_curve(
-            features.stage(best.stage),
+            lambda index_N: features.rows(index_N).stage(best.stage),
             labels_T,
             family_N=family_T,
             classes=classes,
