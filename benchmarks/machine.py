@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -38,3 +40,12 @@ def stamp() -> dict[str, str]:
             f"timm {version('timm')}, commit {COMMIT}, {datetime.now(UTC):%Y-%m-%d}"
         ),
     }
+
+
+def publish(out: Path, name: str, found: Mapping[str, object], text: str) -> None:
+    """Write a result as `name.json` and `name.md` into the folder `out`, with its origin in both."""
+    out.mkdir(parents=True, exist_ok=True)
+    made = stamp()
+    (out / f"{name}.json").write_text(json.dumps({"made": made, **found}, indent=2) + "\n", encoding="utf-8")
+    origin = f"Made by `{made['command']}` on {made['machine']}."
+    (out / f"{name}.md").write_text(f"{text.strip()}\n\n{origin}\n", encoding="utf-8")

@@ -5,11 +5,14 @@ under what determines them: network, weights and preprocessing for the folder, t
 `run` does not pay again for what `analyze` did, and a changed or added file costs only itself. Contents that cannot be
 decoded are remembered in the same way, with the reason.
 
+Under torchrun each process measures its share of the missing contents, and the rows meet in the cache.
+
 Shapes: N images, B batch, C channels, D features, K classes of the pretrained classifier.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from finetune_advisor import processes
 from finetune_advisor.artifacts.storage import cache_root
 from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.backbones.trunk import precision_on
@@ -41,6 +45,8 @@ DECODE_ONLY = Preprocess(32, "stretch", 1.0, "nearest", (0.5, 0.5, 0.5), (0.5, 0
 
 FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -112,31 +118,81 @@ def measure(
             are only decoded, to learn which ones can be.
         device: torch device of the networks.
         workers: processes that decode; 0 decodes in this process.
-        use_cache: False neither reads nor writes the cache on disk.
+        use_cache: False neither reads nor writes the cache on disk, and shares nothing between processes.
         progress: called with (images done, images to do) while computing.
+
+    Raises:
+        OtherProcessEnded: under torchrun, another process will not do its share.
     """
     digests, unopened = content_digests(paths)
-    cache = cache_root() / "features" if use_cache else None
-    precision = "" if precision_on(device) == "float32" else f".{precision_on(device)}"
-    stores = [_store(cache and cache / f"{instrument.key}{precision}") for instrument in instruments]
-    seen = _store(cache and cache / cache_key("looks", FORMAT, THUMBNAIL))
-    undecodable = ReasonStore(cache and cache / cache_key("undecodable", decoder_key()))
+    stores = _Stores.of(instruments, device, keep=use_cache)
     path_of = {digest: path for digest, path in zip(digests, paths, strict=True) if digest is not None}
-    bad = undecodable.load(path_of)
-    missing = _missing((digest for digest in path_of if digest not in bad), [*stores, seen])
-    lookers = _recorders(instruments, stores, missing, device, keep=use_cache)
-    found = _look({digest: path_of[digest] for digest in missing}, lookers, seen, device, workers, progress)
-    undecodable.save({digest: image.reason for digest, image in found.items() if image.of_content})
-    bad |= {digest: image.reason for digest, image in found.items()}
+    bad = stores.undecodable.load(path_of)
+    for turn, share in enumerate(_shares(use_cache)):
+        missing = _missing((digest for digest in path_of if digest not in bad), stores.all)
+        if turn and missing:
+            log.warning("%d images of other processes are not in the cache here and measured again", len(missing))
+        mine = {digest: path_of[digest] for digest in missing if share.takes(digest)}
+        found = _look(mine, stores, device, workers, progress)
+        bad |= found
+        if share.of > 1:
+            bad |= {digest: reason for theirs in processes.gather(found) for digest, reason in theirs.items()}
+            stores.refresh()
     unreadable = unopened | {place: bad[digest] for place, digest in enumerate(digests) if digest in bad}
     readable = tuple(place for place in range(len(paths)) if place not in unreadable)
     rows = [str(digests[place]) for place in readable]
-    features = tuple(_features(store, rows) for store in stores)
-    return Measurement(readable, unreadable, digests, features, _looks(seen, rows))
+    features = tuple(_features(store, rows) for store in stores.features)
+    return Measurement(readable, unreadable, digests, features, _looks(stores.looks, rows))
+
+
+@dataclass(frozen=True)
+class _Stores:
+    """What is kept of the images, and of those that cannot be decoded."""
+
+    instruments: Sequence[Instrument]
+    features: Sequence[FeatureStore]
+    """One for each instrument."""
+    looks: FeatureStore
+    undecodable: ReasonStore
+    keep: bool
+    """Whether the cache on disk is used."""
+
+    @staticmethod
+    def of(instruments: Sequence[Instrument], device: str, *, keep: bool) -> _Stores:
+        cache = cache_root() / "features" if keep else None
+        precision = "" if precision_on(device) == "float32" else f".{precision_on(device)}"
+        return _Stores(
+            instruments,
+            [_store(cache and cache / f"{instrument.key}{precision}") for instrument in instruments],
+            _store(cache and cache / cache_key("looks", FORMAT, THUMBNAIL)),
+            ReasonStore(cache and cache / cache_key("undecodable", decoder_key())),
+            keep,
+        )
+
+    @property
+    def all(self) -> list[FeatureStore]:
+        return [*self.features, self.looks]
+
+    def refresh(self) -> None:
+        for store in self.all:
+            store.refresh()
 
 
 def _store(folder: Path | None) -> FeatureStore:
     return FeatureStore.temporary() if folder is None else FeatureStore(folder)
+
+
+def batch_on(device: str) -> int:
+    """Images that go through a network together."""
+    return BATCH if device == "cpu" else BATCH_ON_GPU
+
+
+def _shares(use_cache: bool) -> tuple[processes.Share, ...]:
+    if use_cache:
+        return processes.shares()
+    if processes.world_size() > 1:
+        log.warning("without the cache each process measures every image itself")
+    return (processes.ALONE,)
 
 
 def _features(store: FeatureStore, digests: Sequence[str]) -> Features:
@@ -151,47 +207,36 @@ def _missing(digests: Iterable[str], stores: Sequence[FeatureStore]) -> list[str
     return [digest for digest in digests if any(digest not in store for store in stores)]
 
 
-def _recorders(
-    instruments: Sequence[Instrument],
-    stores: Sequence[FeatureStore],
-    missing: Sequence[str],
-    device: str,
-    *,
-    keep: bool,
-) -> list[Recorder]:
+def _recorders(stores: _Stores, missing: Sequence[str], device: str) -> list[Recorder]:
     """One for each instrument that has something to see; building a network takes seconds."""
-    lacking = [len(_missing(missing, [store])) for store in stores]
-    wanted = [each for each in zip(instruments, stores, lacking, strict=True) if each[2]]
-    return list(recorders(wanted, device, keep=keep))
+    lacking = [len(_missing(missing, [store])) for store in stores.features]
+    wanted = [each for each in zip(stores.instruments, stores.features, lacking, strict=True) if each[2]]
+    return list(recorders(wanted, device, keep=stores.keep))
 
 
 def _look(
-    path_of: Mapping[str, Path],
-    lookers: Sequence[Recorder],
-    seen: FeatureStore,
-    device: str,
-    workers: int,
-    progress: Progress | None,
-) -> dict[str, BadImage]:
-    """Show each content to the networks; returns those that cannot be decoded, by digest."""
+    path_of: Mapping[str, Path], stores: _Stores, device: str, workers: int, progress: Progress | None
+) -> dict[str, str]:
+    """Show each content to the networks; returns those that cannot be decoded and why, by digest."""
     digests = list(path_of)
     bad: dict[str, BadImage] = {}
+    lookers = _recorders(stores, digests, device)
     views = [recorder.preprocess for recorder in lookers] or [DECODE_ONLY]
-    batch = BATCH if device == "cpu" else BATCH_ON_GPU
     done = 0
-    for made in eval_views(list(path_of.values()), views, batch=batch, workers=workers, digests=digests):
+    for made in eval_views(list(path_of.values()), views, batch=batch_on(device), workers=workers, digests=digests):
         bad |= {digests[image.place]: image for image in made.bad}
         names = [digests[place] for place in made.index_B]
-        _record_looks(seen, names, made.looks)
+        _record_looks(stores.looks, names, made.looks)
         for recorder in lookers:
             recorder.record(names, made.pixels[recorder.preprocess])
         done += len(made.index_B) + len(made.bad)
         if progress is not None:
             progress(done, len(digests))
     for recorder in lookers:
-        recorder.store.flush(recorder.common)
-    seen.flush(_NOTHING_COMMON)
-    return bad
+        recorder.finish()
+    stores.looks.flush(_NOTHING_COMMON)
+    stores.undecodable.save({digest: image.reason for digest, image in bad.items() if image.of_content})
+    return {digest: image.reason for digest, image in bad.items()}
 
 
 _NOTHING_COMMON = Common((), {})

@@ -23,6 +23,9 @@ from finetune_advisor.logistic_solver import (
 )
 from finetune_advisor.metrics import family_error
 
+_FEATURES = 128
+"""That are standardized together."""
+
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 
@@ -40,8 +43,10 @@ class Standardizer:
     @staticmethod
     def of(x_ND: FloatArray) -> Standardizer:
         """Measure the features; constant ones get scale infinity and so never count."""
-        deviation_D = x_ND.std(axis=0, dtype=np.float64)
-        magnitude_D = np.abs(x_ND).max(axis=0).astype(np.float64)
+        # A few features at a time: NumPy makes a copy in double precision of what it takes the deviation of.
+        parts = [x_ND[:, start : start + _FEATURES] for start in range(0, x_ND.shape[1], _FEATURES)]
+        deviation_D = np.concatenate([part_ND.std(axis=0, dtype=np.float64) for part_ND in parts])
+        magnitude_D = np.maximum(x_ND.max(axis=0), -x_ND.min(axis=0)).astype(np.float64)
         constant_D = deviation_D <= 1e-6 * np.maximum(magnitude_D, 1e-12)
         scale_D = np.where(constant_D, np.inf, deviation_D * np.sqrt(x_ND.shape[1]))
         return Standardizer(x_ND.mean(axis=0, dtype=np.float64), scale_D)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,8 @@ WORTH_EXPORTING = 150
 log = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float32]
+Readings = Callable[[], dict[str, FloatArray]]
+"""Waits for the end of a pass and gives what was read in it, by name."""
 
 
 def changed(x_BCHW: Tensor, change: Change | None) -> Tensor:
@@ -62,7 +64,7 @@ class Reader:
     keep: bool
     """Whether the cache on disk is used."""
     _graph: InferenceGraph | None = None
-    _begun: bool = field(default=False)
+    _begun: bool = False
 
     @staticmethod
     def of(instrument: Instrument, device: str, *, images: int, keep: bool) -> Reader:
@@ -82,32 +84,48 @@ class Reader:
 
     def __call__(self, x_BCHW: Tensor) -> dict[str, FloatArray]:
         """What the network reads in images (B, C, H, W), by name."""
+        return self.begin(x_BCHW)()
+
+    def begin(self, x_BCHW: Tensor) -> Readings:
+        """Set off a pass over images (B, C, H, W); a GPU is at work on it while the caller does something else."""
         if not self._begun:
             self._graph, self._begun = self._open_graph(x_BCHW), True
         if self._graph is not None:
-            return self._graph(x_BCHW)
+            try:
+                readings = self._graph(x_BCHW)
+            except NoGraph as reason:
+                self._do_without(reason)
+            else:
+                return lambda: readings
         x_BCHW = x_BCHW.to(self.trunk.device, non_blocking=True)
-        return self.trunk.named(normalize(x_BCHW, self.preprocess))
+        return self.trunk.begin(normalize(x_BCHW, self.preprocess))
 
     def _open_graph(self, x_BCHW: Tensor) -> InferenceGraph | None:
         if self.trunk.device.type != "cpu" or not self.trunk.convolutional:
             return None
-        mean, std, name = self.preprocess.mean, self.preprocess.std, self.trunk.backbone.name
+        mean, std = self.preprocess.mean, self.preprocess.std
         export = self.images >= WORTH_EXPORTING
         try:
             return open_graph(self.trunk, x_BCHW, mean=mean, std=std, keep=self.keep, export=export)
         except NoGraph as reason:
-            log.warning("%s is not run as an inference graph but as it is, which is slower: %s", name, reason)
+            self._do_without(reason)
             return None
 
+    def _do_without(self, reason: NoGraph) -> None:
+        self._graph = None
+        name = self.trunk.backbone.name
+        log.warning("%s is not run as an inference graph but as it is, which is slower: %s", name, reason)
 
-@dataclass(frozen=True)
+
+@dataclass
 class Recorder:
     """Shows images to one instrument, and keeps what it sees in a store."""
 
     reader: Reader
     instrument: Instrument
     store: FeatureStore
+    _last: tuple[list[str], Readings] | None = None
+    """The digests last shown, and what waits for the end of their pass."""
 
     @property
     def preprocess(self) -> Preprocess:
@@ -118,11 +136,27 @@ class Recorder:
         return self.reader.common
 
     def record(self, digests: Sequence[str], x_BCHW: Tensor) -> None:
-        """Show the network those of the images that its store lacks."""
+        """Show the network those of the images that its store lacks; they are written down at the next call.
+
+        So a GPU is at work on them while the next ones are fetched.
+        """
         rows = [row for row, digest in enumerate(digests) if digest not in self.store]
         if rows:
-            x_BCHW = changed(x_BCHW[rows], self.instrument.change).contiguous()
-            self.store.add([digests[row] for row in rows], self.reader(x_BCHW), self.common)
+            x_BCHW = x_BCHW if len(rows) == len(digests) else x_BCHW[rows]
+            readings = self.reader.begin(changed(x_BCHW, self.instrument.change).contiguous())
+            self._write_down()
+            self._last = [digests[row] for row in rows], readings
+
+    def finish(self) -> None:
+        """Write down the last images, and everything to the disk."""
+        self._write_down()
+        self.store.flush(self.common)
+
+    def _write_down(self) -> None:
+        if self._last is not None:
+            digests, readings = self._last
+            self.store.add(digests, readings(), self.common)
+            self._last = None
 
 
 def recorders(wanted: Sequence[tuple[Instrument, FeatureStore, int]], device: str, *, keep: bool) -> Iterator[Recorder]:

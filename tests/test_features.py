@@ -19,16 +19,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from finetune_advisor import features, recorder
+from finetune_advisor import features, processes, recorder
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.inference_graph import NoGraph
 from finetune_advisor.backbones.readings import pool, read_stages
 from finetune_advisor.backbones.trunk import FrozenTrunk, TrunkOutput
 from finetune_advisor.data.decode import fit_image, read_image, to_array
+from finetune_advisor.data.digest import digest
 from finetune_advisor.data.views import EvalViews, eval_views
 from finetune_advisor.errors import UnopenedFile
 from finetune_advisor.features import Measurement, measure
 from finetune_advisor.instruments import Change, Instrument, instrument, ruler
+from finetune_advisor.processes import ALONE, Share
 from finetune_advisor.techniques.preprocessing import Backbone as BackbonePreprocessing
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
@@ -385,6 +387,18 @@ def test_where_there_is_no_graph_the_network_itself_is_used_and_that_is_said(
     assert "resnet18" in caplog.text and "slower" in caplog.text and "differ" in caplog.text
 
 
+def test_a_graph_that_fails_on_the_way_is_replaced_by_the_network_itself(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(x_BCHW: Tensor) -> None:
+        raise NoGraph("ONNX Runtime cannot run it: out of memory")
+
+    expected = look(paths, RESNET, use_cache=False)
+    monkeypatch.setattr(recorder, "open_graph", lambda *arguments, **settings: fail)
+    assert_equal(look(paths, RESNET, use_cache=False), expected)
+    assert caplog.text.count("out of memory") == 1 and "slower" in caplog.text
+
+
 def test_a_file_that_changes_while_it_is_read_is_named_and_nothing_false_is_cached(
     paths: list[Path], monkeypatch: pytest.MonkeyPatch, image_folder: ImageFolder
 ) -> None:
@@ -421,3 +435,41 @@ def test_a_changed_view_is_that_of_changed_files(change: Change, paths: list[Pat
     expected = look(copies, RESNET).features[0].stage("all")
     assert np.allclose(found.features[1].stage("all"), expected, rtol=0.02, atol=0.02)
     assert not np.allclose(found.features[0].stage("all"), expected, rtol=0.02, atol=0.02)
+
+
+@pytest.fixture
+def two_machines(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """This process is the first of two whose disks are their own; the reasons that the other one tells of."""
+    theirs: dict[str, str] = {}
+    monkeypatch.setattr(processes, "shares", lambda: (Share(0, 2), ALONE))
+    monkeypatch.setattr(processes, "world_size", lambda: 2)
+    monkeypatch.setattr(processes, "gather", lambda mine: [mine, theirs])
+    return theirs
+
+
+def test_what_other_processes_measured_on_a_disk_of_their_own_is_measured_again(
+    paths: list[Path], passes: Passes, two_machines: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    found = look(paths, RESNET)
+    assert passes.total == 5
+    assert "are not in the cache here and measured again" in caplog.text
+    assert np.allclose(
+        found.features[0].stage("all"), look(paths, RESNET, use_cache=False).features[0].stage("all"), atol=1e-5
+    )
+
+
+def test_what_another_process_could_not_read_is_not_tried_again(
+    paths: list[Path], passes: Passes, two_machines: dict[str, str]
+) -> None:
+    theirs = next(place for place, path in enumerate(paths) if not Share(0, 2).takes(digest(path)))
+    two_machines[digest(paths[theirs])] = "no permission to read it"
+    assert look(paths, RESNET).unreadable == {theirs: "no permission to read it"}
+    assert passes.total == 4
+
+
+def test_without_the_cache_processes_share_nothing_and_say_so(
+    paths: list[Path], passes: Passes, two_machines: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    look(paths, RESNET, use_cache=False)
+    assert passes.total == 5
+    assert "each process measures every image itself" in caplog.text

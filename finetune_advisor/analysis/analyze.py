@@ -1,6 +1,7 @@
 """The verb: images -> Profile. It measures and holds no opinion; the verdicts are added by `advice`.
 
 What was measured before is remembered: of unchanged data only the files are read again, and torch is not even loaded.
+Under torchrun all processes look at the images; the main one does the rest, and the others wait for its profile.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from time import perf_counter
 
+from finetune_advisor import processes
 from finetune_advisor.analysis.remember import Memory
 from finetune_advisor.analysis.request import LIMIT, Progress, Request, Watch
 from finetune_advisor.artifacts.profile import Profile
@@ -59,6 +61,7 @@ def analyze(
     Raises:
         DataError: the data cannot be used.
         BackboneError: an unknown network, or weights that cannot be had.
+        OtherProcessEnded: under torchrun, another process failed.
     """
     start = perf_counter()
     listing = data if isinstance(data, Listing) else open_source(data, group=group)
@@ -74,17 +77,28 @@ def analyze(
         use_cache=use_cache,
     )
     listed = perf_counter()
-    memory = _memory(listing, sample, request) if use_cache else None
-    known = memory.recall() if memory else None
+    memory = _memory(listing, sample, request) if use_cache and processes.is_main() else None
+    known = processes.from_main(memory.recall() if memory else None)
     if known is None:
-        from finetune_advisor.analysis.measuring import measured_profile
-
-        known = measured_profile(listing, sample, request, Watch(progress, probe_progress, view_progress))
+        known = _measured(listing, sample, request, Watch(progress, probe_progress, view_progress))
         if memory:
             memory.keep(known)
     seconds = known.seconds.model_copy(update={"listing": listed - start, "total": perf_counter() - start})
     source = listing.source if isinstance(data, Listing) else str(data)
     return known.model_copy(update={"data": source, "group": group, "seconds": seconds})
+
+
+def _measured(listing: Listing, sample: Listing, request: Request, watch: Watch) -> Profile:
+    from finetune_advisor.analysis.measuring import look_at_share, measured_profile
+
+    profile = None
+    if processes.is_main():
+        profile = measured_profile(listing, sample, request, watch)
+    elif request.use_cache:
+        look_at_share(sample, request)
+    profile = processes.from_main(profile)
+    assert profile is not None, "the main process has one"
+    return profile
 
 
 def _memory(listing: Listing, sample: Listing, request: Request) -> Memory:

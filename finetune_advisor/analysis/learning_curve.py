@@ -6,6 +6,7 @@ Shapes: N images, D features, K classes, C chains, S sizes, P problems.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +59,7 @@ class Curve:
 
 
 def learning_curve(
-    x_ND: FloatArray,
+    features: Callable[[IntArray], FloatArray],
     labels_N: IntArray,
     *,
     family_N: IntArray,
@@ -76,7 +77,7 @@ def learning_curve(
     that move the accuracies of real data by less than a point.
 
     Args:
-        x_ND: raw features of the place to look at.
+        features: reads the raw features (M, D) of the place to look at, of M of the N images.
         labels_N: class indices.
         family_N: images with the same number stay together.
         classes: K.
@@ -90,7 +91,7 @@ def learning_curve(
         return Curve(())
     index_N = stratified(labels_N, min(MOST_IMAGES, max(MOST_NUMBERS // classes, 2 * LEAST_PER_CLASS * classes)))
     strength = strength * len(labels_N) / len(index_N)
-    x_ND, labels_N, family_N = x_ND[index_N], labels_N[index_N], family_N[index_N]
+    x_ND, labels_N, family_N = features(index_N), labels_N[index_N], family_N[index_N]
     judge_CN, orders = _chains(labels_N, family_N, seed)
     images_S, accuracy_CS = _accuracies(x_ND, labels_N, judge_CN, orders, classes, strength, device)
     points = tuple(

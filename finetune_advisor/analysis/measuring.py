@@ -12,6 +12,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from finetune_advisor import processes
 from finetune_advisor.analysis.health import health
 from finetune_advisor.analysis.leak import fold_leak
 from finetune_advisor.analysis.learning_curve import Curve, learning_curve
@@ -30,7 +31,7 @@ from finetune_advisor.data.sources import Listing
 from finetune_advisor.data.split import split
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.dataset import TRAINABLE, Dataset, open_dataset
-from finetune_advisor.features import Features
+from finetune_advisor.features import Features, measure
 from finetune_advisor.instruments import Instrument, instrument, ruler
 from finetune_advisor.techniques.preprocessing import Backbone as BackbonePreprocessing
 from finetune_advisor.techniques.strategy import LinearProbe
@@ -59,7 +60,7 @@ def measured_profile(listing: Listing, sample: Listing, request: Request, watch:
         validation=request.validation,
         seed=request.seed,
         device=device,
-        workers=default_workers(),
+        workers=_workers(),
         use_cache=request.use_cache,
         progress=watch.images,
     )
@@ -110,6 +111,20 @@ def measured_profile(listing: Listing, sample: Listing, request: Request, watch:
     )
 
 
+def look_at_share(sample: Listing, request: Request) -> None:
+    """What a process beside the main one does of `measured_profile`: its share of the images, into the cache.
+
+    Raises:
+        OtherProcessEnded: another process failed.
+    """
+    paths = [each.path for each in sample.samples]
+    measure(paths, _instruments(request), device=torch_device(request.device), workers=_workers())
+
+
+def _workers() -> int:
+    return default_workers(sharing=processes.local_world_size())
+
+
 @dataclass(frozen=True)
 class _Learning:
     """What linear classifiers say of the trainable images."""
@@ -132,7 +147,7 @@ class _Learning:
         )
         best = probed.best
         curve = learning_curve(
-            features.stage(best.stage),
+            lambda index_N: features.rows(index_N).stage(best.stage),
             labels_T,
             family_N=family_T,
             classes=classes,

@@ -114,6 +114,9 @@ def open_graph(
 
 def _checked(content: bytes, x_BCHW: Tensor, wanted: dict[str, FloatArray]) -> InferenceGraph:
     graph = InferenceGraph(_session(content), tuple(wanted))
+    outputs = len(graph.session.get_outputs())
+    if outputs != len(wanted):
+        raise NoGraph(f"it reads {outputs} things, expected {len(wanted)}")
     _require_equal(graph(x_BCHW), wanted)
     return graph
 

@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H height, W width, D pooled features, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,20 @@ class FrozenTrunk:
 
     def named(self, x_BCHW: Tensor) -> dict[str, npt.NDArray[np.float32]]:
         """What one pass over normalized images (B, C, H, W) reads, by the names of `TrunkOutput.named`."""
-        return {name: values.cpu().numpy() for name, values in self(x_BCHW).named().items()}
+        return self.begin(x_BCHW)()
+
+    def begin(self, x_BCHW: Tensor) -> Callable[[], dict[str, npt.NDArray[np.float32]]]:
+        """Set off the pass of `named`; what is returned waits for its end. A GPU works on in between."""
+        readings = self(x_BCHW).named()
+        names, widths = list(readings), [values.shape[1] for values in readings.values()]
+        # One copy from the device: each of dozens would wait for it.
+        values_BD = torch.cat(list(readings.values()), dim=1)
+
+        def end() -> dict[str, npt.NDArray[np.float32]]:
+            parts = np.split(values_BD.cpu().numpy(), np.cumsum(widths)[:-1], axis=1)
+            return dict(zip(names, parts, strict=True))
+
+        return end
 
     def read(self, x_BCHW: Tensor) -> TrunkOutput:
         """The pass itself, as plain tensor code that can be traced; the net is in evaluation mode."""

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from finetune_advisor import processes
 from finetune_advisor.analysis.request import LIMIT
 from finetune_advisor.cli.console import out, progress, set_up_logging
 from finetune_advisor.cli.options import (
@@ -91,6 +92,7 @@ def analyze(
     · finetune-advisor analyze scans.csv --group patient
     · finetune-advisor analyze ./data --backbone resnet50 --weights hub
     · finetune-advisor analyze ./data --trial 10
+    · torchrun --nproc-per-node 2 -m finetune_advisor analyze ./data
     """
     verbosity = Verbosity(quiet, verbose)
     set_up_logging(verbosity)
@@ -116,6 +118,8 @@ def analyze(
             trial_minutes=trial,
             trial_progress=lambda done, total, doing: bars.show("trying recipes", done, total, doing),
         )
+    if not processes.is_main():
+        return
     analysis.save(recipe, folder)
     if as_json:
         out.print_json(analysis.profile.model_dump_json())

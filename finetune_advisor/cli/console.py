@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from finetune_advisor import processes
 from finetune_advisor.cli.options import Verbosity
 
 out = Console()
@@ -41,7 +42,7 @@ def set_up_logging(verbosity: Verbosity) -> None:
 
 @contextmanager
 def progress(verbosity: Verbosity) -> Iterator[Bars]:
-    """Progress bars on stderr while the block runs; nothing with `--quiet` or without a terminal."""
+    """Progress bars on stderr while the block runs; not with `--quiet`, off a terminal, or beside the main process."""
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
@@ -50,7 +51,7 @@ def progress(verbosity: Verbosity) -> Iterator[Bars]:
         TimeRemainingColumn(compact=True),
         console=err,
         transient=True,
-        disable=verbosity.quiet or not err.is_terminal,
+        disable=verbosity.quiet or not err.is_terminal or not processes.is_main(),
     )
     with bars:
         yield Bars(bars)

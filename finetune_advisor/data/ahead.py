@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -43,7 +44,7 @@ def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generato
         batch_size=None,
         num_workers=workers,
         collate_fn=_unchanged,
-        worker_init_fn=_depend_on_main_process,
+        worker_init_fn=_begin_worker,
         generator=torch.Generator(),
     )
     made = iter(loader)
@@ -78,7 +79,9 @@ def _unchanged(made: T) -> T:
     return made
 
 
-def _depend_on_main_process(worker: int) -> None:  # noqa: ARG001 (torch passes it)
+def _begin_worker(worker: int) -> None:  # noqa: ARG001 (torch passes it)
+    # A collection writes into every object it looks at, and so would copy all that is shared with the main process.
+    gc.freeze()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_main_process, daemon=True).start()

@@ -7,7 +7,12 @@ import os
 _MOST_WORKERS = 8
 
 
-def default_workers() -> int:
-    """Processes to decode with: one for each core this process may use, at most 8; none where that is one."""
+def default_workers(*, sharing: int = 1) -> int:
+    """Processes to decode with: one for each core this process may use, at most 8; none where that is one.
+
+    Args:
+        sharing: processes that divide the cores among them.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if cores == 1 else min(cores, _MOST_WORKERS)
+    cores //= sharing
+    return 0 if cores <= 1 else min(cores, _MOST_WORKERS)

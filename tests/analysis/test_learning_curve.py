@@ -28,7 +28,7 @@ def clouds(images: int, *, signal: float, features: int = 20, classes: int = 3, 
 
 def curve(x_ND: Floats, labels_N: Ints, *, family_N: Ints | None = None, classes: int = 3, seed: int = 0) -> Curve:
     return learning_curve(
-        x_ND,
+        x_ND.__getitem__,
         labels_N,
         family_N=np.arange(len(labels_N)) if family_N is None else family_N,
         classes=classes,

@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +138,49 @@ def test_a_damaged_graph_is_exported_again(
     assert opened(trunk, x_BCHW) is not None
     assert len(exports) == 2 and path.read_bytes() == whole
     assert str(path) in caplog.text
+
+
+def test_a_graph_that_reads_other_things_is_exported_again(
+    trunk: FrozenTrunk, x_BCHW: Tensor, exports: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    opened(trunk, x_BCHW)
+    fewer = FrozenTrunk(trunk.backbone, device="cpu", norm_statistics=False)
+    with pytest.raises(NoGraph, match="it reads 11 things, expected 6"):
+        opened(fewer, x_BCHW)
+    assert len(exports) == 2 and "exported again" in caplog.text
+
+
+@pytest.mark.parametrize(("number", "reason"), [(errno.EROFS, "read-only"), (errno.ENOSPC, "full")])
+def test_a_disk_that_takes_no_graph_costs_only_the_next_command(
+    number: int,
+    reason: str,
+    trunk: FrozenTrunk,
+    x_BCHW: Tensor,
+    exports: list[int],
+    own_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(path: Path, data: bytes) -> int:
+        raise OSError(number, "refused", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", refuse)
+        assert opened(trunk, x_BCHW) is not None
+    assert reason in caplog.text and "exports the inference graph again" in caplog.text
+    assert not [path for path in own_cache.rglob("*") if path.is_file()]
+    assert opened(trunk, x_BCHW) is not None and len(exports) == 2
+
+
+def test_a_cached_graph_that_cannot_be_read_is_exported_again(
+    trunk: FrozenTrunk, x_BCHW: Tensor, exports: list[int], own_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened(trunk, x_BCHW)
+    [path] = own_cache.iterdir()
+    path.unlink()
+    path.mkdir()
+    assert opened(trunk, x_BCHW) is not None
+    assert len(exports) == 2 and "cannot be read and is exported again" in caplog.text
 
 
 def test_what_cannot_be_exported_is_said(trunk: FrozenTrunk, x_BCHW: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
