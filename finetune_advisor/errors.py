@@ -9,6 +9,7 @@
     │   └── WeightsError      the network is known, its weights are not to be had
     ├── RunError              a run folder: not empty, unfinished, not resumable
     ├── StorageError          a disk that is full or cannot be written
+    ├── OtherProcessEnded     under torchrun: one of the processes failed, the others cannot go on
     └── Interrupted           stopped by a signal, state saved, exit code 130
 
 A message says what was found and what was expected; `hint` is the command or key that mends it.
@@ -62,6 +63,10 @@ class RunError(FinetuneAdvisorError):
 
 class StorageError(FinetuneAdvisorError):
     """A disk that is full, read-only or damaged."""
+
+
+class OtherProcessEnded(FinetuneAdvisorError):
+    """One of the processes that work together is gone, and with it its part of the work."""
 
 
 class Interrupted(FinetuneAdvisorError):
