@@ -10,7 +10,7 @@ may take hours. `accelerate` finds the process group that is made here and goes 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from finetune_advisor.errors import OtherProcessEnded
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.distributed import ProcessGroup
 
 PATIENCE = timedelta(days=7)
@@ -119,6 +120,73 @@ def barrier() -> None:
         OtherProcessEnded: one of them will not.
     """
     gather(None)
+
+
+def own_device(device: str) -> str:
+    """The torch device of this process: of several GPUs its own one; CPUs are shared, and so are their cores.
+
+    torchrun allows each process a single thread unless it is told otherwise, however many cores there are.
+    """
+    if world_size() == 1:
+        return device
+    import torch
+    from accelerate import PartialState
+
+    _group()
+    if device.startswith("cuda"):
+        return str(PartialState().device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(max(1, cores // local_world_size()))
+    return device
+
+
+def add_up(tensor: Tensor) -> None:
+    """Replace a tensor by its sum over all processes, with the same bits in each of them.
+
+    Raises:
+        OtherProcessEnded: one of them will not give its part.
+    """
+    if world_size() == 1:
+        return
+    import torch.distributed as dist
+
+    _group()
+    with _others_alive():
+        dist.all_reduce(tensor)
+
+
+def copy_from_main(tensors: Iterable[Tensor]) -> None:
+    """Give tensors the values that they have in the main process.
+
+    Raises:
+        OtherProcessEnded: the main process will not.
+    """
+    if world_size() == 1:
+        return
+    import torch.distributed as dist
+
+    _group()
+    with _others_alive():
+        for tensor in tensors:
+            whole = tensor.detach().contiguous()
+            dist.broadcast(whole, src=0)
+            tensor.detach().copy_(whole)
+
+
+def first_to_fail() -> bool:
+    """Whether no process has failed before this one, which then has to tell why; the others follow from it."""
+    if world_size() == 1:
+        return True
+    import torch.distributed as dist
+    from torch.distributed.distributed_c10d import _get_default_store
+
+    if not dist.is_initialized():
+        return is_main()
+    try:
+        return bool(_get_default_store().add("finetune_advisor/failed", 1) == 1)
+    except RuntimeError:
+        # The process that keeps the store is gone.
+        return True
 
 
 def _number(variable: str, *, alone: int) -> int:

@@ -19,6 +19,7 @@ from finetune_advisor.cli.recipes import recipes_app
 from finetune_advisor.cli.run import run
 from finetune_advisor.cli.techniques import techniques
 from finetune_advisor.errors import FinetuneAdvisorError, Interrupted
+from finetune_advisor.processes import first_to_fail
 from finetune_advisor.training.interrupt import name_of, sigterm_as_ctrl_c
 
 
@@ -29,14 +30,20 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except FinetuneAdvisorError as error:
-            style, word = ("yellow", "stopped") if isinstance(error, Interrupted) else ("red", "error")
-            err.print(f"[bold {style}]{word}:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
-            if error.hint:
-                err.print(f"[dim]→[/] {escape(error.hint)}", highlight=False, soft_wrap=True)
+            if first_to_fail():
+                _tell(error)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as interrupt:
-            err.print(f"[bold yellow]stopped[/] by {name_of(interrupt)}; files already written are complete.")
+            if first_to_fail():
+                err.print(f"[bold yellow]stopped[/] by {name_of(interrupt)}; files already written are complete.")
             raise typer.Exit(Interrupted.exit_code) from interrupt
+
+
+def _tell(error: FinetuneAdvisorError) -> None:
+    style, word = ("yellow", "stopped") if isinstance(error, Interrupted) else ("red", "error")
+    err.print(f"[bold {style}]{word}:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+    if error.hint:
+        err.print(f"[dim]→[/] {escape(error.hint)}", highlight=False, soft_wrap=True)
 
 
 app = typer.Typer(

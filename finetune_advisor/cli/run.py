@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
+from finetune_advisor import processes
 from finetune_advisor.artifacts.history import Record, summary
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import Bars, err, out, progress, set_up_logging
@@ -58,17 +59,23 @@ def run(
     Examples: finetune-advisor run
     · finetune-advisor run few_layers --set data.path=./data --set budget.epochs=3
     · finetune-advisor run --run-dir runs/data-1 --resume
+    · torchrun --nproc-per-node 2 -m finetune_advisor run
     """
-    verbosity = Verbosity(quiet, verbose)
+    main = processes.is_main()
+    verbosity = Verbosity(quiet or not main, verbose and main)
     set_up_logging(verbosity)
+    processes.barrier()  # from here on a mistake that only one of them meets is told
     target = _resumed(run_dir, recipe, overrides, seed, profile) if resume else _new(recipe, overrides, run_dir, seed)
     if target.complete:
-        _show_complete(target.complete, quiet=quiet, as_json=as_json)
+        if main:
+            _show_complete(target.complete, quiet=quiet, as_json=as_json)
         return
     if dry_run:
         _show_plan(target.recipe, torch_device(device), as_json=as_json)
         return
     finished = _execute(target, profile, torch_device(device), verbosity, announce=not (quiet or as_json))
+    if not main:
+        return
     if as_json:
         _print_json(finished)
     elif not quiet:
@@ -182,6 +189,8 @@ def _show_plan(recipe: Recipe, device: str, *, as_json: bool) -> None:
     from finetune_advisor.training.plan import plan_run
 
     plan = plan_run(recipe, device=device)
+    if not processes.is_main():
+        return
     if as_json:
         out.print_json(data=plan.as_json())
     else:

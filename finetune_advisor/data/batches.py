@@ -9,9 +9,11 @@ Shapes: B images of a batch, C channels (3), H height, W width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ from finetune_advisor.data.ahead import ahead
 from finetune_advisor.data.decode import fit_image, read_image, resized_side, to_array
 from finetune_advisor.data.plan import BatchPlan, image_rng
 from finetune_advisor.data.sources import Sample
-from finetune_advisor.data.views import eval_views
+from finetune_advisor.data.views import eval_views, stacked
 from finetune_advisor.errors import DataError, UnreadableImage
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
@@ -70,9 +72,10 @@ class Batch:
     whole: int
 
     def parts(self, size: int) -> Generator[Batch]:
-        """The same images, at most `size` at a time; a batch without images is its own only part."""
-        for start in range(0, max(len(self.names), 1), size):
-            rows = slice(start, start + size)
+        """The same images in parts of equal size, at most `size`; a batch without images is its own only part."""
+        images, count = len(self.names), max(1, math.ceil(len(self.names) / size))
+        for number in range(count):
+            rows = slice(images * number // count, images * (number + 1) // count)
             yield replace(self, inputs=self.inputs[rows], labels_B=self.labels_B[rows], names=self.names[rows])
 
 
@@ -123,7 +126,7 @@ class TrainBatches:
         return max(0, self.stop - self.start)
 
     def __iter__(self) -> Generator[Batch]:
-        """Yield the batches in order.
+        """Yield this process's part of the batches, in order.
 
         Raises:
             DataError: an image cannot be read, or a worker process died.
@@ -137,7 +140,8 @@ class TrainBatches:
                         "Restore the file and resume, or analyze the images again: bad ones are left out then.",
                     )
                 x_BCHW, labels_B = torch.from_numpy(made.x_BCHW), torch.from_numpy(made.labels_B)
-                yield Batch(made.step, self.plan.epoch(made.step), x_BCHW, labels_B, made.names, len(made.names))
+                whole = self.plan.size(made.step)
+                yield Batch(made.step, self.plan.epoch(made.step), x_BCHW, labels_B, made.names, whole)
 
     def _make(self, step: int) -> _Made | _Unreadable:
         """One batch, or the image that spoils it: an exception would not cross the process boundary whole."""
@@ -150,7 +154,7 @@ class TrainBatches:
             except UnreadableImage as error:
                 return _Unreadable(sample.name, error.message)
         labels_B = np.array([sample.label for sample in samples], np.int64)
-        return _Made(step, np.stack(pixels), labels_B, tuple(sample.name for sample in samples))
+        return _Made(step, stacked(pixels, self.preprocess), labels_B, tuple(sample.name for sample in samples))
 
     def _pixels(self, sample: Sample, epoch: int, index: int) -> Pixels:
         image = read_image(sample.path, at_least=_TRAIN_DETAIL * resized_side(self.preprocess))
@@ -180,10 +184,20 @@ def eval_batches(
 
 def normalize(x_BCHW: torch.Tensor, p: Preprocess) -> torch.Tensor:
     """Pixels (uint8) to a net's input, (x / 255 - mean) / std: float32, channels_last, on the same device."""
-    scale_C = 1 / (255 * torch.tensor(p.std, device=x_BCHW.device))
-    shift_C = torch.tensor(p.mean, device=x_BCHW.device) / torch.tensor(p.std, device=x_BCHW.device)
+    scale_C, shift_C = _scale_and_shift(p.mean, p.std, x_BCHW.device)
     x_BCHW = x_BCHW.to(dtype=torch.float32, memory_format=torch.channels_last)
-    return x_BCHW.mul_(scale_C.view(1, 3, 1, 1)).sub_(shift_C.view(1, 3, 1, 1))
+    return x_BCHW.mul_(scale_C).sub_(shift_C)
+
+
+@lru_cache(maxsize=16)
+def _scale_and_shift(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Kept on the device: to send them with every batch would make the CPU wait for the GPU every time."""
+    with torch.inference_mode(False):
+        mean_C, std_C = torch.tensor(mean), torch.tensor(std)
+        scale_C, shift_C = 1 / (255 * std_C), mean_C / std_C
+        return scale_C.view(1, 3, 1, 1).to(device), shift_C.view(1, 3, 1, 1).to(device)
 
 
 class _Made(NamedTuple):

@@ -27,15 +27,20 @@ class BatchPlan:
         images: how many there are, at least 1.
         batch: images per step, at least 1; more than there are gives one step per epoch.
         seed: other seeds give other orders.
+        rank: the process, of `processes` that divide each batch, whose images are asked for.
+        processes: how many divide it.
     """
 
     images: int
     batch: int
     seed: int
+    rank: int = 0
+    processes: int = 1
 
     def __post_init__(self) -> None:
         assert self.images > 0, self.images
         assert self.batch > 0, self.batch
+        assert 0 <= self.rank < self.processes, (self.rank, self.processes)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -50,7 +55,22 @@ class BatchPlan:
         return step // self.steps_per_epoch
 
     def indices(self, step: int) -> npt.NDArray[np.int64]:
-        """Indices of the images of a step (counted from 0), in the order of the batch."""
+        """Indices of this process's images of a step (counted from 0), in the order of the batch; maybe none.
+
+        Nothing is repeated to fill a batch up. A process gets two images or none, where a batch has two at all:
+        BatchNorm cannot train on one.
+        """
+        whole = self._whole(step)
+        sharing = min(self.processes, max(1, len(whole) // 2))
+        if self.rank >= sharing:
+            return whole[:0]
+        return whole[len(whole) * self.rank // sharing : len(whole) * (self.rank + 1) // sharing]
+
+    def size(self, step: int) -> int:
+        """How many images a step has, over all processes."""
+        return len(self._whole(step))
+
+    def _whole(self, step: int) -> npt.NDArray[np.int64]:
         epoch, position = divmod(step, self.steps_per_epoch)
         order = _order(self.images, self.seed, epoch)
         start = position * self.batch

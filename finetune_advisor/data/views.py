@@ -138,8 +138,9 @@ class _EvalChunks:
             for image, view, column in zip(decoded.images, self.views, pixels, strict=True):
                 column.append(to_array(fit_image(image, view)))
         looks = looks_of(thumbnails, sizes, modes)
-        return _Chunk(np.array(good, np.int64), list(map(_stacked, pixels, self.views)), looks, bad)
+        return _Chunk(np.array(good, np.int64), list(map(stacked, pixels, self.views)), looks, bad)
 
 
-def _stacked(pixels: list[Pixels], view: Preprocess) -> Pixels:
+def stacked(pixels: list[Pixels], view: Preprocess) -> Pixels:
+    """Images (C, H, W) as one array (B, C, H, W); B may be 0."""
     return np.stack(pixels) if pixels else np.empty((0, 3, view.size, view.size), np.uint8)

@@ -17,12 +17,14 @@ from finetune_advisor.data.sources import Sample
 from finetune_advisor.errors import DataError
 from finetune_advisor.techniques.preprocessing import Preprocess
 
+ALL = slice(None)
+
 
 class Feed(Protocol):
     """What the loop trains on. Inputs are rows of one tensor, whatever they hold; only a feed's `forward` knows."""
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
-        """The batches of the steps `start <= step < stop`, a pure function of the step.
+        """This process's part of the batches of the steps `start <= step < stop`, a pure function of the step.
 
         Raises:
             DataError: an image cannot be read, or a worker process died.
@@ -31,8 +33,8 @@ class Feed(Protocol):
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (B, K) of inputs that are on the network's device."""
 
-    def evaluation(self, split: str) -> Iterator[Tensor]:
-        """Inputs of all images of a split, in the order of its samples, not augmented.
+    def evaluation(self, split: str, rows: slice = ALL) -> Iterator[Tensor]:
+        """Inputs of these images of a split, in the order of its samples, not augmented.
 
         Raises:
             DataError: an image that was readable when the run began cannot be read any more.
@@ -69,8 +71,8 @@ class Pixels:
         logits_BK: Tensor = self.net(normalize(inputs, self.preprocess))
         return logits_BK
 
-    def evaluation(self, split: str) -> Generator[Tensor]:
-        samples = self.samples[split]
+    def evaluation(self, split: str, rows: slice = ALL) -> Generator[Tensor]:
+        samples = self.samples[split][rows]
         paths = [sample.path for sample in samples]
         with closing(eval_batches(paths, self.preprocess, batch=self.eval_batch, workers=self.workers)) as stream:
             for _, x_BCHW, bad in stream:

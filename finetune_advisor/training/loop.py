@@ -5,26 +5,22 @@ Shapes: B images of a batch, C channels, H and W pixels, K classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from finetune_advisor import processes
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.data.batches import Batch
-from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.loss import Loss
 from finetune_advisor.techniques.regularization import Regularization
 from finetune_advisor.techniques.schedule import Schedule
 from finetune_advisor.training.state import Tally, TrainState
+from finetune_advisor.training.step import Forward, Step, compute_gradients
 from finetune_advisor.training.watch import Progress
-
-Forward = Callable[[Tensor], Tensor]
-"""Inputs of a batch, on the device -> logits (B, K), with gradients."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,8 @@ class Method:
     """Images that go through the network together; the gradients of a batch are summed over such parts."""
     precision: torch.dtype
     device: torch.device
+    asynchronous: bool = False
+    """Whether the device works behind the back of the CPU, as a GPU does."""
 
     def evaluates_after(self, step: int) -> bool:
         """Whether an epoch, or the training, ends with this step (the number of steps done)."""
@@ -60,6 +58,10 @@ class Method:
     def autocast(self) -> torch.autocast:
         """Forward passes inside run in the recipe's precision."""
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
+
+
+class Stopped(Exception):
+    """Training ended between two steps, in all processes alike, because one of them was asked to stop."""
 
 
 def fit(
@@ -71,6 +73,7 @@ def fit(
     set_mode: Callable[[], None],
     evaluate: Callable[[], Evaluation],
     on_step: Callable[[Progress], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Record]:
     """Train from `state.step` to the last step; yields a Record at the end of each epoch, after evaluating.
 
@@ -78,47 +81,81 @@ def fit(
 
     Args:
         state: changed in place; between two records it can be saved.
-        batches: global batch n for every step n still to do.
+        batches: global batch n, or this process's part of it, for every step n still to do.
         method: the parts of the recipe that act here.
         forward: runs the network.
         set_mode: puts the network into its training mode (frozen parts stay in evaluation mode).
         evaluate: scores the network on the validation images.
-        on_step: told about every step.
+        on_step: told about every step; on a GPU one step late.
+        stop: whether this process was asked to stop.
 
     Raises:
-        RunError: the loss is not finite; names the step and the images of the batch.
+        NotFinite: the loss or the gradient is not finite; names the step and the images of the batch.
+        Stopped: some process was asked to stop; the state can be saved.
     """
     start = perf_counter()
-    speedometer = _Speedometer()
+    observer = _Observer(state, method, on_step, stop)
     if state.tally.images and method.evaluates_after(state.step):
         _set_rates(state, method.schedule, (state.step - 1) / method.steps)
         yield _close_epoch(state, method, evaluate, speed=0.0, start=start)
     set_mode()
     for batch in batches:
-        _step(state, method, batch, forward)
-        speedometer.add(len(batch.labels_B))
-        on_step(Progress(state.step, method.steps, state.tally.loss, speedometer.images_per_second))
-        if method.evaluates_after(state.step):
-            record = _close_epoch(state, method, evaluate, speed=speedometer.images_per_second, start=start)
+        _set_rates(state, method.schedule, batch.step / method.steps)
+        step = compute_gradients(state, method, batch, forward=forward, stop=stop())
+        stopping = observer.look_at_last()
+        if not method.asynchronous:
+            step.require_finite()
+        _update(state, method, step)
+        state.step = batch.step + 1
+        ends = method.evaluates_after(state.step)
+        observer.last = step
+        if ends or stopping or not method.asynchronous:
+            stopping |= observer.look_at_last()
+        if stopping:
+            raise Stopped
+        if ends:
+            record = _close_epoch(state, method, evaluate, speed=observer.images_per_second, start=start)
             set_mode()
             yield record
-            speedometer = _Speedometer()
+            if any(processes.gather(stop())):
+                raise Stopped
+            observer = _Observer(state, method, on_step, stop)
 
 
-def _step(state: TrainState, method: Method, batch: Batch, forward: Forward) -> None:
-    """One update; the gradient is that of the mean loss over the whole batch, whatever its parts."""
-    torch.manual_seed(step_seed(method.seed, batch.step))
-    _set_rates(state, method.schedule, batch.step / method.steps)
-    for part in batch.parts(method.micro_batch):
-        labels_B = part.labels_B.to(method.device, non_blocking=True)
-        with method.autocast():
-            logits_BK = forward(part.inputs.to(method.device, non_blocking=True))
-            loss = method.loss.per_image(logits_BK.float(), labels_B, method.class_weight_K).sum()
-        (loss / batch.whole).backward()  # type: ignore[no-untyped-call]
-        _require_finite(loss, part)
-        state.tally.add(loss, logits_BK, labels_B)
-    _update(state, method)
-    state.step = batch.step + 1
+class _Observer:
+    """Counts steps when their numbers are there; a device that works behind our back is never waited for."""
+
+    def __init__(
+        self, state: TrainState, method: Method, on_step: Callable[[Progress], None], stop: Callable[[], bool]
+    ) -> None:
+        self.state = state
+        self.method = method
+        self.on_step = on_step
+        self.stop = stop
+        self.last: Step | None = None
+        self.began = perf_counter()
+        self.images = 0
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / (perf_counter() - self.began)
+
+    def look_at_last(self) -> bool:
+        """Count the last step if it has not been counted; whether a process was asked to stop.
+
+        Raises:
+            NotFinite: that step should not have been taken.
+        """
+        if self.last is None:
+            return False
+        step, self.last = self.last, None
+        step.require_finite()
+        numbers, images = step.numbers, step.batch.whole
+        self.state.tally.add(images, numbers.loss_sum, numbers.correct)
+        self.images += images
+        done = step.batch.step + 1
+        self.on_step(Progress(done, self.method.steps, self.state.tally.loss, self.images_per_second))
+        return self.stop() if processes.world_size() == 1 else numbers.stop > 0
 
 
 def _close_epoch(
@@ -146,10 +183,10 @@ def _set_rates(state: TrainState, schedule: Schedule, progress: float) -> None:
         group["lr"] = group["peak_lr"] * factor
 
 
-def _update(state: TrainState, method: Method) -> None:
+def _update(state: TrainState, method: Method, step: Step) -> None:
     if method.clip is not None:
         parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, method.clip)
+        torch.nn.utils.clip_grads_with_norm_(parameters, method.clip, step.gradient_norm)
     decaying = [group for group in state.optimizer.param_groups if group["decays"]]
     for technique in method.regularization:
         for group in decaying:
@@ -161,15 +198,6 @@ def _update(state: TrainState, method: Method) -> None:
             technique.after_step(group["params"])
 
 
-def _require_finite(loss: Tensor, batch: Batch) -> None:
-    if math.isfinite(found := float(loss.detach())):
-        return
-    raise RunError(
-        f"The loss is {found} at step {batch.step + 1}. Images of that batch: {', '.join(batch.names)}.",
-        "Lower the rate (`--set optimizer.lr=...`); the checkpoints before this step are intact.",
-    )
-
-
 def _take_note(state: TrainState, schedule: Schedule, evaluation: Evaluation) -> None:
     """Let the schedule see the evaluation, and remember the best one."""
     state.schedule = schedule.advance(state.schedule, evaluation.metric)
@@ -177,21 +205,3 @@ def _take_note(state: TrainState, schedule: Schedule, evaluation: Evaluation) ->
         state.best_metric, state.best_step, state.stale_evaluations = evaluation.metric, state.step, 0
     else:
         state.stale_evaluations += 1
-
-
-def step_seed(seed: int, step: int) -> int:
-    """Seed of everything random inside a step (dropout): a pure function, so that a resumed run repeats it."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
-
-
-class _Speedometer:
-    def __init__(self) -> None:
-        self.began = perf_counter()
-        self.images = 0
-
-    def add(self, images: int) -> None:
-        self.images += images
-
-    @property
-    def images_per_second(self) -> float:
-        return self.images / (perf_counter() - self.began)

@@ -5,13 +5,14 @@ Shapes: B images of a batch, N images, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from finetune_advisor import processes
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Budget, Recipe
 from finetune_advisor.backbones.build import Backbone
@@ -43,6 +44,8 @@ class Setup:
     plan: BatchPlan
     feed: Feed
     val_labels_N: npt.NDArray[np.intp]
+    images: Mapping[str, int]
+    """How many each split has."""
 
     @property
     def budget(self) -> Budget:
@@ -55,7 +58,9 @@ class Setup:
         groups = [group.for_optimizer() for group in self.groups]
         return TrainState(self.backbone.net, self.recipe.optimizer.build(groups))
 
-    def records(self, state: TrainState, on_step: Callable[[Progress], None]) -> Iterator[Record]:
+    def records(
+        self, state: TrainState, on_step: Callable[[Progress], None], stop: Callable[[], bool]
+    ) -> Iterator[Record]:
         """Train from where the state is to the end of the budget; one Record per epoch."""
         return fit(
             state,
@@ -67,6 +72,7 @@ class Setup:
             ),
             evaluate=self.evaluate,
             on_step=on_step,
+            stop=stop,
         )
 
     def evaluate(self) -> Evaluation:
@@ -80,18 +86,18 @@ class Setup:
         return Evaluation(metrics[self.recipe.evaluation.metric], accuracy, loss)
 
     def probabilities(self, split: str) -> npt.NDArray[np.float64]:
-        """Probabilities (N, K) of the images of a split.
+        """Probabilities (N, K) of the images of a split; each process looks at its share, and all know the whole.
 
         Raises:
             DataError: see `Feed.evaluation`.
         """
         self.backbone.net.eval()
-        rows = []
-        for inputs in self.feed.evaluation(split):
+        parts = []
+        for inputs in self.feed.evaluation(split, _own_rows(self.images[split])):
             with torch.inference_mode(), self.method.autocast():
                 logits_BK = self.feed.forward(inputs.to(self.method.device))
-            rows.append(softmax(logits_BK.float().cpu().numpy()))
-        return np.concatenate(rows)
+            parts.append(softmax(logits_BK.float().cpu().numpy()))
+        return np.concatenate([part_BK for parts in processes.gather(parts) for part_BK in parts])
 
 
 def set_up(prepared: Prepared, *, device: str) -> Setup:
@@ -103,8 +109,11 @@ def set_up(prepared: Prepared, *, device: str) -> Setup:
     assert recipe.optimizer and recipe.schedule and recipe.budget and recipe.loss, "checked by Recipe"
     groups = trainable_groups(backbone, strategy, recipe.optimizer)
     backbone.net.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    processes.copy_from_main(backbone.net.state_dict().values())
     train_N = data.index("train")
-    plan = BatchPlan(len(train_N), recipe.optimizer.batch, recipe.seed)
+    plan = BatchPlan(
+        len(train_N), recipe.optimizer.batch, recipe.seed, rank=processes.rank(), processes=processes.world_size()
+    )
     class_weight_K = None
     if recipe.data.class_weights == "balanced":
         weights = balanced(data.labels(train_N), len(data.classes))
@@ -121,17 +130,26 @@ def set_up(prepared: Prepared, *, device: str) -> Setup:
         micro_batch=recipe.optimizer.micro_batch or recipe.optimizer.batch + 1,  # one may join the last batch
         precision=PRECISIONS[recipe.runtime.precision],
         device=torch.device(device),
+        asynchronous=torch.device(device).type != "cpu",
     )
+    samples = {split: data.samples(data.index(split)) for split in ("train", "val", "test")}
     feed = Pixels(
         net=backbone.net,
         preprocess=prepared.preprocess,
         augment=Augment.of(recipe.augmentation, data.samples(train_N)),
         plan=plan,
-        samples={split: data.samples(data.index(split)) for split in ("train", "val", "test")},
+        samples=samples,
         eval_batch=recipe.optimizer.batch,
         workers=recipe.runtime.workers,
     )
-    return Setup(recipe, strategy, backbone, groups, method, plan, feed, data.labels(data.index("val")))
+    images = {split: len(members) for split, members in samples.items()}
+    return Setup(recipe, strategy, backbone, groups, method, plan, feed, data.labels(data.index("val")), images)
+
+
+def _own_rows(images: int) -> slice:
+    """This process's share of so many images, one after the other; maybe none."""
+    rank, sharing = processes.rank(), processes.world_size()
+    return slice(images * rank // sharing, images * (rank + 1) // sharing)
 
 
 def steps_of(budget: Budget, plan: BatchPlan) -> int:

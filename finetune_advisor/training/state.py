@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from finetune_advisor import processes
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.schedule import ScheduleState
@@ -34,11 +35,11 @@ class Tally:
     loss_sum: float = 0.0
     correct: int = 0
 
-    def add(self, loss: Tensor, logits_BK: Tensor, labels_B: Tensor) -> None:
-        """Count some images; `loss` is their sum."""
-        self.images += len(labels_B)
-        self.loss_sum += float(loss.detach())
-        self.correct += int((logits_BK.detach().argmax(dim=1) == labels_B).sum())
+    def add(self, images: int, loss_sum: float, correct: float) -> None:
+        """Count some images: the sum of their losses, and how many are recognized."""
+        self.images += images
+        self.loss_sum += loss_sum
+        self.correct += round(correct)
 
     @property
     def loss(self) -> float:
@@ -95,12 +96,14 @@ class TrainState:
         atomic_write(path, save(tensors, metadata={_STATE: json.dumps(counters)}))
 
     def load(self, path: Path, *, identity: str) -> None:
-        """Go back to a checkpoint of the same run.
+        """Go back to a checkpoint of the same run, the one that the main process finds.
 
         Raises:
             RunError: the file is missing, damaged, of another version, or belongs to another recipe or data set.
         """
-        tensors, counters = _read(path)
+        found = processes.from_main(_read(path) if processes.is_main() else None)
+        assert found is not None, "the main process has read it"
+        tensors, counters = found
         if counters["format"] != CHECKPOINT_FORMAT:
             raise RunError(
                 f"{path} was written in checkpoint format {counters['format']}; this version reads {CHECKPOINT_FORMAT}."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from finetune_advisor import processes
 from finetune_advisor.artifacts.environment import environment
 from finetune_advisor.artifacts.history import append_record, save_history, summary
 from finetune_advisor.artifacts.profile import Profile
@@ -20,13 +22,14 @@ from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.clock import Clock
 from finetune_advisor.training.device import describe
 from finetune_advisor.training.interrupt import StopRequest, hint_for, resumable, stop_request
+from finetune_advisor.training.loop import Stopped
 from finetune_advisor.training.network import Setup, set_up
 from finetune_advisor.training.outcome import Scored, save_network, save_probe, save_results
 from finetune_advisor.training.prepare import Prepared, prepare
 from finetune_advisor.training.probe import fit_probe
 from finetune_advisor.training.run_log import logged
 from finetune_advisor.training.state import TrainState, load_weights
-from finetune_advisor.training.watch import Progress, Watcher
+from finetune_advisor.training.watch import Watcher
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,8 @@ def train(
     watcher: Watcher | None = None,
 ) -> RunDir:
     """Execute a recipe and write its run folder, which no other process can write meanwhile.
+
+    Under torchrun all processes train together, each on its share of every batch; the main one writes.
 
     Args:
         recipe: what to do; with `resume`, the one in the run folder.
@@ -59,24 +64,38 @@ def train(
     """
     clock = Clock()
     watcher = watcher or Watcher()
+    device = processes.own_device(device)
     with ExitStack() as held:
         if resume:
             assert isinstance(run, RunDir), "only a run that has a folder can go on"
             folder = run
             folder.require_begun()
-            held.enter_context(folder.locked())
+            if processes.is_main():
+                held.enter_context(folder.locked())
             held.enter_context(resumable(folder))
             prepared = prepare(recipe, device=device, watcher=watcher).split_as(load_splits(folder.splits))
         else:
-            run.require_free()
+            if processes.is_main():
+                run.require_free()
             prepared = prepare(recipe, device=device, watcher=watcher)
-            folder = held.enter_context(run.claimed())
-            _begin(folder, prepared, profile, device)
+            folder = _begun(run, prepared, profile, device, held)
             held.enter_context(resumable(folder))
         clock.images_done()
-        held.enter_context(logged(folder.log))
-        watcher.on_folder(folder.path)
+        if processes.is_main():
+            held.enter_context(logged(folder.log))
+            watcher.on_folder(folder.path)
         _execute(prepared, folder, clock, watcher, resume=resume, device=device)
+    return folder
+
+
+def _begun(run: RunPlace, prepared: Prepared, profile: Profile | None, device: str, held: ExitStack) -> RunDir:
+    """The folder of a new run with what it starts from, which the main process makes and holds."""
+    folder = None
+    if processes.is_main():
+        folder = held.enter_context(run.claimed())
+        _begin(folder, prepared, profile, device)
+    folder = processes.from_main(folder)
+    assert folder is not None, "the main process has made it"
     return folder
 
 
@@ -98,7 +117,9 @@ def _execute(prepared: Prepared, run: RunDir, clock: Clock, watcher: Watcher, *,
     else:
         val, test = _fit(prepared, run, watcher, device)
     spent = clock.spent()
-    save_results(run, prepared, val=val, test=test, spent=spent)
+    if processes.is_main():
+        save_results(run, prepared, val=val, test=test, spent=spent)
+    processes.barrier()
     log.info("finished in %.1f s", spent.images + spent.training)
 
 
@@ -107,11 +128,12 @@ def _fit(prepared: Prepared, run: RunDir, watcher: Watcher, device: str) -> tupl
     assert isinstance(recipe.strategy, LinearProbe | StageProbe)
     balanced = recipe.data.class_weights == "balanced"
     probe = fit_probe(recipe.strategy, data, class_weights=balanced, seed=recipe.seed, device=device)
-    save_history(run.history, probe.records)
     for record in probe.records:
         watcher.on_record(record)
         log.info(summary(record))
-    save_probe(run, probe, prepared, device=device)
+    if processes.is_main():
+        save_history(run.history, probe.records)
+        save_probe(run, probe, prepared, device=device)
     test_N = data.index("test")
     test = Scored(test_N, probe.probabilities(data.features[0].rows(test_N))) if len(test_N) else None
     return Scored(probe.val_index_N, probe.val_NK), test
@@ -128,33 +150,53 @@ def _train_network(
         clock.earlier = state.spent
 
     def save(checkpoint: Path) -> None:
-        state.spent = clock.spent()
-        state.save(checkpoint, identity=identity)
+        if processes.is_main():
+            state.spent = clock.spent()
+            state.save(checkpoint, identity=identity)
 
     with stop_request() as stop:
-
-        def on_step(progress: Progress) -> None:
-            watcher.on_step(progress)
-            if stop:
-                save(run.last)
-                raise _interrupted(run, stop, state, setup)
-
-        budget = setup.budget
-        for record in () if _stopped_early(state, budget) else setup.records(state, on_step):
-            append_record(run.history, record)
-            log.info(summary(record))
-            if state.stale_evaluations == 0:
-                save(run.best)
+        try:
+            _advance(setup, state, run, watcher, stop, save)
+        except Stopped:
             save(run.last)
-            watcher.on_record(record)
-            if stop:
-                raise _interrupted(run, stop, state, setup)
-            if _stopped_early(state, budget):
-                log.info("stopped early: no progress in %d evaluations", state.stale_evaluations)
-                break
-    load_weights(setup.backbone.net, run.best)
-    save_network(run, prepared)
+            processes.barrier()
+            raise _interrupted(run, stop, state, setup) from None
+    if processes.is_main():
+        load_weights(setup.backbone.net, run.best)
+    processes.copy_from_main(setup.backbone.net.state_dict().values())
+    if processes.is_main():
+        save_network(run, prepared)
     return _score(setup, prepared)
+
+
+def _advance(
+    setup: Setup,
+    state: TrainState,
+    run: RunDir,
+    watcher: Watcher,
+    stop: StopRequest,
+    save: Callable[[Path], None],
+) -> None:
+    """Train to the end, or until there is no progress any more; the folder follows each evaluation.
+
+    Raises:
+        Stopped: the run was asked to stop, and what it found is written down.
+    """
+    if _stopped_early(state, setup.budget):
+        return
+    for record in setup.records(state, watcher.on_step, lambda: bool(stop)):
+        if processes.is_main():
+            append_record(run.history, record)
+        log.info(summary(record))
+        if state.stale_evaluations == 0:
+            save(run.best)
+        save(run.last)
+        watcher.on_record(record)
+        if _stopped_early(state, setup.budget):
+            log.info("stopped early: no progress in %d evaluations", state.stale_evaluations)
+            break
+    if any(processes.gather(bool(stop))):
+        raise Stopped
 
 
 def _score(setup: Setup, prepared: Prepared) -> tuple[Scored, Scored | None]:
@@ -167,16 +209,18 @@ def _score(setup: Setup, prepared: Prepared) -> tuple[Scored, Scored | None]:
 
 def _interrupted(run: RunDir, stop: StopRequest, state: TrainState, setup: Setup) -> Interrupted:
     done = f"after step {state.step} of {setup.method.steps}"
-    return Interrupted(f"Stopped by {stop.signal_name} {done}; the state is saved.", hint_for(run))
+    by = next(name for name in processes.gather(stop.signal_name) if name)
+    return Interrupted(f"Stopped by {by} {done}; the state is saved.", hint_for(run))
 
 
 def _restore(state: TrainState, run: RunDir, identity: str) -> None:
     """Go back to the last checkpoint, or to the start of a run that did not get to one; the history follows."""
-    if run.last.is_file():
+    if processes.from_main(run.last.is_file()):
         state.load(run.last, identity=identity)
     # Images in the tally wait for the evaluation that ends their epoch.
     evaluated = state.step - 1 if state.tally.images else state.step
-    save_history(run.history, [record for record in run.load_history() if record.step <= evaluated])
+    if processes.is_main():
+        save_history(run.history, [record for record in run.load_history() if record.step <= evaluated])
 
 
 def _stopped_early(state: TrainState, budget: Budget) -> bool:

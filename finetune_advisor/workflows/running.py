@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from finetune_advisor import processes
 from finetune_advisor.artifacts.profile import PROFILE_NAME, Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.rundir import RunDir, RunPlace
@@ -37,7 +38,7 @@ def run_and_draw(
         folder = run
     else:
         folder = train(recipe, run, profile=profile, resume=resume, device=device, watcher=watcher)
-    if not folder.drawn:
+    if processes.is_main() and not folder.drawn:
         with resumable(folder):
             draw_run(folder)
     return folder

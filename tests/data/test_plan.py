@@ -47,3 +47,14 @@ def test_each_image_and_epoch_has_its_own_dice():
     first = [image_rng(*key).integers(2**62) for key in keys]
     assert first == [image_rng(*key).integers(2**62) for key in keys]
     assert len(set(first)) == len(keys)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5, 40])
+def test_the_shares_of_a_batch_are_the_batch(processes: int) -> None:
+    whole = BatchPlan(images=33, batch=10, seed=4)
+    plans = [BatchPlan(images=33, batch=10, seed=4, rank=rank, processes=processes) for rank in range(processes)]
+    for step in range(9):
+        shares = [plan.indices(step) for plan in plans]
+        assert np.concatenate(shares).tolist() == whole.indices(step).tolist()
+        assert 1 not in map(len, shares), "BatchNorm cannot train on one image"
+        assert {plan.size(step) for plan in plans} == {len(whole.indices(step))}

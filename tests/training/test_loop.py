@@ -23,9 +23,10 @@ from finetune_advisor.techniques.optimizer import AdamW, Optimizer, Sgd
 from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.regularization import L2
 from finetune_advisor.techniques.schedule import Constant, Cosine, OneCycle, Plateau
-from finetune_advisor.training.loop import Evaluation, Method, fit, step_seed
+from finetune_advisor.training.loop import Evaluation, Method, fit
 from finetune_advisor.training.network import steps_of
 from finetune_advisor.training.state import TrainState
+from finetune_advisor.training.step import step_seed
 from finetune_advisor.training.watch import Progress
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

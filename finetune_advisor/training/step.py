@@ -1,0 +1,167 @@
+"""The gradients of one step: summed over the parts of a batch, then over all processes.
+
+There is no DistributedDataParallel around the network. It reduces inside every backward pass, so it would want to be
+told of accumulation, of parameters that freeze or thaw, and of processes without images; and it averages over processes
+where we divide by the images of the whole batch. One flat sum after the last part needs none of that. What it gives up,
+sending during the backward pass, pays for networks larger than those that are fine-tuned here.
+
+A GPU works behind the back of the CPU. Nothing here waits for it: the numbers of a step are sent on their way, and who
+reads them a step later does not stop the work.
+
+Shapes: B images of a part, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from finetune_advisor import processes
+from finetune_advisor.data.batches import Batch
+from finetune_advisor.errors import RunError
+from finetune_advisor.training.state import TrainState
+
+if TYPE_CHECKING:
+    from finetune_advisor.training.loop import Method
+
+Forward = Callable[[Tensor], Tensor]
+"""Inputs of a batch, on the device -> logits (B, K), with gradients."""
+
+
+class NotFinite(RunError):
+    """The loss or its gradient is no number any more; the weights of the last step are still good."""
+
+
+class Numbers(NamedTuple):
+    """What a step has to tell, summed over all processes."""
+
+    loss_sum: float
+    correct: float
+    stop: float
+    """Processes that were asked to stop."""
+    gradient_norm: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step whose gradients are in the network, and whose numbers may still be on their way from the device."""
+
+    batch: Batch
+    gradient_norm: Tensor
+    _sent: Tensor
+    _arrived: torch.cuda.Event | None
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """Waits until they are there."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return Numbers(*self._sent.tolist())
+
+    def require_finite(self) -> None:
+        """Check that the step may be taken; in all processes alike.
+
+        Raises:
+            NotFinite: names the step and the images of its batch.
+        """
+        loss, norm = self.numbers.loss_sum, self.numbers.gradient_norm
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        names = [name for part in processes.gather(self.batch.names) for name in part]
+        what = f"gradient is {norm}" if math.isfinite(loss) else f"loss is {loss}"
+        raise NotFinite(
+            f"The {what} at step {self.batch.step + 1}. Images of that batch: {', '.join(names)}.",
+            "Lower the rate (`--set optimizer.lr=...`); the checkpoints before this step are intact.",
+        )
+
+
+def compute_gradients(state: TrainState, method: Method, batch: Batch, *, forward: Forward, stop: bool) -> Step:
+    """Leave the gradient of the mean loss over the whole batch in the parameters that are trained.
+
+    Args:
+        batch: this process's images of the step, maybe none.
+        stop: whether this process was asked to stop; the others learn of it.
+    """
+    torch.manual_seed(step_seed(method.seed, batch.step, processes.rank()))
+    sums = torch.zeros(2, device=method.device)
+    if batch.names:
+        inputs, labels_B = (_sent_to(method.device, tensor) for tensor in (batch.inputs, batch.labels_B))
+        for part in Batch(batch.step, batch.epoch, inputs, labels_B, batch.names, batch.whole).parts(
+            method.micro_batch
+        ):
+            with method.autocast():
+                logits_BK = forward(part.inputs)
+                loss = method.loss.per_image(logits_BK.float(), part.labels_B, method.class_weight_K).sum()
+            (loss / batch.whole).backward()  # type: ignore[no-untyped-call]
+            sums += torch.stack([loss.detach(), (logits_BK.detach().argmax(dim=1) == part.labels_B).sum()])
+    told = _add_up(state, sums, batch, stop=stop)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in _trained(state) if p.grad is not None])
+    return _sending(batch, norm, torch.cat([told, norm.detach().to(told).view(1)]))
+
+
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """Seed of everything random inside a step (dropout): a pure function, so that a resumed run repeats it."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _sent_to(device: torch.device, tensor: Tensor) -> Tensor:
+    """The same on the device; to a GPU only pinned memory travels while the CPU goes on."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
+def _sending(batch: Batch, norm: Tensor, numbers: Tensor) -> Step:
+    if numbers.device.type != "cuda":
+        return Step(batch, norm, numbers, None)
+    sent = torch.empty_like(numbers, device="cpu", pin_memory=True)
+    sent.copy_(numbers, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+    return Step(batch, norm, sent, arrived)
+
+
+def _trained(state: TrainState) -> list[nn.Parameter]:
+    return [p for group in state.optimizer.param_groups for p in group["params"] if p.requires_grad]
+
+
+def _add_up(state: TrainState, sums: Tensor, batch: Batch, *, stop: bool) -> Tensor:
+    """Sum gradients and `sums` over all processes; returns the latter and how many want to stop.
+
+    Statistics that BatchNorm gathers become their mean over the images, so that all processes keep the same network.
+    A parameter of which no process has a gradient gets one of zeros.
+    """
+    told = torch.cat([sums, _sent_to(sums.device, torch.tensor([float(stop)]))])
+    if processes.world_size() == 1:
+        return told
+    gradients = []
+    for parameter in _trained(state):
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        gradients.append(parameter.grad)
+    statistics = _moving_statistics(state.net)
+    share = len(batch.names) / batch.whole
+    whole = [*gradients, told, *(statistic.mul_(share) for statistic in statistics)]
+    flat = torch.cat([tensor.flatten() for tensor in whole])
+    processes.add_up(flat)
+    sums_of = torch.split(flat, [tensor.numel() for tensor in whole])
+    for tensor, summed in zip(whole, sums_of, strict=True):
+        tensor.copy_(summed.view(tensor.shape))
+    return told
+
+
+def _moving_statistics(net: nn.Module) -> list[Tensor]:
+    """What the layers of BatchNorm in training mode keep of the images they saw."""
+    return [
+        buffer
+        for module in net.modules()
+        if isinstance(module, _BatchNorm) and module.training
+        for buffer in module.buffers(recurse=False)
+        if buffer.is_floating_point()
+    ]

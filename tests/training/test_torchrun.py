@@ -1,0 +1,134 @@
+"""Two real processes train as one does, stop together, and fail together; they meet over gloo on the CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe_file import dump_recipe
+from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.data.split_file import load_splits
+from finetune_advisor.training.train import train
+
+COUNTS = {"train/ants": 14, "train/bees": 15, "test/ants": 4, "test/bees": 3}
+UNEVEN = (
+    "optimizer.batch=10",
+    "optimizer.lr=0.02",
+    "budget.epochs=2",
+    "regularization=[{kind: l2, strength: 0.01, decoupled: true}]",
+    "optimizer.clip=0.5",
+    "schedule={kind: plateau, factor: 0.5, patience: 0, threshold: 0.5}",
+)
+"""23 training images: the last batch of an epoch has three, of which a second process gets none. No dropout."""
+
+IMPORTS = """
+import os, signal, sys
+from finetune_advisor import processes
+from finetune_advisor.cli import main
+"""
+
+STOPS_ONE = (
+    IMPORTS
+    + """
+from finetune_advisor.data.batches import TrainBatches
+
+make = TrainBatches._make
+def making(self, step):
+    if step == 2 and processes.rank() == 1 and "--resume" not in sys.argv:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return make(self, step)
+TrainBatches._make = making
+main()
+"""
+)
+
+BREAKS_ONE = (
+    IMPORTS
+    + """
+from finetune_advisor.data import batches
+from finetune_advisor.errors import UnreadableImage
+
+read = batches.read_image
+def reading(path, **kwargs):
+    if processes.rank() == 1:
+        raise UnreadableImage("the file is gone")
+    return read(path, **kwargs)
+batches.read_image = reading
+main()
+"""
+)
+
+
+@pytest.fixture
+def uneven(image_folder, recipe) -> Recipe:
+    return recipe("few_layers", image_folder(COUNTS), *UNEVEN)
+
+
+def torchrun(folder: Path, *arguments: str, script: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line in two processes; with a script, one that changes something first."""
+    what = ["-m", "finetune_advisor"]
+    if script is not None:
+        (folder / "script.py").write_text(script)
+        what = [str(folder / "script.py")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *what, "run"]
+    return subprocess.run(
+        [*command, *arguments, "--device", "cpu"],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+def metrics_of(run: RunDir) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run.metrics.read_text())
+    return found
+
+
+def assert_same_run(ours: RunDir, theirs: RunDir) -> None:
+    assert load_splits(ours.splits) == load_splits(theirs.splits)
+    for ours_, theirs_ in zip(ours.load_history(), theirs.load_history(), strict=True):
+        assert (ours_.step, ours_.lr, ours_.train_accuracy) == (theirs_.step, theirs_.lr, theirs_.train_accuracy)
+        assert ours_.train_loss == pytest.approx(theirs_.train_loss, abs=1e-4)
+        assert (ours_.val_accuracy, ours_.val_loss) == pytest.approx((theirs_.val_accuracy, theirs_.val_loss), abs=1e-4)
+    weights = [load_file(run.model / "model.safetensors") for run in (ours, theirs)]
+    assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[1]) < 1e-4
+    for split, images in (("val", 6), ("test", 7)):
+        found, expected = (metrics_of(run)[split] for run in (ours, theirs))
+        assert found["images"] == expected["images"] == images
+        assert found["confusion"] == expected["confusion"]
+        assert found["log_loss"] == pytest.approx(expected["log_loss"], abs=1e-4)
+    assert len(ours.predictions.read_text().splitlines()) == 7 + 1
+
+
+def test_two_processes_equal_one_also_after_a_signal_to_one_of_them(uneven, tmp_path) -> None:
+    """It stops both at one step, and both go on from the same checkpoint; only the first writes and speaks."""
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(uneven))
+    two = RunDir(tmp_path / "two")
+    stopped = torchrun(tmp_path, str(tmp_path / "recipe.yaml"), "--run-dir", str(two.path), script=STOPS_ONE)
+    assert stopped.returncode != 0
+    assert stopped.stderr.count("Stopped by SIGTERM after step 3 of 6; the state is saved") == 1, stopped.stderr
+    assert two.last.is_file() and not two.finished
+    done = torchrun(tmp_path, "--run-dir", str(two.path), "--resume", script=STOPS_ONE)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(two, train(uneven, RunDir(tmp_path / "one")))
+    assert done.stderr.count("run folder:") == done.stdout.count("Wrote") == 1
+    assert two.log.read_text().count("resumed: few_layers") == 1
+    assert not list(two.path.rglob("*.tmp*"))
+
+
+def test_what_goes_wrong_in_one_process_ends_both_with_one_message(uneven, tmp_path) -> None:
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(uneven))
+    failed = torchrun(tmp_path, str(tmp_path / "recipe.yaml"), "--run-dir", str(tmp_path / "two"), script=BREAKS_ONE)
+    assert failed.returncode != 0
+    assert failed.stderr.count("error:") == 1, failed.stderr
+    assert "cannot be read any more: the file is gone" in failed.stderr
