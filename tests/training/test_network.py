@@ -27,7 +27,7 @@ def moved_stages(setup: Setup) -> list[set[str]]:
         return {name: parameter.detach().clone() for name, parameter in setup.backbone.net.named_parameters()}
 
     before, moved = weights(), []
-    for _ in setup.records(setup.start(), lambda progress: None):
+    for _ in setup.records(setup.start(), lambda progress: None, lambda: False):
         after = weights()
         changed = {name for name in before if not torch.equal(before[name], after[name])} - {
             "classifier.weight",
