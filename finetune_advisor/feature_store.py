@@ -28,7 +28,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.artifacts.storage import atomic_write, cached_files
 from finetune_advisor.errors import StorageError
 
 SHARD_ROWS = 1024
@@ -86,10 +86,10 @@ class FeatureStore:
 
     def refresh(self) -> None:
         """Find what other processes have written since the folder was looked at."""
-        if self.folder is None or not self.folder.is_dir():
+        if self.folder is None:
             return
         known = {shard.path for shard in self._shards}
-        for path in sorted(self.folder.glob("*.safetensors")):
+        for path in cached_files(self.folder, suffix=".safetensors"):
             shard = None if path in known else _open_shard(path)
             if shard is not None:
                 self._adopt(shard)

@@ -36,7 +36,7 @@ COMMANDS = {
     "demo": None,
     "evaluate": None,
     "predict": None,
-    "recipes": ["copy", "diff", "list", "schema", "show", "validate"],
+    "recipes": ["copy", "diff", "list", "preview", "schema", "show", "validate"],
     "run": None,
     "techniques": None,
 }

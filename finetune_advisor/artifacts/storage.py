@@ -7,6 +7,7 @@ target. Whoever reads at any moment, or after a power cut, finds the old file or
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 import tempfile
@@ -19,6 +20,8 @@ import platformdirs
 from finetune_advisor.errors import StorageError
 
 APPLICATION = "finetune-advisor"
+
+log = logging.getLogger(__name__)
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -86,6 +89,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def cached_files(folder: Path, *, suffix: str = "") -> list[Path]:
+    """Files of a folder in the cache, in order of their names; none, which is said, where it cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.name.endswith(suffix))
+    except FileNotFoundError:
+        return []
+    except OSError as problem:
+        log.warning("what is in the cache cannot be read and is computed again: %s", problem)
+        return []
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.artifacts.storage import atomic_write, cached_files
 from finetune_advisor.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -24,9 +24,9 @@ class ReasonStore:
 
     def load(self, digests: Iterable[str]) -> dict[str, str]:
         """The reasons that are known, by digest."""
-        if self.folder is None or not self.folder.is_dir():
+        if self.folder is None:
             return {}
-        known = {path.name for path in self.folder.iterdir()}
+        known = {path.name for path in cached_files(self.folder)}
         return {digest: _read(self.folder / digest) for digest in set(digests) & known}
 
     def save(self, reasons: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.storage import atomic_path, atomic_write, cache_root, require_writable
+from finetune_advisor.artifacts.storage import atomic_path, atomic_write, cache_root, cached_files, require_writable
 from finetune_advisor.errors import StorageError
 
 
@@ -115,3 +115,16 @@ def test_a_disk_that_refuses_says_why(
     monkeypatch.setattr("tempfile.TemporaryFile", refused)
     with pytest.raises(StorageError, match=reason):
         require_writable(tmp_path / "recipe.yaml")
+
+
+def test_a_cache_that_cannot_be_read_is_an_empty_one_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert cached_files(tmp_path / "none") == []
+    assert not caplog.records
+    (tmp_path / "b.bin").touch()
+    (tmp_path / "a.bin").touch()
+    (tmp_path / "a.txt").touch()
+    assert [path.name for path in cached_files(tmp_path, suffix=".bin")] == ["a.bin", "b.bin"]
+    assert cached_files(tmp_path / "a.txt") == [], "here a file stands for whatever cannot be listed"
+    assert "computed again" in caplog.text

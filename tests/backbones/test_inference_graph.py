@@ -6,6 +6,9 @@ Shapes: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,3 +215,12 @@ def test_images_that_do_not_fit_are_our_own_mistake_but_said(
 def test_only_networks_that_begin_with_convolutions_gain_from_it() -> None:
     assert FrozenTrunk(build("resnet18", "random", size=32), device="cpu").convolutional
     assert not FrozenTrunk(build("vit_tiny_patch16_224", "random", size=32), device="cpu").convolutional
+
+
+def test_onnx_runtime_keeps_to_itself(tmp_path: Path) -> None:
+    """Its telemetry, on by default, would begin with files of its own in the user's cache."""
+    code = "import finetune_advisor.backbones.inference_graph, onnxruntime"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert not list(tmp_path.rglob("*onnxruntime*"))

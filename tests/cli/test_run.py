@@ -305,7 +305,9 @@ def test_ctrl_c_in_a_real_process_saves_the_run(cli, tiny, data, number) -> None
 
 @BOTH
 def test_ctrl_c_during_analyze_leaves_no_recipe(cli, image_folder, number) -> None:
-    code, error = interrupted(["analyze", str(image_folder(PLAIN))], when="looking at the images", number=number)
+    code, error = interrupted(
+        ["analyze", str(image_folder(PLAIN, seed=307))], when="looking at the images", number=number
+    )
     assert code == 130, error
     assert f"stopped by {'SIGTERM' if number == signal.SIGTERM else 'Ctrl-C'}" in error
     assert "Traceback" not in error
