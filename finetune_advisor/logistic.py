@@ -17,6 +17,7 @@ from finetune_advisor.logistic_solver import (
     ROUGH_TOLERANCE,
     Axes,
     chunks,
+    few_threads,
     principal_axes,
     solution_path,
     solve,
@@ -128,6 +129,7 @@ class CrossValidation:
         return np.asarray(self.weight_N * (log_norm_SN - picked_SN))
 
 
+@few_threads()
 def cross_validate(
     x_ND: FloatArray,
     labels_N: IntArray,
@@ -166,6 +168,7 @@ def cross_validate(
     return CrossValidation(strengths, logits_SNK, np.asarray(labels_N), np.asarray(fold_N), image_weight_N)
 
 
+@few_threads()
 def fit_many(
     x_ND: FloatArray,
     labels_N: IntArray,
@@ -206,6 +209,7 @@ def fit_many(
     return logits_PNK
 
 
+@few_threads()
 def fit(
     x_ND: FloatArray,
     labels_N: IntArray,

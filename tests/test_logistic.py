@@ -274,3 +274,14 @@ def test_few_principal_axes_are_the_strongest_ones() -> None:
         cross_validate(x_ND, labels_N, fold_N, strengths=(1e-3,), classes=3, most_axes=most) for most in (2, None)
     )
     assert relative_error(some.logits_SNK, every.logits_SNK) < 5e-2
+
+
+def test_the_threads_of_the_caller_are_given_back() -> None:
+    x_ND, labels_N = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    try:
+        fit(x_ND, labels_N, strength=1e-3, classes=2)
+        assert torch.get_num_threads() == 8
+    finally:
+        torch.set_num_threads(before)
