@@ -46,8 +46,8 @@ FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 
 THREADS_SHARE = 4
-"""Of so many threads one is used. The solver's steps are many and short: on two cores that other work shared, waiting for
-each other made two threads take four times as long as one (51 s against 15 s for ten places of 800 images)."""
+"""Of so many threads one is used. The solver's steps are many and short: on two cores that other work shared, waiting
+for each other made two threads take four times as long as one (51 s against 15 s for ten places of 800 images)."""
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,137 @@
+"""Where known data sets fall in the table, how surely, and what relatives in the data do to the folds.
+
+    .venv/bin/python benchmarks/cells.py DATA_DIR --out benchmarks/results
+
+DATA_DIR holds a folder or an archive for each name of `DATA_SETS`; those that are missing are left out. Labels of test
+images play no part. Writes cells.json and cells.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from machine import stamp
+
+from finetune_advisor.advice.table import place
+from finetune_advisor.analysis.analyze import analyze
+from finetune_advisor.artifacts.profile import Profile
+from finetune_advisor.data.sources import Listing, open_source
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What to open in DATA_DIR, and how much of it."""
+
+    name: str
+    place: str
+    per_class: int | None = None
+    """Training images of each class; None takes all."""
+    expected: str = ""
+
+
+DATA_SETS = (
+    DataSet("hymenoptera", "hymenoptera", expected="little, similar"),
+    DataSet("brain_mri", "brain_mri"),
+    DataSet("textures", "textures"),
+    DataSet("tile_defects", "tile_defects", expected="different"),
+    DataSet("tile_defects, groups.csv", "tile_defects/groups.csv", expected="different"),
+    DataSet("mnist10k", "mnist10k.tar.gz"),
+    DataSet("cifar10, 20 a class", "cifar10.tar.gz", per_class=20, expected="little"),
+    DataSet("cifar10, 5,000 a class", "cifar10.tar.gz", expected="plenty"),
+)
+
+
+def listing_of(folder: Path, data: DataSet) -> Listing:
+    listing = open_source(folder / data.place)
+    if data.per_class is None:
+        return listing
+    taken: Counter[int] = Counter()
+    kept = []
+    for index in np.random.default_rng(0).permutation(len(listing.samples)).tolist():
+        sample = listing.samples[index]
+        if sample.split != "test" and taken[sample.label] < data.per_class:
+            taken[sample.label] += 1
+            kept.append(index)
+    return replace(listing, samples=tuple(listing.samples[index] for index in sorted(kept)))
+
+
+def row(data: DataSet, profile: Profile) -> dict[str, object]:
+    size, similarity, predicted, leak = profile.size, profile.similarity, profile.predicted, profile.health.leak
+    assert predicted is not None and leak is not None
+    return {
+        "data": data.name,
+        "expected": data.expected,
+        "per_effective_class": size.per_effective_class,
+        "size": size.verdict,
+        "similarity": similarity.score,
+        "similar": similarity.verdict,
+        "cell": profile.cell,
+        "confidence": profile.confidence,
+        "neighbors": {neighbor.cell: neighbor.probability for neighbor in profile.neighbors},
+        "predicted": [predicted.accuracy, predicted.low, predicted.high],
+        "families": leak.families,
+        "in_families": leak.images_in_families,
+        "folds_alone": leak.accuracy_alone,
+        "folds_together": leak.accuracy_together,
+        "sign": leak.sign if leak.suspicious else None,
+        "as_expected": set(data.expected.split(", ")) <= {size.verdict, similarity.verdict, ""},
+    }
+
+
+def markdown(rows: list[dict], source: str) -> str:
+    lines = ["# Where known data falls in the table", "", f"Made by {source}.", ""]
+    lines += [
+        "| data | images an effective class | similarity | cell | sure | neighbors | expected |",
+        "|---" * 7 + "|",
+    ]
+    for r in rows:
+        others = ", ".join(f"{cell} {share:.0%}" for cell, share in r["neighbors"].items())
+        expected = f"{r['expected']}: {'yes' if r['as_expected'] else 'NO'}" if r["expected"] else ""
+        lines.append(
+            f"| {r['data']} | {r['per_effective_class']:.0f}, {r['size']} | {r['similarity']:.2f}, {r['similar']} | "
+            f"{r['cell']} | {r['confidence']:.0%} | {others} | {expected} |"
+        )
+    lines += [
+        "",
+        "What relatives (copies, near-duplicates, groups of the table) do to the folds of the best probe:",
+        "",
+    ]
+    lines += ["| data | families | images in them | folds by image | folds by family | predicted | sign of more |"]
+    lines += ["|---" * 7 + "|"]
+    for r in rows:
+        alone = "" if r["folds_alone"] is None else f"{r['folds_alone']:.3f}"
+        together = "" if r["folds_together"] is None else f"{r['folds_together']:.3f}"
+        accuracy, low, high = r["predicted"]
+        lines.append(
+            f"| {r['data']} | {r['families']} | {r['in_families']} | {alone} | {together} | "
+            f"{accuracy:.3f} [{low:.3f}, {high:.3f}] | {r['sign'] or ''} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    rows = []
+    for data in DATA_SETS:
+        if not (arguments.data / data.place).exists():
+            print(f"{data.name}: there is no {data.place}")
+            continue
+        rows.append(row(data, place(analyze(listing_of(arguments.data, data), device="cpu"))))
+        print(json.dumps(rows[-1]), flush=True)
+    text = markdown(rows, stamp())
+    print(text)
+    if arguments.out:
+        (arguments.out / "cells.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+        (arguments.out / "cells.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
