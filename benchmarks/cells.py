@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from machine import stamp
+from machine import publish
 
 from finetune_advisor.advice.table import place
 from finetune_advisor.analysis.analyze import analyze
@@ -126,11 +126,10 @@ def main() -> None:
             continue
         rows.append(row(data, place(analyze(listing_of(arguments.data, data), device="cpu"))))
         print(json.dumps(rows[-1]), flush=True)
-    text = markdown(rows, stamp())
+    text = markdown(rows)
     print(text)
     if arguments.out:
-        (arguments.out / "cells.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
-        (arguments.out / "cells.md").write_text(text)
+        publish(arguments.out, "cells", {"rows": rows}, text)
 
 
 if __name__ == "__main__":
