@@ -69,6 +69,10 @@ _OF_A_PROBE = {
         "float32",
         "{kind} is fitted on features in float32: another precision would be ignored; set it to float32",
     ),
+    "runtime.compile": (
+        False,
+        "{kind} trains no network: compiling it would be ignored; set it to false",
+    ),
 }
 """Keys that every recipe has and a probe does not use: the one value they may have there, and why."""
 
@@ -79,7 +83,7 @@ def _without_effect(strategy: type[Strategy], values: Mapping[str, Any]) -> Iter
     for key, (allowed, sentence) in _OF_A_PROBE.items():
         outer, inner = key.split(".")
         block = values.get(outer)
-        if isinstance(block, Mapping) and isinstance(found := block.get(inner), str) and found != allowed:
+        if isinstance(block, Mapping) and isinstance(found := block.get(inner), type(allowed)) and found != allowed:
             yield key, sentence.format(kind=kind_of(strategy))
 
 
