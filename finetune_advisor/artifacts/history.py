@@ -32,6 +32,8 @@ class Record:
     """L2 strength of a probe."""
     chosen: bool = False
     """Whether the probe was then fitted with this strength."""
+    events: tuple[str, ...] = ()
+    """What went wrong since the last evaluation, and what was done about it."""
 
 
 def summary(record: Record) -> str:
@@ -84,6 +86,7 @@ def load_history(path: Path) -> tuple[Record, ...]:
             raise RunError(f"{path}:{number} is damaged: it is not a JSON record.") from None
         if not isinstance(values, dict) or not needed <= values.keys():
             raise RunError(f"{path}:{number} is damaged: it is not a record of this version.")
+        values["events"] = tuple(values.get("events", ()))
         records.append(Record(**{key: value for key, value in values.items() if key in known}))
     return tuple(records)
 

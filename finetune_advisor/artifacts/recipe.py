@@ -104,6 +104,10 @@ class Runtime(Settings):
     """Number format of the forward and backward pass."""
     workers: Annotated[int, Field(ge=0)]
     """Processes that decode images; 0 decodes in the main one."""
+    retries: Annotated[int, Field(ge=0)] = 1
+    """Times that training goes back to its last checkpoint with half the rate when the loss is no number any more."""
+    compile: bool = False
+    """true: torch.compile; pays on a GPU in runs of more than a few minutes."""
 
 
 class Recipe(Settings):

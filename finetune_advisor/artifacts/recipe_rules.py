@@ -5,6 +5,7 @@ The rules read plain values, so that contradictions are told together with whate
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -67,8 +68,11 @@ def _not_the_only_value(strategy: type[Strategy], values: Mapping[str, Any]) -> 
     for key, (only, reason) in strategy.only.items():
         found = _value(key, values)
         if found is not None and found.value != only:
-            right = "null" if only is None else f"{only:g}" if isinstance(only, float) else only
-            yield key, f"{reason.format(kind=kind_of(strategy))}; set it to {right}"
+            yield key, f"{reason.format(kind=kind_of(strategy))}; set it to {_as_yaml(only)}"
+
+
+def _as_yaml(value: Any) -> str:
+    return f"{value:g}" if type(value) is float else json.dumps(value).strip('"')
 
 
 @dataclass(frozen=True)

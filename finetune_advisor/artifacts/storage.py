@@ -112,6 +112,13 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+def remove_leftovers(*folders: Path) -> None:
+    """Remove what a process that was killed while it wrote left in these folders; nobody may be writing there now."""
+    for folder in folders:
+        for path in folder.glob(".*.tmp*"):
+            path.unlink(missing_ok=True)
+
+
 def require_writable(path: str | os.PathLike[str]) -> None:
     """Check that `path` could be written now, its folders made if need be; leaves nothing behind.
 

@@ -5,6 +5,7 @@ Shapes: B images of a batch, C channels, H and W pixels, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -19,7 +20,7 @@ from finetune_advisor.techniques.loss import Loss
 from finetune_advisor.techniques.regularization import Regularization
 from finetune_advisor.techniques.schedule import Schedule
 from finetune_advisor.training.state import Tally, TrainState
-from finetune_advisor.training.step import Forward, Step, compute_gradients
+from finetune_advisor.training.step import LOWER_RATE, Forward, NotFinite, Step, compute_gradients
 from finetune_advisor.training.watch import Progress
 
 
@@ -163,7 +164,10 @@ def _close_epoch(
 ) -> Record:
     tally, state.tally = state.tally, Tally()
     evaluation = evaluate()
+    if not math.isfinite(evaluation.loss):
+        raise NotFinite(f"The loss of the validation images is {evaluation.loss} after step {state.step}.", LOWER_RATE)
     _take_note(state, method.schedule, evaluation)
+    events, state.events = [event for told in processes.gather(state.events) for event in told], []
     return Record(
         step=state.step,
         epoch=state.step / method.steps_per_epoch,
@@ -174,11 +178,12 @@ def _close_epoch(
         val_accuracy=evaluation.accuracy,
         images_per_second=speed,
         seconds=perf_counter() - start,
+        events=tuple(dict.fromkeys(events)),
     )
 
 
 def _set_rates(state: TrainState, schedule: Schedule, progress: float) -> None:
-    factor = schedule.multiplier(progress) * state.schedule.factor
+    factor = schedule.multiplier(progress) * state.schedule.factor * state.rate_factor
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
 

@@ -109,6 +109,8 @@ def set_up(prepared: Prepared, *, device: str) -> Setup:
     assert recipe.optimizer and recipe.schedule and recipe.budget and recipe.loss, "checked by Recipe"
     groups = trainable_groups(backbone, strategy, recipe.optimizer)
     backbone.net.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recipe.runtime.compile:
+        backbone.net.compile()
     processes.copy_from_main(backbone.net.state_dict().values())
     train_N = data.index("train")
     plan = BatchPlan(

@@ -16,15 +16,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from finetune_advisor import processes
+from finetune_advisor import __version__, processes
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.schedule import ScheduleState
 from finetune_advisor.training.clock import Spent
+from finetune_advisor.training.identity import Identity
 
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 
-_NET, _OPTIMIZER, _STATE = "net.", "optimizer.", "state"
+_NET, _OPTIMIZER, _STATE, _IMAGES = "net.", "optimizer.", "state", "images"
 
 
 @dataclass
@@ -63,39 +64,53 @@ class TrainState:
     best_step: int = 0
     stale_evaluations: int = 0
     """Evaluations since the best one."""
+    rate_factor: float = 1.0
+    """What is left of every rate after the times that training went back."""
+    retries: int = 0
+    """How often it went back."""
+    micro_batch: int | None = None
+    """Images that go through the network together since memory ran out; None as long as it did not."""
+    events: list[str] = field(default_factory=list)
+    """What went wrong since the last evaluation, and what was done about it."""
     tally: Tally = field(default_factory=Tally)
     spent: Spent = field(default_factory=Spent)
     """Seconds up to the moment of saving, over all parts of the run."""
 
-    def save(self, path: Path, *, identity: str) -> None:
+    def save(self, path: Path, *, identity: Identity) -> None:
         """Write a checkpoint, atomically.
 
         Args:
             path: the file to replace.
-            identity: digest of what a resume must share with this run: recipe, classes and images.
+            identity: what a resume must share with this run.
 
         Raises:
             StorageError: the disk refuses; the previous checkpoint is intact.
         """
         tensors = {_NET + name: _plain(value) for name, value in self.net.state_dict().items()}
+        tensors[_IMAGES] = identity.images_tensor()
         for index, values in self.optimizer.state_dict()["state"].items():
             for key, value in values.items():
                 if value is not None:
                     tensors[f"{_OPTIMIZER}{index}.{key}"] = _plain(torch.as_tensor(value))
         counters = {
             "format": CHECKPOINT_FORMAT,
-            "identity": identity,
+            "version": __version__,
+            "identity": identity.as_json(),
             "step": self.step,
             "schedule": asdict(self.schedule),
             "best_metric": self.best_metric,
             "best_step": self.best_step,
             "stale_evaluations": self.stale_evaluations,
+            "rate_factor": self.rate_factor,
+            "retries": self.retries,
+            "micro_batch": self.micro_batch,
+            "events": self.events,
             "tally": asdict(self.tally),
             "spent": asdict(self.spent),
         }
         atomic_write(path, save(tensors, metadata={_STATE: json.dumps(counters)}))
 
-    def load(self, path: Path, *, identity: str) -> None:
+    def load(self, path: Path, *, identity: Identity) -> None:
         """Go back to a checkpoint of the same run, the one that the main process finds.
 
         Raises:
@@ -106,19 +121,21 @@ class TrainState:
         tensors, counters = found
         if counters["format"] != CHECKPOINT_FORMAT:
             raise RunError(
-                f"{path} was written in checkpoint format {counters['format']}; this version reads {CHECKPOINT_FORMAT}."
+                f"{path} was written by version {counters.get('version', 'unknown')} in checkpoint format "
+                f"{counters['format']}; this is version {__version__}, which reads format {CHECKPOINT_FORMAT}.",
+                "Resume with the version that wrote it, or start a new run.",
             )
-        if counters["identity"] != identity:
-            raise RunError(
-                f"{path} belongs to another recipe or to other images than this run has now.",
-                "Start a new run instead of --resume, or put recipe.yaml and the images back as they were.",
-            )
+        identity.require_same(counters["identity"], tensors[_IMAGES], path)
         self._load_tensors(path, tensors)
         self.step = counters["step"]
         self.schedule = ScheduleState(**counters["schedule"])
         self.best_metric = counters["best_metric"]
         self.best_step = counters["best_step"]
         self.stale_evaluations = counters["stale_evaluations"]
+        self.rate_factor = counters["rate_factor"]
+        self.retries = counters["retries"]
+        self.micro_batch = counters["micro_batch"]
+        self.events = counters["events"]
         self.tally = Tally(**counters["tally"])
         self.spent = Spent(**counters["spent"])
 

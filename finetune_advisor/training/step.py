@@ -14,8 +14,9 @@ Shapes: B images of a part, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from finetune_advisor import processes
 from finetune_advisor.data.batches import Batch
 from finetune_advisor.errors import RunError
+from finetune_advisor.training.recovery import within_memory
 from finetune_advisor.training.state import TrainState
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 Forward = Callable[[Tensor], Tensor]
 """Inputs of a batch, on the device -> logits (B, K), with gradients."""
+
+
+LOWER_RATE = "Lower the rate (`--set optimizer.lr=...`); the checkpoints before this step are intact."
 
 
 class NotFinite(RunError):
@@ -79,7 +84,7 @@ class Step:
         what = f"gradient is {norm}" if math.isfinite(loss) else f"loss is {loss}"
         raise NotFinite(
             f"The {what} at step {self.batch.step + 1}. Images of that batch: {', '.join(names)}.",
-            "Lower the rate (`--set optimizer.lr=...`); the checkpoints before this step are intact.",
+            LOWER_RATE,
         )
 
 
@@ -90,21 +95,39 @@ def compute_gradients(state: TrainState, method: Method, batch: Batch, *, forwar
         batch: this process's images of the step, maybe none.
         stop: whether this process was asked to stop; the others learn of it.
     """
-    torch.manual_seed(step_seed(method.seed, batch.step, processes.rank()))
-    sums = torch.zeros(2, device=method.device)
-    if batch.names:
-        inputs, labels_B = (_sent_to(method.device, tensor) for tensor in (batch.inputs, batch.labels_B))
-        for part in Batch(batch.step, batch.epoch, inputs, labels_B, batch.names, batch.whole).parts(
-            method.micro_batch
-        ):
-            with method.autocast():
-                logits_BK = forward(part.inputs)
-                loss = method.loss.per_image(logits_BK.float(), part.labels_B, method.class_weight_K).sum()
-            (loss / batch.whole).backward()  # type: ignore[no-untyped-call]
-            sums += torch.stack([loss.detach(), (logits_BK.detach().argmax(dim=1) == part.labels_B).sum()])
+    sums = within_memory(state, method.micro_batch, lambda size: _accumulated(method, batch, forward, size))
     told = _add_up(state, sums, batch, stop=stop)
     norm = torch.nn.utils.get_total_norm([p.grad for p in _trained(state) if p.grad is not None])
     return _sending(batch, norm, torch.cat([told, norm.detach().to(told).view(1)]))
+
+
+def _accumulated(method: Method, batch: Batch, forward: Forward, size: int) -> Tensor:
+    """Sum the gradients of parts of at most `size` images; returns the sums of losses and of recognized images."""
+    torch.manual_seed(step_seed(method.seed, batch.step, processes.rank()))
+    sums = torch.zeros(2, device=method.device)
+    if not batch.names:
+        return sums
+    inputs, labels_B = (_sent_to(method.device, tensor) for tensor in (batch.inputs, batch.labels_B))
+    for part in replace(batch, inputs=inputs, labels_B=labels_B).parts(size):
+        with method.autocast(), _understood():
+            logits_BK = forward(part.inputs)
+            loss = method.loss.per_image(logits_BK.float(), part.labels_B, method.class_weight_K).sum()
+        (loss / batch.whole).backward()  # type: ignore[no-untyped-call]
+        sums += torch.stack([loss.detach(), (logits_BK.detach().argmax(dim=1) == part.labels_B).sum()])
+    return sums
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise RunError(
+            "BatchNorm in training mode cannot learn from one image at a time, and here it sees a single value of it.",
+            "Raise optimizer.batch and optimizer.micro_batch to at least 2, or set strategy.batch_norm to frozen.",
+        ) from error
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,25 +9,28 @@ from pathlib import Path
 
 from finetune_advisor import processes
 from finetune_advisor.artifacts.environment import environment
-from finetune_advisor.artifacts.history import append_record, save_history, summary
+from finetune_advisor.artifacts.history import Record, append_record, save_history, summary
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.recipe import Budget, Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe
 from finetune_advisor.artifacts.rundir import RunDir, RunPlace, save_json
-from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.artifacts.storage import atomic_write, remove_leftovers
 from finetune_advisor.data.split_file import load_splits, save_splits
 from finetune_advisor.errors import Interrupted
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.clock import Clock
 from finetune_advisor.training.device import describe
+from finetune_advisor.training.identity import Identity
 from finetune_advisor.training.interrupt import StopRequest, hint_for, resumable, stop_request
 from finetune_advisor.training.loop import Stopped
 from finetune_advisor.training.network import Setup, set_up
 from finetune_advisor.training.outcome import Scored, save_network, save_probe, save_results
 from finetune_advisor.training.prepare import Prepared, prepare
 from finetune_advisor.training.probe import fit_probe
+from finetune_advisor.training.recovery import go_back
 from finetune_advisor.training.run_log import logged
 from finetune_advisor.training.state import TrainState, load_weights
+from finetune_advisor.training.step import NotFinite
 from finetune_advisor.training.watch import Watcher
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ def train(
             folder.require_begun()
             if processes.is_main():
                 held.enter_context(folder.locked())
+                remove_leftovers(folder.checkpoints, folder.path, folder.model)
             held.enter_context(resumable(folder))
             prepared = prepare(recipe, device=device, watcher=watcher).split_as(load_splits(folder.splits))
         else:
@@ -142,7 +145,7 @@ def _fit(prepared: Prepared, run: RunDir, watcher: Watcher, device: str) -> tupl
 def _train_network(
     prepared: Prepared, run: RunDir, clock: Clock, watcher: Watcher, *, resume: bool, device: str
 ) -> tuple[Scored, Scored | None]:
-    identity = _identity(prepared)
+    identity, retries = Identity.of(prepared), prepared.recipe.runtime.retries
     setup = set_up(prepared, device=device)
     state = setup.start()
     if resume:
@@ -154,9 +157,13 @@ def _train_network(
             state.spent = clock.spent()
             state.save(checkpoint, identity=identity)
 
+    if not processes.from_main(run.last.is_file()):
+        save(run.last)
     with stop_request() as stop:
         try:
-            _advance(setup, state, run, watcher, stop, save)
+            while (problem := _advance(setup, state, run, watcher, stop, save)) is not None:
+                go_back(state, lambda: _restore(state, run, identity), problem, retries=retries)
+                save(run.last)
         except Stopped:
             save(run.last)
             processes.barrier()
@@ -176,27 +183,38 @@ def _advance(
     watcher: Watcher,
     stop: StopRequest,
     save: Callable[[Path], None],
-) -> None:
+) -> NotFinite | None:
     """Train to the end, or until there is no progress any more; the folder follows each evaluation.
+
+    Returns:
+        What kept it from the end; None when it came there.
 
     Raises:
         Stopped: the run was asked to stop, and what it found is written down.
     """
     if _stopped_early(state, setup.budget):
-        return
-    for record in setup.records(state, watcher.on_step, lambda: bool(stop)):
-        if processes.is_main():
-            append_record(run.history, record)
-        log.info(summary(record))
-        if state.stale_evaluations == 0:
-            save(run.best)
-        save(run.last)
-        watcher.on_record(record)
-        if _stopped_early(state, setup.budget):
-            log.info("stopped early: no progress in %d evaluations", state.stale_evaluations)
-            break
+        return None
+    try:
+        for record in setup.records(state, watcher.on_step, lambda: bool(stop)):
+            _keep(record, state, run, watcher, save)
+            if _stopped_early(state, setup.budget):
+                log.info("stopped early: no progress in %d evaluations", state.stale_evaluations)
+                break
+    except NotFinite as problem:
+        return problem
     if any(processes.gather(bool(stop))):
         raise Stopped
+    return None
+
+
+def _keep(record: Record, state: TrainState, run: RunDir, watcher: Watcher, save: Callable[[Path], None]) -> None:
+    if processes.is_main():
+        append_record(run.history, record)
+    log.info(summary(record))
+    if state.stale_evaluations == 0:
+        save(run.best)
+    save(run.last)
+    watcher.on_record(record)
 
 
 def _score(setup: Setup, prepared: Prepared) -> tuple[Scored, Scored | None]:
@@ -213,7 +231,7 @@ def _interrupted(run: RunDir, stop: StopRequest, state: TrainState, setup: Setup
     return Interrupted(f"Stopped by {by} {done}; the state is saved.", hint_for(run))
 
 
-def _restore(state: TrainState, run: RunDir, identity: str) -> None:
+def _restore(state: TrainState, run: RunDir, identity: Identity) -> None:
     """Go back to the last checkpoint, or to the start of a run that did not get to one; the history follows."""
     if processes.from_main(run.last.is_file()):
         state.load(run.last, identity=identity)
@@ -225,14 +243,3 @@ def _restore(state: TrainState, run: RunDir, identity: str) -> None:
 
 def _stopped_early(state: TrainState, budget: Budget) -> bool:
     return budget.early_stopping is not None and state.stale_evaluations >= budget.early_stopping
-
-
-def _identity(prepared: Prepared) -> str:
-    """Digest of what a resumed run must share with the interrupted one: recipe, weights, classes and images."""
-    recipe, data = prepared.recipe, prepared.data
-    places_free = recipe.model_dump(
-        mode="json", exclude={"data": {"path"}, "backbone": {"weights"}, "runtime": {"workers"}}
-    )
-    images = [(s.name, s.split, s.label, d) for s, d in zip(data.listing.samples, data.digests, strict=True)]
-    text = repr((sorted(places_free.items()), prepared.backbone.weights.digest, data.classes, images))
-    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()

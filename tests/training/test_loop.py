@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ from finetune_advisor.techniques.schedule import Constant, Cosine, OneCycle, Pla
 from finetune_advisor.training.loop import Evaluation, Method, fit
 from finetune_advisor.training.network import steps_of
 from finetune_advisor.training.state import TrainState
-from finetune_advisor.training.step import step_seed
+from finetune_advisor.training.step import NotFinite, Numbers, Step, compute_gradients, step_seed
 from finetune_advisor.training.watch import Progress
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -347,3 +348,71 @@ def test_bfloat16_trains_weights_that_stay_float32() -> None:
     assert {value.dtype for value in state.net.state_dict().values()} == {torch.float32}
     torch.testing.assert_close(state.net.state_dict(), exact.state_dict(), rtol=0.1, atol=0.05)
     assert not torch.equal(state.net.state_dict()["head.weight"], exact.head.weight)
+
+
+def test_a_device_that_works_on_is_asked_for_the_numbers_of_a_step_only_while_it_does_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[str] = []
+    numbers = Step.numbers.func  # type: ignore[attr-defined]
+
+    class Watched(Net):
+        def forward(self, x_BCHW: Tensor) -> Tensor:
+            told.append("forward")
+            return super().forward(x_BCHW)
+
+    def read(step: Step) -> Numbers:
+        told.append(f"read {step.batch.step}")
+        found: Numbers = numbers(step)
+        return found
+
+    watched = cached_property(read)
+    watched.__set_name__(Step, "numbers")
+    monkeypatch.setattr(Step, "numbers", watched)
+    torch.manual_seed(3)
+    method = replace(METHOD, asynchronous=True, steps_per_epoch=3, clip=0.1, steps=5)
+    course = Course(state_of(Watched(), Sgd()), method).run()
+    epoch = ["forward", "forward", "read 0", "forward", "read 1", "read 2"]
+    assert told == [*epoch, "forward", "forward", "read 3", "read 4"]
+    expected = Course(state_of(new_net(), Sgd()), replace(method, asynchronous=False)).run()
+    assert [step.loss for step in course.steps] == [step.loss for step in expected.steps]
+    assert_same(course.state.net, expected.state.net)
+
+
+def test_a_step_reads_no_tensor_back_while_the_device_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reads(tensor: Tensor) -> float:
+        raise AssertionError("the CPU would wait for the device here")
+
+    for name in ("item", "tolist", "__float__", "__int__", "__bool__", "numpy", "cpu"):
+        monkeypatch.setattr(Tensor, name, reads)
+    state = state_of(new_net(), Sgd())
+    compute_gradients(
+        state,
+        replace(METHOD, asynchronous=True),
+        batch(0),
+        forward=lambda x_BCHW: state.net(normalize(x_BCHW, PREPROCESS)),
+        stop=False,
+    )
+    assert all(parameter.grad is not None for parameter in state.net.parameters())
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_bad_step_is_named_also_when_it_is_noticed_late(asynchronous: bool) -> None:
+    course = Course(state_of(new_net(), Sgd()), replace(METHOD, asynchronous=asynchronous))
+
+    def spoiled() -> Iterable[Batch]:
+        yield batch(0)
+        with torch.no_grad():
+            course.state.net.head.bias[0] = float("nan")  # type: ignore[union-attr, index, operator]
+        yield from (batch(1, 2), batch(2))
+
+    with pytest.raises(NotFinite, match=r"at step 2\. Images of that batch: ants/1-0\.png, ants/1-1\.png\.\n"):
+        course.run(spoiled())
+
+
+def test_weights_that_broke_in_the_last_step_of_an_epoch_are_no_checkpoint() -> None:
+    course = Course(state_of(new_net(), Sgd()), replace(METHOD, steps_per_epoch=1))
+    course._evaluate = lambda: Evaluation(0.5, accuracy=0.5, loss=float("nan"))  # type: ignore[method-assign]
+    with pytest.raises(NotFinite, match="The loss of the validation images is nan after step 1"):
+        course.run()
+    assert not course.records

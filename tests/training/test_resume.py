@@ -21,6 +21,7 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import DataError, Interrupted, RunError, StorageError
+from finetune_advisor.training.identity import Identity
 from finetune_advisor.training.loop import Evaluation
 from finetune_advisor.training.network import Setup
 from finetune_advisor.training.state import TrainState
@@ -165,7 +166,7 @@ def crash_at_save(monkeypatch) -> Callable[[int], None]:
         calls = iter(range(1, 100))
         save = TrainState.save
 
-        def dying(self: TrainState, path: Path, *, identity: str) -> None:
+        def dying(self: TrainState, path: Path, *, identity: Identity) -> None:
             if next(calls) == number:
                 raise Crash
             save(self, path, identity=identity)
@@ -175,13 +176,15 @@ def crash_at_save(monkeypatch) -> Callable[[int], None]:
     return arm
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_crash_between_history_and_checkpoint_leaves_no_trace(lively, whole, tmp_path, crash_at_save, number) -> None:
+@pytest.mark.parametrize(("number", "records"), [(1, 0), (2, 1), (3, 1), (4, 2)])
+def test_a_crash_between_history_and_checkpoint_leaves_no_trace(
+    lively, whole, tmp_path, crash_at_save, number, records
+) -> None:
     run = RunDir(tmp_path / "crashed")
     crash_at_save(number)
     with pytest.raises(Crash):
         train(lively, run)
-    assert len(run.load_history()) == (1 if number < 3 else 2), "the record is there, its checkpoint is not"
+    assert len(run.load_history()) == records, "the record is there, its checkpoint is not"
     crash_at_save(99)
     assert_same_run(resumed(run), whole)
 
@@ -238,7 +241,7 @@ def test_images_that_changed_cannot_be_resumed(lively, tmp_path) -> None:
     before = run.last.read_bytes()
     picture = Path(lively.data.path) / "ants" / "000.png"
     Image.new("RGB", (40, 32), "navy").save(picture)
-    with pytest.raises(RunError, match="belongs to another recipe or to other images"):
+    with pytest.raises(RunError, match=r"1 image changed: ants/000\.png"):
         resumed(run)
     picture.rename(picture.with_name("renamed.png"))
     with pytest.raises(DataError, match=r"1 image gone: ants/000\.png; 1 image new: ants/renamed\.png"):
@@ -249,7 +252,7 @@ def test_images_that_changed_cannot_be_resumed(lively, tmp_path) -> None:
 def test_a_recipe_that_changed_cannot_be_resumed(lively, tmp_path) -> None:
     run = interrupted(lively, RunDir(tmp_path / "run"))
     run.recipe.write_text(run.recipe.read_text().replace("lr: 0.02", "lr: 0.01"))
-    with pytest.raises(RunError, match="belongs to another recipe"):
+    with pytest.raises(RunError, match=r"optimizer\.lr was 0\.02 and is 0\.01"):
         resumed(run)
 
 
@@ -258,7 +261,11 @@ def test_moved_images_and_other_workers_can_be_resumed(lively, whole, tmp_path) 
     moved = Path(lively.data.path).rename(tmp_path / "moved")
     text = run.recipe.read_text()
     assert lively.data.path in text
-    run.recipe.write_text(text.replace(lively.data.path, str(moved)).replace("workers: 0", "workers: 1"))
+    run.recipe.write_text(
+        text.replace(lively.data.path, str(moved))
+        .replace("workers: 0", "workers: 1")
+        .replace("retries: 1", "retries: 5")
+    )
     assert_same_run(resumed(run), whole)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.errors import RunError, StorageError
 from finetune_advisor.techniques.schedule import ScheduleState
 from finetune_advisor.training.clock import Spent
+from finetune_advisor.training.identity import Identity
 from finetune_advisor.training.state import CHECKPOINT_FORMAT, Tally, TrainState, load_weights
+
+MINE = Identity(
+    recipe=load_recipe("few_layers", ["data.path=here"]),
+    weights="digest",
+    classes=("ants", "bees"),
+    images={"a.png": b"12345678", "b.png": b"abcdefgh"},
+)
 
 OPTIMIZERS = {
     "adamw": lambda net: torch.optim.AdamW(net.parameters(), lr=0.1),
@@ -45,6 +55,7 @@ def trained(optimizer: str = "adamw") -> TrainState:
     take_steps(state, 3)
     state.schedule = ScheduleState(best=0.1 + 0.2, bad_evaluations=1, factor=0.2)
     state.best_metric, state.best_step, state.stale_evaluations = 1 / 3, 2, 1
+    state.rate_factor, state.retries, state.micro_batch, state.events = 0.5, 1, 2, ["went back"]
     state.tally = Tally(images=7, loss_sum=0.1 * 3, correct=4)
     state.spent = Spent(images=1.5, training=0.1 * 3)
     return state
@@ -53,17 +64,29 @@ def trained(optimizer: str = "adamw") -> TrainState:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "checkpoints" / "last.safetensors"
-    trained().save(path, identity="mine")
+    trained().save(path, identity=MINE)
     return path
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_training_goes_on_from_a_checkpoint_to_the_same_bits(tmp_path: Path, optimizer: str) -> None:
     state = trained(optimizer)
-    state.save(tmp_path / "last.safetensors", identity="mine")
+    state.save(tmp_path / "last.safetensors", identity=MINE)
     restored = new_state(optimizer, seed=1)
-    restored.load(tmp_path / "last.safetensors", identity="mine")
-    for name in ("step", "schedule", "best_metric", "best_step", "stale_evaluations", "tally", "spent"):
+    restored.load(tmp_path / "last.safetensors", identity=MINE)
+    for name in (
+        "step",
+        "schedule",
+        "best_metric",
+        "best_step",
+        "stale_evaluations",
+        "tally",
+        "spent",
+        "rate_factor",
+        "retries",
+        "micro_batch",
+        "events",
+    ):
         assert getattr(restored, name) == getattr(state, name), name
     take_steps(state, 3)
     take_steps(restored, 3)
@@ -72,9 +95,9 @@ def test_training_goes_on_from_a_checkpoint_to_the_same_bits(tmp_path: Path, opt
 
 def test_a_checkpoint_from_before_the_first_step(tmp_path: Path) -> None:
     state = new_state()
-    state.save(tmp_path / "last.safetensors", identity="mine")
+    state.save(tmp_path / "last.safetensors", identity=MINE)
     restored = new_state(seed=1)
-    restored.load(tmp_path / "last.safetensors", identity="mine")
+    restored.load(tmp_path / "last.safetensors", identity=MINE)
     assert (restored.step, restored.best_metric) == (0, None)
     torch.testing.assert_close(restored.net.state_dict(), state.net.state_dict(), rtol=0, atol=0)
 
@@ -92,7 +115,7 @@ def test_the_weights_alone_can_be_taken(checkpoint: Path) -> None:
     torch.testing.assert_close(net.state_dict(), trained().net.state_dict(), rtol=0, atol=0)
 
 
-def error_of(path: Path, state: TrainState | None = None, identity: str = "mine") -> RunError:
+def error_of(path: Path, state: TrainState | None = None, identity: Identity = MINE) -> RunError:
     with pytest.raises(RunError) as caught:
         (state or new_state()).load(path, identity=identity)
     assert str(path) in caught.value.message
@@ -119,14 +142,35 @@ def test_a_safetensors_file_of_something_else(checkpoint: Path) -> None:
     assert "is damaged" in error_of(checkpoint).message
 
 
-def test_another_recipe_or_other_images(checkpoint: Path) -> None:
+CHANGES = {
+    "recipe": (
+        {"recipe": load_recipe("few_layers", ["data.path=there", "optimizer.lr=0.5", "data.path=elsewhere"])},
+        "optimizer.lr was 0.003 and is 0.5",
+    ),
+    "classes": ({"classes": ("bees", "wasps")}, "the classes were ants, bees and are bees, wasps"),
+    "weights": ({"weights": "another"}, "the backbone's weights differ"),
+    "a changed image": ({"images": {"a.png": b"12345678", "b.png": b"CHANGED!"}}, "1 image changed: b.png"),
+    "a new image": ({"images": dict.fromkeys("abc", b"12345678")}, "there were 2 images and are 3"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_checkpoint_of_another_run_says_what_differs_and_nothing_is_taken(checkpoint: Path, what: str) -> None:
+    changed, sentence = CHANGES[what]
     state = new_state(seed=1)
     before = [value.clone() for value in state.net.state_dict().values()]
-    error = error_of(checkpoint, state, identity="yours")
-    assert "belongs to another recipe or to other images" in error.message
+    error = error_of(checkpoint, state, identity=replace(MINE, **changed))  # type: ignore[arg-type]
+    assert error.message.endswith(f"describe now: {sentence}.")
     assert "new run" in str(error.hint)
     assert all(map(torch.equal, before, state.net.state_dict().values())), "nothing was taken from it"
     assert state.step == 0
+
+
+def test_where_things_are_and_how_fast_they_go_may_change(checkpoint: Path) -> None:
+    free = load_recipe(
+        "few_layers", ["data.path=moved", "runtime.workers=7", "runtime.retries=3", "optimizer.micro_batch=2"]
+    )
+    new_state().load(checkpoint, identity=replace(MINE, recipe=free))
 
 
 def test_a_checkpoint_of_another_version(checkpoint: Path) -> None:
@@ -135,7 +179,7 @@ def test_a_checkpoint_of_another_version(checkpoint: Path) -> None:
     save_file(load_file(checkpoint), checkpoint, metadata={"state": json.dumps({**counters, "format": 99})})
     error = error_of(checkpoint)
     assert "format 99" in error.message
-    assert f"reads {CHECKPOINT_FORMAT}" in error.message
+    assert f"reads format {CHECKPOINT_FORMAT}" in error.message
 
 
 def test_another_network(checkpoint: Path) -> None:
@@ -156,8 +200,8 @@ def test_a_full_disk_leaves_the_previous_checkpoint(checkpoint: Path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", no_space)
         with pytest.raises(StorageError, match="the disk is full") as caught:
-            state.save(checkpoint, identity="mine")
+            state.save(checkpoint, identity=MINE)
     assert str(checkpoint) in caught.value.message
     assert checkpoint.read_bytes() == before
     assert [path.name for path in checkpoint.parent.iterdir()] == [checkpoint.name], "no leftovers"
-    new_state().load(checkpoint, identity="mine")
+    new_state().load(checkpoint, identity=MINE)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from finetune_advisor.techniques.optimizer.base import Optimizer
+from finetune_advisor.techniques.optimizer.base import Optimizer, fused
 
 if TYPE_CHECKING:
     import torch
@@ -31,4 +31,6 @@ class AdamW(Optimizer):
         """`torch.optim.AdamW` over the groups."""
         import torch
 
-        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=0.0)
+        return torch.optim.AdamW(
+            groups, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=0.0, fused=fused(groups)
+        )

@@ -40,3 +40,8 @@ class Optimizer(Technique):
         Args:
             groups: torch's parameter groups, each with `params` and its own `lr`.
         """
+
+
+def fused(groups: list[dict[str, Any]]) -> bool | None:
+    """torch's argument of that name: one kernel for all weights where they are on a GPU, else what torch chooses."""
+    return True if all(parameter.is_cuda for group in groups for parameter in group["params"]) else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from finetune_advisor.techniques.optimizer.base import Optimizer
+from finetune_advisor.techniques.optimizer.base import Optimizer, fused
 
 if TYPE_CHECKING:
     import torch
@@ -35,4 +35,6 @@ class Sgd(Optimizer):
         """`torch.optim.SGD` over the groups."""
         import torch
 
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=0.0)
+        return torch.optim.SGD(
+            groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=0.0, fused=fused(groups)
+        )

@@ -61,6 +61,7 @@ class Probe(Strategy):
             "float32",
             "{kind} is fitted on features in float32: another precision would be ignored",
         ),
+        "runtime.compile": (False, "{kind} trains no network: compiling it would be ignored"),
     }
 
     def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002
