@@ -83,8 +83,8 @@ def row(data: DataSet, profile: Profile) -> dict[str, object]:
     }
 
 
-def markdown(rows: list[dict], source: str) -> str:
-    lines = ["# Where known data falls in the table", "", f"Made by {source}.", ""]
+def markdown(rows: list[dict]) -> str:
+    lines = ["# Where known data falls in the table", ""]
     lines += [
         "| data | images an effective class | similarity | cell | sure | neighbors | expected |",
         "|---" * 7 + "|",
