@@ -108,6 +108,7 @@ def measure(
     device: str,
     workers: int,
     use_cache: bool = True,
+    together: bool = True,
     progress: Progress | None = None,
 ) -> Measurement:
     """Read features from the cache and compute the missing ones in one pass over the images.
@@ -119,6 +120,8 @@ def measure(
         device: torch device of the networks.
         workers: processes that decode; 0 decodes in this process.
         use_cache: False neither reads nor writes the cache on disk, and shares nothing between processes.
+        together: whether all processes that torchrun started call this, with the same images, and share the work;
+            False where one of them looks at something by itself.
         progress: called with (images done, images to do) while computing.
 
     Raises:
@@ -128,7 +131,7 @@ def measure(
     stores = _Stores.of(instruments, device, keep=use_cache)
     path_of = {digest: path for digest, path in zip(digests, paths, strict=True) if digest is not None}
     bad = stores.undecodable.load(path_of)
-    for turn, share in enumerate(_shares(use_cache)):
+    for turn, share in enumerate(_shares(use_cache) if together else (processes.ALONE,)):
         missing = _missing((digest for digest in path_of if digest not in bad), stores.all)
         if turn and missing:
             log.warning("%d images of other processes are not in the cache here and measured again", len(missing))

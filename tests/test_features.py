@@ -77,8 +77,8 @@ def paths(image_folder: ImageFolder) -> list[Path]:
     return sorted(image_folder({"ants": 3, "bees": 2}).rglob("*.png"))
 
 
-def look(paths: list[Path], *instruments: Instrument, use_cache: bool = True) -> Measurement:
-    return measure(paths, instruments, device="cpu", workers=0, use_cache=use_cache)
+def look(paths: list[Path], *instruments: Instrument, use_cache: bool = True, together: bool = True) -> Measurement:
+    return measure(paths, instruments, device="cpu", workers=0, use_cache=use_cache, together=together)
 
 
 def decoded(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> list[Path]:
@@ -465,6 +465,13 @@ def test_what_another_process_could_not_read_is_not_tried_again(
     two_machines[digest(paths[theirs])] = "no permission to read it"
     assert look(paths, RESNET).unreadable == {theirs: "no permission to read it"}
     assert passes.total == 4
+
+
+def test_one_process_can_look_at_images_by_itself(
+    paths: list[Path], passes: Passes, two_machines: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "gather", lambda mine: pytest.fail("it waits for others, who are elsewhere"))
+    assert len(look(paths, RESNET, together=False).readable) == passes.total == 5
 
 
 def test_without_the_cache_processes_share_nothing_and_say_so(

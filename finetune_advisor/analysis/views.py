@@ -90,6 +90,7 @@ def views(
         device=device,
         workers=default_workers(),
         use_cache=use_cache,
+        together=False,
         progress=progress,
     )
     index_N = index_N[list(seen.readable)]
