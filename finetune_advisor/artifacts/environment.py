@@ -20,11 +20,12 @@ def environment(device: Mapping[str, Any]) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "device": dict(device),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: installed_version(name) for name in PACKAGES},
     }
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str = PACKAGES[0]) -> str | None:
+    """Of a package, if not of this one; None where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from finetune_advisor import __version__, processes
+from finetune_advisor import processes
+from finetune_advisor.artifacts.environment import installed_version
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.schedule import ScheduleState
@@ -94,7 +95,7 @@ class TrainState:
                     tensors[f"{_OPTIMIZER}{index}.{key}"] = _plain(torch.as_tensor(value))
         counters = {
             "format": CHECKPOINT_FORMAT,
-            "version": __version__,
+            "version": installed_version(),
             "identity": identity.as_json(),
             "step": self.step,
             "schedule": asdict(self.schedule),
@@ -122,7 +123,7 @@ class TrainState:
         if counters["format"] != CHECKPOINT_FORMAT:
             raise RunError(
                 f"{path} was written by version {counters.get('version', 'unknown')} in checkpoint format "
-                f"{counters['format']}; this is version {__version__}, which reads format {CHECKPOINT_FORMAT}.",
+                f"{counters['format']}; this is version {installed_version()}, which reads format {CHECKPOINT_FORMAT}.",
                 "Resume with the version that wrote it, or start a new run.",
             )
         identity.require_same(counters["identity"], tensors[_IMAGES], path)
