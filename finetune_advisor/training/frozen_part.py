@@ -43,10 +43,12 @@ class FrozenPart:
         return next(self.backbone.net.parameters()).device
 
     def readings(self, x_BCHW: Tensor) -> dict[str, Tensor]:
-        """The stage's output of normalized images, by the stage's name; the pass ends there."""
-        net, end = self.backbone.net, self.end
-        with read_stages(net, [end], stop_after=end) as readings, suppress(EnoughRead):
-            net(x_BCHW)
+        """The stage's output of normalized images, by the stage's name.
+
+        The whole network runs, because no tracer takes a pass that ends early; the graph drops what is not read.
+        """
+        with read_stages(self.backbone.net, [self.end]) as readings:
+            self.backbone.net(x_BCHW)
         return readings
 
     def __call__(self, x_BCHW: Tensor) -> Tensor:
@@ -60,11 +62,17 @@ class FrozenPart:
         reduced = self.precision != torch.float32
         with (
             evaluation_mode(self.backbone.net),
-            torch.inference_mode(),
+            torch.no_grad(),  # not inference_mode: the tail's layers keep this tensor for their gradients
             torch.autocast(self.device.type, self.precision, enabled=reduced),
         ):
-            output = self.readings(normalize(x_BCHW.to(self.device), self.preprocess))[self.end.name]
-            return output.float().cpu()
+            return self._read(normalize(x_BCHW.to(self.device), self.preprocess)).float().cpu()
+
+    def _read(self, x_BCHW: Tensor) -> Tensor:
+        """The pass ends at the stage."""
+        net, end = self.backbone.net, self.end
+        with read_stages(net, [end], stop_after=end) as readings, suppress(EnoughRead):
+            net(x_BCHW)
+        return readings[end.name]
 
     def as_graph(self, x_BCHW: Tensor, *, images: int) -> FrozenPart:
         """The same as an inference graph, where the device and so many images make that worth it.
