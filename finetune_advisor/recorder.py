@@ -7,7 +7,6 @@ Shapes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,17 +18,12 @@ import torch
 from torch import Tensor
 
 from finetune_advisor.backbones.build import build
-from finetune_advisor.backbones.inference_graph import InferenceGraph, NoGraph, open_graph
+from finetune_advisor.backbones.inference_graph import InferenceGraph, NoGraph, do_without, open_graph_if_worth
 from finetune_advisor.backbones.trunk import FrozenTrunk, reference_norms
 from finetune_advisor.data.batches import normalize
 from finetune_advisor.feature_store import Common, FeatureStore
 from finetune_advisor.instruments import Change, Instrument
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
-
-WORTH_EXPORTING = 150
-"""Images from which exporting a graph pays: it takes about as long as the network itself for so many."""
-
-log = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float32]
 Readings = Callable[[], dict[str, FloatArray]]
@@ -94,27 +88,18 @@ class Reader:
             try:
                 readings = self._graph(x_BCHW)
             except NoGraph as reason:
-                self._do_without(reason)
+                self._graph = None
+                do_without(self.trunk.backbone.name, reason)
             else:
                 return lambda: readings
         x_BCHW = x_BCHW.to(self.trunk.device, non_blocking=True)
         return self.trunk.begin(normalize(x_BCHW, self.preprocess))
 
     def _open_graph(self, x_BCHW: Tensor) -> InferenceGraph | None:
-        if self.trunk.device.type != "cpu" or not self.trunk.convolutional:
+        if self.trunk.device.type != "cpu":
             return None
-        mean, std = self.preprocess.mean, self.preprocess.std
-        export = self.images >= WORTH_EXPORTING
-        try:
-            return open_graph(self.trunk, x_BCHW, mean=mean, std=std, keep=self.keep, export=export)
-        except NoGraph as reason:
-            self._do_without(reason)
-            return None
-
-    def _do_without(self, reason: NoGraph) -> None:
-        self._graph = None
-        name = self.trunk.backbone.name
-        log.warning("%s is not run as an inference graph but as it is, which is slower: %s", name, reason)
+        p = self.preprocess
+        return open_graph_if_worth(self.trunk, x_BCHW, mean=p.mean, std=p.std, images=self.images, keep=self.keep)
 
 
 @dataclass

@@ -108,6 +108,8 @@ class Runtime(Settings):
     """Times that training goes back to its last checkpoint with half the rate when the loss is no number any more."""
     compile: bool = False
     """true: torch.compile; pays on a GPU in runs of more than a few minutes."""
+    cache_mib: Count | None = None
+    """Most disk space a run may use for what it computes once, in MiB; null keeps nothing."""
 
 
 class Recipe(Settings):

@@ -40,6 +40,7 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
         found += _not_the_only_value(strategy, values)
         found += _missing(strategy, values)
         found += _unfrozen_too_late(strategy, values)
+        found += _cached(values)
     return found
 
 
@@ -123,6 +124,20 @@ def _unfrozen_too_late(strategy: type[Strategy], values: Mapping[str, Any]) -> I
             "budget.epochs",
             f"{kind} trains frozen layers from epoch {fewest} on, but training ends after epoch {epochs}; set it to at "
             f"least {fewest}, or unfreeze earlier",
+        )
+
+
+def _cached(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Views are kept somewhere, and what lies above them is not the network that gets compiled."""
+    runtime, strategy = values.get("runtime"), values.get("strategy")
+    if not isinstance(runtime, Mapping) or not isinstance(strategy, Mapping) or strategy.get("cached_views") is None:
+        return
+    if runtime.get("cache_mib") is None:
+        yield "strategy.cached_views", "views need room on the disk: set runtime.cache_mib to some MiB, or this to null"
+    if runtime.get("compile") is True:
+        yield (
+            "runtime.compile",
+            "the part above cached views is not compiled: set it to false, or cached_views to null",
         )
 
 

@@ -51,6 +51,11 @@ class RunDir:
         return self.checkpoints / "best.safetensors"
 
     @property
+    def caches(self) -> Path:
+        """What can be computed again; gone when the run is finished."""
+        return self.path / "caches"
+
+    @property
     def model(self) -> Path:
         return self.path / "model"
 

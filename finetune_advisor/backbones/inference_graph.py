@@ -1,8 +1,8 @@
-"""The frozen trunk as an inference graph: what `FrozenTrunk` reads, several times faster on a CPU.
+"""A frozen network as an inference graph: what is read from it, several times faster on a CPU.
 
-The network with everything that is read from it is exported once to ONNX, kept in the cache, and run by ONNX Runtime,
-which fuses what eager PyTorch does one operation at a time. The pixels go in as they were decoded, uint8; normalization
-is part of the graph.
+The network with what is read from it, everywhere (`FrozenTrunk`) or at the end of one stage (`FrozenPart`), is exported
+once to ONNX, kept in the cache, and run by ONNX Runtime, which fuses what eager PyTorch does one operation at a time.
+The pixels go in as they were decoded, uint8; normalization is part of the graph.
 
 Source: ONNX Runtime, "Graph Optimizations in ONNX Runtime", https://onnxruntime.ai/docs/performance/.
 
@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +28,14 @@ import torch
 from torch import Tensor, nn
 
 from finetune_advisor.artifacts.storage import atomic_write, cache_root
-from finetune_advisor.backbones.trunk import FrozenTrunk
+from finetune_advisor.backbones.calls import evaluation_mode
+from finetune_advisor.backbones.stages import begins_with_convolutions
 from finetune_advisor.errors import StorageError
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from finetune_advisor.backbones.build import Backbone
+
+FORMAT = 2
 """Raised when the exported graph changes."""
 
 LARGEST_BYTES = 1_500_000_000
@@ -41,6 +45,9 @@ TOLERANCE = 1e-3
 """Largest difference from the network itself, as a share of the largest value of the same reading."""
 
 IMAGES_COMPARED = 8
+
+WORTH_EXPORTING = 150
+"""Images from which exporting a graph pays: it takes about as long as the network itself for so many."""
 
 BATCH = 4
 """Images that go through together: what a few of them need stays in the processor's caches (measured: 200 images a
@@ -58,15 +65,29 @@ class NoGraph(Exception):
     """The network cannot be run as a graph; the message says why."""
 
 
+class Readable(Protocol):
+    """A network that is only read, and where."""
+
+    @property
+    def backbone(self) -> Backbone: ...
+
+    @property
+    def reads(self) -> str:
+        """What is read, for the name of the cached file."""
+
+    def readings(self, x_BCHW: Tensor) -> dict[str, Tensor]:
+        """What is read of normalized images, by name, as plain tensor code that can be traced."""
+
+
 @dataclass(frozen=True)
 class InferenceGraph:
-    """A session of ONNX Runtime that reads what `FrozenTrunk` reads."""
+    """A session of ONNX Runtime that reads what the network itself does."""
 
     session: Any
     names: tuple[str, ...]
 
     def __call__(self, x_BCHW: Tensor) -> dict[str, FloatArray]:
-        """The readings of uint8 images (B, C, H, W), named as in `TrunkOutput.named`.
+        """The readings of uint8 images (B, C, H, W), by name.
 
         Raises:
             NoGraph: the session fails.
@@ -75,8 +96,29 @@ class InferenceGraph:
         return {name: np.concatenate(values) for name, *values in zip(self.names, *parts, strict=True)}
 
 
+def open_graph_if_worth(
+    readable: Readable, x_BCHW: Tensor, *, mean: Sequence[float], std: Sequence[float], images: int, keep: bool = True
+) -> InferenceGraph | None:
+    """The graph of a network on the CPU where it pays for so many images; None, and why in the log, where it cannot be.
+
+    Transformers gain nothing from it.
+    """
+    if not begins_with_convolutions(readable.backbone.stages):
+        return None
+    try:
+        return open_graph(readable, x_BCHW, mean=mean, std=std, keep=keep, export=images >= WORTH_EXPORTING)
+    except NoGraph as reason:
+        do_without(readable.backbone.name, reason)
+        return None
+
+
+def do_without(name: str, reason: NoGraph) -> None:
+    """Say why a network has no graph, or none any more."""
+    log.warning("%s is not run as an inference graph but as it is, which is slower: %s", name, reason)
+
+
 def open_graph(
-    trunk: FrozenTrunk,
+    readable: Readable,
     x_BCHW: Tensor,
     *,
     mean: Sequence[float],
@@ -84,10 +126,10 @@ def open_graph(
     keep: bool,
     export: bool,
 ) -> InferenceGraph | None:
-    """The graph of a trunk: from the cache, or exported now; None where it is not in the cache and not to be exported.
+    """The graph of a network: from the cache, or exported now; None where it is neither there nor to be exported.
 
     Args:
-        trunk: on the CPU.
+        readable: on the CPU.
         x_BCHW: some images, uint8, of which a few are shown to network and graph; both have to see the same.
         mean, std: of each channel, for pixels in [0, 1].
         keep: whether the cache on disk is used.
@@ -96,20 +138,21 @@ def open_graph(
     Raises:
         NoGraph: it cannot be exported or run, or differs from the network.
     """
-    module = _Readings(trunk, mean, std).eval()
     few_BCHW = x_BCHW[:IMAGES_COMPARED]
-    path = cache_root() / "graphs" / f"{trunk.backbone.name}-{_key(trunk, few_BCHW, mean, std)}.onnx"
+    path = cache_root() / "graphs" / f"{readable.backbone.name}-{_key(readable, few_BCHW, mean, std)}.onnx"
     content = _cached(path) if keep else None
     if content is None and not export:
         return None
-    with torch.inference_mode():
-        wanted = trunk.named(module.normalized(few_BCHW))
-    if content is not None:
-        try:
-            return _checked(content, few_BCHW, wanted)
-        except NoGraph as problem:
-            log.warning("a cached inference graph cannot be used and is exported again: %s (%s)", path, problem)
-    content = _export(module, few_BCHW)
+    with evaluation_mode(readable.backbone.net):
+        module = _Readings(readable, mean, std).eval()
+        with torch.inference_mode():
+            wanted = {name: values.numpy() for name, values in readable.readings(module.normalized(few_BCHW)).items()}
+        if content is not None:
+            try:
+                return _checked(content, few_BCHW, wanted)
+            except NoGraph as problem:
+                log.warning("a cached inference graph cannot be used and is exported again: %s (%s)", path, problem)
+        content = _export(module, few_BCHW)
     graph = _checked(content, few_BCHW, wanted)
     if keep:
         _keep(path, content)
@@ -131,10 +174,10 @@ class _Readings(nn.Module):
     mean_C: Tensor
     std_C: Tensor
 
-    def __init__(self, trunk: FrozenTrunk, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, readable: Readable, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.net = trunk.backbone.net
-        self.trunk = trunk
+        self.net = readable.backbone.net
+        self.readable = readable
         self.register_buffer("mean_C", 255 * torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std_C", 255 * torch.tensor(std).view(1, -1, 1, 1))
 
@@ -142,16 +185,17 @@ class _Readings(nn.Module):
         return (x_BCHW.float() - self.mean_C) / self.std_C
 
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.trunk.read(self.normalized(x_BCHW)).named().values())
+        return tuple(self.readable.readings(self.normalized(x_BCHW)).values())
 
 
-def _key(trunk: FrozenTrunk, x_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -> str:
+def _key(readable: Readable, x_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -> str:
     import onnx
     import onnxruntime
     import timm
 
     versions = (torch.__version__, timm.__version__, onnx.__version__, onnxruntime.__version__)
-    parts = (FORMAT, trunk.backbone.weights.digest, tuple(x_BCHW.shape[1:]), tuple(mean), tuple(std), versions)
+    weights, shape = readable.backbone.weights.digest, tuple(x_BCHW.shape[1:])
+    parts = (FORMAT, readable.reads, weights, shape, tuple(mean), tuple(std), versions)
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 

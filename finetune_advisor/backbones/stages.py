@@ -6,6 +6,7 @@ and hybrids. Its feature is what its last module returns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any, Literal
@@ -77,6 +78,11 @@ def stages_of(net: nn.Module, input_size: tuple[int, int, int]) -> tuple[Stage, 
             )
         )
     return tuple(stages)
+
+
+def begins_with_convolutions(stages: Sequence[Stage]) -> bool:
+    """Whether the network begins with convolutions; plain transformers begin with tokens."""
+    return stages[0].layout == "NCHW"
 
 
 def classifier_parameters(net: nn.Module) -> frozenset[str]:

@@ -61,9 +61,9 @@ class FrozenTrunk:
         backbone.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
-    def convolutional(self) -> bool:
-        """Whether the network begins with convolutions; in plain transformers it begins with tokens."""
-        return self.stages[0].layout == "NCHW"
+    def reads(self) -> str:
+        """Everything there is to read."""
+        return "everything"
 
     def __call__(self, x_BCHW: Tensor) -> TrunkOutput:
         """Run normalized images (B, C, H, W) through the net once."""
@@ -88,6 +88,10 @@ class FrozenTrunk:
             return dict(zip(names, parts, strict=True))
 
         return end
+
+    def readings(self, x_BCHW: Tensor) -> dict[str, Tensor]:
+        """What `read` reads, by the names of `TrunkOutput.named`."""
+        return self.read(x_BCHW).named()
 
     def read(self, x_BCHW: Tensor) -> TrunkOutput:
         """The pass itself, as plain tensor code that can be traced; the net is in evaluation mode."""

@@ -160,6 +160,9 @@ def _watcher(bars: Bars, verbosity: Verbosity, *, announce: bool) -> Watcher:
         def on_images(self, done: int, total: int) -> None:
             bars.show("looking at the images", done, total)
 
+        def on_cached(self, done: int, total: int) -> None:
+            bars.show("running the frozen part", done, total)
+
         def on_folder(self, folder: Path) -> None:
             if announce:
                 err.print(f"[dim]run folder:[/] {escape(str(folder))}", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ Shapes: B images of a batch, C channels (3), H height, W width.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,14 +20,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 
 from finetune_advisor.data.ahead import ahead
-from finetune_advisor.data.decode import fit_image, read_image, resized_side, to_array
+from finetune_advisor.data.augmented import Augment, Augmented, Unreadable
 from finetune_advisor.data.plan import BatchPlan, image_rng
 from finetune_advisor.data.sources import Sample
-from finetune_advisor.data.views import eval_views, stacked
-from finetune_advisor.errors import DataError, UnreadableImage
+from finetune_advisor.data.views import eval_views
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
 __all__ = [
@@ -41,13 +39,7 @@ __all__ = [
     "normalize",
 ]
 
-Augment = Callable[[Image.Image, np.random.Generator, int], Image.Image]
-"""(RGB image, dice of this image and epoch, side of the net's input) -> RGB image of any size."""
-
 Pixels = npt.NDArray[np.uint8]
-
-_TRAIN_DETAIL = 4
-"""Sides of a JPEG are decoded with at least this many times the pixels: a random crop may enlarge a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,33 +126,21 @@ class TrainBatches:
         steps = range(self.start, self.stop)
         with closing(ahead(self._make, steps, workers=self.workers)) as stream:
             for made in stream:
-                if isinstance(made, _Unreadable):
-                    raise DataError(
-                        f"{made.name} cannot be read any more: {made.reason}.",
-                        "Restore the file and resume, or analyze the images again: bad ones are left out then.",
-                    )
+                if isinstance(made, Unreadable):
+                    raise made.error()
                 x_BCHW, labels_B = torch.from_numpy(made.x_BCHW), torch.from_numpy(made.labels_B)
                 whole = self.plan.size(made.step)
                 yield Batch(made.step, self.plan.epoch(made.step), x_BCHW, labels_B, made.names, whole)
 
-    def _make(self, step: int) -> _Made | _Unreadable:
-        """One batch, or the image that spoils it: an exception would not cross the process boundary whole."""
-        indices_B = self.plan.indices(step)
+    def _make(self, step: int) -> _Made | Unreadable:
+        indices_B = self.plan.indices(step).tolist()
+        images = Augmented(self.samples, self.preprocess, self.augment, self.plan.seed)
+        pixels = images.batch(indices_B, [self.plan.epoch(step)])
+        if isinstance(pixels, Unreadable):
+            return pixels
         samples = [self.samples[index] for index in indices_B]
-        pixels = []
-        for index, sample in zip(indices_B.tolist(), samples, strict=True):
-            try:
-                pixels.append(self._pixels(sample, self.plan.epoch(step), index))
-            except UnreadableImage as error:
-                return _Unreadable(sample.name, error.message)
         labels_B = np.array([sample.label for sample in samples], np.int64)
-        return _Made(step, stacked(pixels, self.preprocess), labels_B, tuple(sample.name for sample in samples))
-
-    def _pixels(self, sample: Sample, epoch: int, index: int) -> Pixels:
-        image = read_image(sample.path, at_least=_TRAIN_DETAIL * resized_side(self.preprocess))
-        if self.augment is not None:
-            image = self.augment(image, image_rng(self.plan.seed, epoch, index), self.preprocess.size)
-        return to_array(fit_image(image, self.preprocess))
+        return _Made(step, pixels[0], labels_B, tuple(sample.name for sample in samples))
 
 
 def eval_batches(
@@ -205,8 +185,3 @@ class _Made(NamedTuple):
     x_BCHW: Pixels
     labels_B: npt.NDArray[np.int64]
     names: tuple[str, ...]
-
-
-class _Unreadable(NamedTuple):
-    name: str
-    reason: str

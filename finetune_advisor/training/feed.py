@@ -12,6 +12,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from finetune_advisor.data.augmented import Augmented
 from finetune_advisor.data.batches import Augment, Batch, BatchPlan, TrainBatches, eval_batches, normalize
 from finetune_advisor.data.sources import Sample
 from finetune_advisor.errors import DataError
@@ -53,6 +54,11 @@ class Pixels:
     """Of each split; the plan deals those of `train`."""
     eval_batch: int
     workers: int
+
+    @property
+    def images(self) -> Augmented:
+        """The training images, one by one."""
+        return Augmented(self.samples["train"], self.preprocess, self.augment, self.plan.seed)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         return iter(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,13 @@ from finetune_advisor.techniques.strategy import FineTuning
 from finetune_advisor.training.augment import Augment
 from finetune_advisor.training.class_weights import balanced
 from finetune_advisor.training.feed import Feed, Pixels
+from finetune_advisor.training.feeds import choose_feed
 from finetune_advisor.training.groups import Group, set_training_mode, trainable_groups
 from finetune_advisor.training.head import fill_head
 from finetune_advisor.training.loop import Evaluation, Method, fit
 from finetune_advisor.training.prepare import Prepared
 from finetune_advisor.training.state import TrainState
-from finetune_advisor.training.watch import Progress
+from finetune_advisor.training.watch import Progress, Watcher
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -43,6 +45,8 @@ class Setup:
     method: Method
     plan: BatchPlan
     feed: Feed
+    cached: str
+    """What the feed keeps between epochs, for a person."""
     val_labels_N: npt.NDArray[np.intp]
     images: Mapping[str, int]
     """How many each split has."""
@@ -100,8 +104,16 @@ class Setup:
         return np.concatenate([part_BK for parts in processes.gather(parts) for part_BK in parts])
 
 
-def set_up(prepared: Prepared, *, device: str) -> Setup:
-    """Fill the new classifier, freeze what is not trained, move the network to the device, and plan the steps."""
+def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watcher: Watcher | None = None) -> Setup:
+    """Fill the new classifier, freeze what is not trained, move the network to the device, and plan the steps.
+
+    Args:
+        caches: folder for what is computed once; None computes nothing ahead, for plans.
+        watcher: told about what is computed ahead.
+
+    Raises:
+        DataError: an image cannot be read any more.
+    """
     recipe, data, backbone = prepared.recipe, prepared.data, prepared.backbone
     fill_head(prepared, device=device)
     strategy = recipe.strategy
@@ -135,7 +147,7 @@ def set_up(prepared: Prepared, *, device: str) -> Setup:
         asynchronous=torch.device(device).type != "cpu",
     )
     samples = {split: data.samples(data.index(split)) for split in ("train", "val", "test")}
-    feed = Pixels(
+    pixels = Pixels(
         net=backbone.net,
         preprocess=prepared.preprocess,
         augment=Augment.of(recipe.augmentation, data.samples(train_N)),
@@ -144,8 +156,19 @@ def set_up(prepared: Prepared, *, device: str) -> Setup:
         eval_batch=recipe.optimizer.batch,
         workers=recipe.runtime.workers,
     )
-    images = {split: len(members) for split, members in samples.items()}
-    return Setup(recipe, strategy, backbone, groups, method, plan, feed, data.labels(data.index("val")), images)
+    chosen = choose_feed(pixels, prepared, method, folder=caches, watcher=watcher or Watcher())
+    return Setup(
+        recipe,
+        strategy,
+        backbone,
+        groups,
+        method,
+        plan,
+        feed=chosen.feed,
+        cached=chosen.cached,
+        val_labels_N=data.labels(data.index("val")),
+        images={split: len(members) for split, members in samples.items()},
+    )
 
 
 def _own_rows(images: int) -> slice:

@@ -88,7 +88,7 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
         steps=setup.method.steps,
         steps_per_epoch=setup.plan.steps_per_epoch,
         features=None,
-        cached="nothing: every image is decoded and goes through the whole network in every epoch",
+        cached=setup.cached,
         seconds=_expected_seconds(setup),
         memory_mib=_memory_mib(setup),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -121,6 +122,8 @@ def _execute(prepared: Prepared, run: RunDir, clock: Clock, watcher: Watcher, *,
         val, test = _fit(prepared, run, watcher, device)
     spent = clock.spent()
     if processes.is_main():
+        # Before the file that says the run is finished: nothing stays behind.
+        shutil.rmtree(run.caches, ignore_errors=True)
         save_results(run, prepared, val=val, test=test, spent=spent)
     processes.barrier()
     log.info("finished in %.1f s", spent.images + spent.training)
@@ -146,7 +149,7 @@ def _train_network(
     prepared: Prepared, run: RunDir, clock: Clock, watcher: Watcher, *, resume: bool, device: str
 ) -> tuple[Scored, Scored | None]:
     identity, retries = Identity.of(prepared), prepared.recipe.runtime.retries
-    setup = set_up(prepared, device=device)
+    setup = set_up(prepared, device=device, caches=run.caches, watcher=watcher)
     state = setup.start()
     if resume:
         _restore(state, run, identity)

@@ -25,6 +25,9 @@ class Watcher:
     def on_images(self, done: int, total: int) -> None:
         """Images measured by the frozen network."""
 
+    def on_cached(self, done: int, total: int) -> None:
+        """Views of images whose way through the frozen part is computed ahead."""
+
     def on_folder(self, folder: Path) -> None:
         """The run folder is there, and from now on the run can be resumed."""
 

@@ -143,3 +143,11 @@ def test_a_recipe_is_frozen_and_can_be_a_dictionary_key(name: str) -> None:
     assert {recipe: name}[load_recipe(name)] == name
     with pytest.raises(ValidationError):
         recipe.seed = 1  # type: ignore[misc]
+
+
+def test_views_need_room_and_a_probe_keeps_nothing() -> None:
+    with pytest.raises(RecipeError, match=r"strategy\.cached_views: views need room"):
+        load_recipe("few_layers", ["runtime.cache_mib=null"])
+    load_recipe("few_layers", ["runtime.cache_mib=null", "strategy.cached_views=null"])
+    with pytest.raises(RecipeError, match=r"runtime\.cache_mib: linear_probe keeps nothing"):
+        load_recipe("linear_probe", ["runtime.cache_mib=100"])

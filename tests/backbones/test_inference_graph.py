@@ -20,6 +20,7 @@ from torch import Tensor
 from finetune_advisor.backbones import inference_graph
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.inference_graph import BATCH, InferenceGraph, NoGraph, open_graph
+from finetune_advisor.backbones.stages import begins_with_convolutions
 from finetune_advisor.backbones.trunk import FrozenTrunk
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
@@ -213,8 +214,8 @@ def test_images_that_do_not_fit_are_our_own_mistake_but_said(
 
 
 def test_only_networks_that_begin_with_convolutions_gain_from_it() -> None:
-    assert FrozenTrunk(build("resnet18", "random", size=32), device="cpu").convolutional
-    assert not FrozenTrunk(build("vit_tiny_patch16_224", "random", size=32), device="cpu").convolutional
+    assert begins_with_convolutions(build("resnet18", "random", size=32).stages)
+    assert not begins_with_convolutions(build("vit_tiny_patch16_224", "random", size=32).stages)
 
 
 def test_onnx_runtime_keeps_to_itself(tmp_path: Path) -> None:

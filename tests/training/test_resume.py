@@ -269,7 +269,8 @@ def test_moved_images_and_other_workers_can_be_resumed(lively, whole, tmp_path) 
     assert_same_run(resumed(run), whole)
 
 
-def test_an_image_that_vanishes_during_the_run_is_named(lively, tmp_path) -> None:
+def test_an_image_that_vanishes_during_the_run_is_named(image_folder, recipe, tmp_path) -> None:
+    lively = recipe("many_layers", image_folder(PLAIN), *LIVELY, "strategy.cached_views=null")
     run = interrupted(lively, RunDir(tmp_path / "run"))
 
     class Deletes(Watcher):

@@ -61,6 +61,7 @@ class Probe(Strategy):
             "float32",
             "{kind} is fitted on features in float32: another precision would be ignored",
         ),
+        "runtime.cache_mib": (None, "{kind} keeps nothing: it would be ignored"),
         "runtime.compile": (False, "{kind} trains no network: compiling it would be ignored"),
     }
 
@@ -80,6 +81,8 @@ class FineTuning(Strategy):
 
     batch_norm: BatchNorm = "frozen"
     """Whether statistics of BatchNorm stay frozen or follow the new data."""
+    cached_views: Annotated[int, Field(ge=1)] | None = None
+    """Looks of each training image that are computed up to the trained stages once and used in turn; null: never."""
 
     @property
     def fewest_epochs(self) -> int:
