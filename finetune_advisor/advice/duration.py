@@ -29,9 +29,15 @@ def expected_seconds(profile: Profile, recipe: Recipe, *, device: str = "auto") 
     epochs = _epochs(recipe.budget, images["train"], recipe.optimizer.batch)
     forward = sum(speed.forward.values())
     trained = sum(speed.forward[stage] for stage in recipe.strategy.trainable(tuple(speed.forward)))
-    training = epochs * images["train"] * _each(forward + speed.backward * trained, speed, recipe.runtime.workers)
-    scored = (epochs + 1) * images["val"] + images["test"]
-    return AROUND + training + scored * _each(forward, speed, recipe.runtime.workers)
+    looked_at = _each(forward, speed, recipe.runtime.workers)
+    if recipe.strategy.cached_views is None or trained == forward:
+        each = _each(forward + speed.backward * trained, speed, recipe.runtime.workers)
+        return AROUND + epochs * images["train"] * each + ((epochs + 1) * images["val"] + images["test"]) * looked_at
+    # What is frozen runs once for each view; every epoch then trains what lies above, and decodes nothing.
+    views = min(recipe.strategy.cached_views, epochs) if recipe.augmentation else 1
+    once = views * images["train"] + images["val"] + images["test"]
+    training = epochs * (images["train"] * (1 + speed.backward) + images["val"]) * trained
+    return AROUND + once * looked_at + training
 
 
 def _epochs(budget: Budget, images: int, batch: int) -> float:

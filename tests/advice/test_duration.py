@@ -39,10 +39,20 @@ def recipe(base: str, *overrides: str) -> Recipe:
     [(("few_layers", "strategy.stages=1"), 0.003), (("many_layers", "strategy.frozen_stages=1"), 0.006)],
 )
 def test_a_step_goes_forward_through_all_and_back_through_what_is_trained(profile, strategy, trained) -> None:
-    found = expected_seconds(profile, recipe(*strategy, "budget.epochs=5", "runtime.workers=2"))
+    plain = ("strategy.cached_views=null", "runtime.cache_mib=null", "budget.epochs=5", "runtime.workers=2")
+    found = expected_seconds(profile, recipe(*strategy, *plain))
     training = 5 * 80 * (0.010 + 2.0 * trained + 0.01 / 2)
     scoring = (6 * 20 + 50) * (0.010 + 0.01 / 2)
     assert found == pytest.approx(AROUND + training + scoring)
+
+
+@pytest.mark.parametrize(("epochs", "views"), [(8, 4), (3, 3)])
+def test_with_kept_views_what_is_frozen_runs_once_for_each(profile, epochs: int, views: int) -> None:
+    """And decodes once; two stages of 0.003 s an image in all then train in every epoch."""
+    kept = recipe("few_layers", "strategy.stages=1", f"budget.epochs={epochs}", "runtime.workers=2")
+    once = (views * 80 + 20 + 50) * (0.010 + 0.01 / 2)
+    training = epochs * (80 * (1 + 2.0) + 20) * 0.003
+    assert expected_seconds(profile, kept) == pytest.approx(AROUND + once + training)
 
 
 @pytest.mark.parametrize("budget", ["steps=15", "images=400"])
@@ -56,7 +66,8 @@ def test_other_budgets_are_counted_in_epochs(profile, budget) -> None:
 
 def test_beside_a_gpu_decoding_counts_only_where_it_is_slower(profile) -> None:
     on_gpu = profile.model_copy(update={"speed": SPEED.model_copy(update={"device": "cuda"})})
-    slow = recipe("few_layers", "strategy.stages=1", "budget.epochs=5", "runtime.workers=1")
+    plain = ("strategy.cached_views=null", "runtime.cache_mib=null")
+    slow = recipe("few_layers", "strategy.stages=1", *plain, "budget.epochs=5", "runtime.workers=1")
     assert expected_seconds(on_gpu, slow) == pytest.approx(AROUND + 5 * 80 * 0.016 + (6 * 20 + 50) * 0.010)
 
 

@@ -12,7 +12,7 @@ from finetune_advisor.advice.rules.data import backbone, class_weights, data, de
 from finetune_advisor.advice.rules.preprocessing import fit, size
 from finetune_advisor.advice.rules.regularization import dropout, label_smoothing, weight_decay
 from finetune_advisor.advice.rules.strategy import batch_norm, depth, folds, head, strategy
-from finetune_advisor.advice.rules.training import batch, epochs, rates, schedule
+from finetune_advisor.advice.rules.training import batch, cached_views, epochs, rates, schedule
 from finetune_advisor.advice.table import TRAINED
 from finetune_advisor.artifacts.profile import Cell, Profile
 
@@ -25,6 +25,7 @@ FOR_PROBES: tuple[Rule, ...] = (folds,)
 
 FOR_TRAINING: tuple[Rule, ...] = (
     batch_norm,
+    cached_views,
     head,
     augmentation,
     label_smoothing,

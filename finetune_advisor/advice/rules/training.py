@@ -94,6 +94,15 @@ def epochs(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     yield Choice("budget.epochs", count, f"{count * per_epoch} steps: {why}.")
 
 
+def cached_views(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
+    """As many augmented looks as the shipped recipe keeps."""
+    reason = (
+        f"{epochs_of(profile)} epochs take turns on these looks at each image: the frozen stages run once for each "
+        "look and not in every epoch. null augments anew each time, and takes longer."
+    )
+    yield Choice("strategy.cached_views", KEEP, reason)
+
+
 def epochs_of(profile: Profile) -> int:
     """Times that every training image is seen."""
     per_epoch = _per_epoch(profile)
