@@ -20,6 +20,8 @@ from finetune_advisor.training.train import train
 
 COUNTS = {"train/ants": 14, "train/bees": 15, "test/ants": 4, "test/bees": 3}
 UNEVEN = (
+    "strategy.cached_views=null",
+    "runtime.cache_mib=null",
     "optimizer.batch=10",
     "optimizer.lr=0.02",
     "budget.epochs=2",
@@ -53,15 +55,15 @@ main()
 BREAKS_ONE = (
     IMPORTS
     + """
-from finetune_advisor.data import batches
+from finetune_advisor.data import augmented
 from finetune_advisor.errors import UnreadableImage
 
-read = batches.read_image
+read = augmented.read_image
 def reading(path, **kwargs):
     if processes.rank() == 1:
         raise UnreadableImage("the file is gone")
     return read(path, **kwargs)
-batches.read_image = reading
+augmented.read_image = reading
 main()
 """
 )
