@@ -231,6 +231,7 @@ def _score(setup: Setup, prepared: Prepared) -> tuple[Scored, Scored | None]:
 def _interrupted(run: RunDir, stop: StopRequest, state: TrainState, setup: Setup) -> Interrupted:
     done = f"after step {state.step} of {setup.method.steps}"
     by = next(name for name in processes.gather(stop.signal_name) if name)
+    log.info("stopped by %s %s", by, done)
     return Interrupted(f"Stopped by {by} {done}; the state is saved.", hint_for(run))
 
 

@@ -120,6 +120,7 @@ def test_two_processes_equal_one_also_after_a_signal_to_one_of_them(uneven, tmp_
     assert stopped.returncode != 0
     assert stopped.stderr.count("Stopped by SIGTERM after step 3 of 6; the state is saved") == 1, stopped.stderr
     assert two.last.is_file() and not two.finished
+    assert "stopped by SIGTERM after step 3 of 6" in two.log.read_text()
     done = torchrun(tmp_path, "--run-dir", str(two.path), "--resume", script=STOPS_ONE)
     assert done.returncode == 0, done.stderr
     assert_same_run(two, train(uneven, RunDir(tmp_path / "one")))
