@@ -25,18 +25,20 @@ import numpy as np
 from machine import publish
 from PIL import Image
 
+EPOCHS, STEPS_PER_EPOCH = 6, 3
 SETTINGS = (
     "backbone.name=mobilenetv3_small_050",
     "backbone.weights=random",
     "preprocessing.size=64",
     "runtime.workers=1",
-    "budget.epochs=6",
+    f"budget.epochs={EPOCHS}",
     "optimizer.batch=6",
     "strategy.batch_norm=train",
     "regularization=[{kind: dropout, rate: 0.5}, {kind: l2, strength: 0.01, decoupled: true}]",
     "schedule={kind: plateau, factor: 0.5, patience: 0, threshold: 0.5}",
 )
 LONGEST = 600.0
+ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -78,36 +80,42 @@ def main() -> None:
 def kill_often(folder: Path, *, times: int) -> list[Kill]:
     """Run once in peace, then `times` runs that are killed once each and resumed."""
     draw_images(folder / "images")
-    start = time.perf_counter()
-    if _begin(folder, folder / "whole").wait(LONGEST):
+    whole = folder / "whole"
+    if _begin(folder, whole).wait(LONGEST):
         raise SystemExit("the run that nobody kills failed")
-    seconds = time.perf_counter() - start
+    seconds = (whole / "metrics.json").stat().st_mtime - (whole / "splits.csv").stat().st_mtime
     rng = random.Random(0)
-    expected = _digest(folder / "whole")
-    return [_kill_once(folder, folder / str(number), number, rng, seconds, expected) for number in range(times)]
+    return [_kill_once(folder, number, rng, seconds=seconds, expected=_digest(whole)) for number in range(times)]
 
 
-def _kill_once(folder: Path, run: Path, number: int, rng: random.Random, seconds: float, expected: str) -> Kill:
-    process = _begin(folder, run)
-    if number % 2:
-        wanted = rng.randint(1, 10)
-        when = f"in writing of a checkpoint, at least the {wanted}. time"
-        _wait_for_checkpoint(process, run / "checkpoints", wanted)
+def _kill_once(folder: Path, number: int, rng: random.Random, *, seconds: float, expected: str) -> Kill:
+    """Kill one run and resume it; one that ended before it was hit does not count and is tried again."""
+    for attempt in range(ATTEMPTS):
+        run = folder / f"{number}-{attempt}"
+        process = _begin(folder, run)
+        if number % 2:
+            epochs = rng.randint(0, EPOCHS - 1)
+            when = f"writing a checkpoint, after epoch {epochs} or later"
+            _wait_for_checkpoint(process, run, epochs)
+        else:
+            moment = rng.uniform(0.0, seconds)
+            when = f"{moment:.2f} s after the run began"
+            _wait(process, run / "splits.csv", moment)
+        process.send_signal(signal.SIGKILL)
+        if process.wait(LONGEST) == -signal.SIGKILL:
+            break
     else:
-        moment = _wait_for(process, run / "splits.csv", rng.uniform(0.0, 0.6) * seconds)
-        when = f"{moment:.2f} s after the run began"
-    process.send_signal(signal.SIGKILL)
-    process.wait(LONGEST)
+        raise SystemExit(f"no run could be hit: {when}")
     inside = bool(list(run.glob("checkpoints/.*.tmp*")))
-    history = run / "history.jsonl"
-    steps = 3 * len(history.read_text().splitlines()) if history.is_file() else 0
-    # Killed before there was anything to resume, it is begun again.
-    resume = (run / "recipe.yaml").is_file()
-    if not resume and run.exists():
+    steps = STEPS_PER_EPOCH * _epochs_done(run)
+    if not (run / "recipe.yaml").is_file():
+        # Killed before there was anything to resume, it is begun again.
         run = run.with_name(f"{run.name}-again")
-    finished = _begin(folder, run, resume=resume).wait(LONGEST) == 0
-    whole = finished and not list(run.glob("**/.*.tmp*"))
-    return Kill(when, steps, inside, whole and _digest(run) == expected)
+        finished = _begin(folder, run).wait(LONGEST) == 0
+    else:
+        finished = _begin(folder, run, resume=True).wait(LONGEST) == 0
+    tidy = not list(run.glob("**/.*.tmp*"))
+    return Kill(when, steps, inside, finished and tidy and _digest(run) == expected)
 
 
 def _begin(folder: Path, run: Path, *, resume: bool = False) -> subprocess.Popen[bytes]:
@@ -117,22 +125,28 @@ def _begin(folder: Path, run: Path, *, resume: bool = False) -> subprocess.Popen
     return subprocess.Popen([*command, "--run-dir", str(run), "--device", "cpu", "--quiet"])
 
 
-def _wait_for(process: subprocess.Popen[bytes], path: Path, seconds: float) -> float:
+def _wait(process: subprocess.Popen[bytes], path: Path, seconds: float) -> None:
     """Wait until a file is there, and then so many seconds, or until the process has ended."""
     while not path.exists() and process.poll() is None:
-        time.sleep(0.005)
+        time.sleep(0.002)
     end = time.perf_counter() + seconds
     while time.perf_counter() < end and process.poll() is None:
-        time.sleep(0.005)
-    return seconds
+        time.sleep(0.002)
 
 
-def _wait_for_checkpoint(process: subprocess.Popen[bytes], folder: Path, wanted: int) -> None:
-    """Wait until so many different temporary files were seen; checkpoints that were too fast are not counted."""
-    seen: set[str] = set()
-    while len(seen) < wanted and process.poll() is None:
-        if folder.is_dir():
-            seen |= {path.name for path in folder.glob(".*.tmp*")}
+def _wait_for_checkpoint(process: subprocess.Popen[bytes], run: Path, epochs: int) -> None:
+    """Wait until so many epochs are done, and then for the first half written checkpoint that is seen."""
+    while _epochs_done(run) < epochs and process.poll() is None:
+        time.sleep(0.002)
+    checkpoints = run / "checkpoints"
+    while process.poll() is None:
+        if checkpoints.is_dir() and any(path.name.startswith(".") for path in checkpoints.iterdir()):
+            return
+
+
+def _epochs_done(run: Path) -> int:
+    history = run / "history.jsonl"
+    return len(history.read_text().splitlines()) if history.is_file() else 0
 
 
 def _digest(run: Path) -> str:
