@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from finetune_advisor.artifacts.recipe_rules import DURATIONS, conflicts
 from finetune_advisor.techniques.augmentation import AnyAugmentation
+from finetune_advisor.techniques.averaging import AnyAveraging
 from finetune_advisor.techniques.base import Settings
 from finetune_advisor.techniques.initialization import AnyInitialization
 from finetune_advisor.techniques.loss import AnyLoss
@@ -148,6 +149,8 @@ class Recipe(Settings):
     """How the learning rate moves."""
     budget: Budget | None = None
     """How long to train."""
+    averaging: AnyAveraging | None = None
+    """Which average of the weights is judged and kept; null: the last ones."""
     evaluation: Evaluation
     """How a network is judged."""
     runtime: Runtime

@@ -23,7 +23,7 @@ Conflict = tuple[str, str]
 DURATIONS = ("epochs", "steps", "images")
 """The keys of a budget of which exactly one is set."""
 
-OPTIONAL = ("head", "augmentation", "loss", "regularization", "optimizer", "schedule", "budget")
+OPTIONAL = ("head", "augmentation", "loss", "regularization", "optimizer", "schedule", "budget", "averaging")
 """The keys that only some strategies use."""
 
 
