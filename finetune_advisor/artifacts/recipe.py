@@ -72,7 +72,7 @@ class Head(Settings):
 
 
 class Budget(Settings):
-    """How long to train: one of epochs, steps and images."""
+    """How long to train: one of epochs, steps, images and minutes."""
 
     epochs: Count | None = None
     """Times every training image is seen."""
@@ -80,6 +80,8 @@ class Budget(Settings):
     """Steps of the optimizer."""
     images: Count | None = None
     """Training images seen, counting repeats."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """The whole run, looking at the images and scoring included; planned on the first steps."""
     early_stopping: Count | None = None
     """Evaluations without progress after which training stops; null never does."""
 
@@ -87,7 +89,9 @@ class Budget(Settings):
     def _one_duration(self) -> Budget:
         given = [f"{name} {getattr(self, name)}" for name in DURATIONS if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"expected one of epochs, steps and images, found {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"expected one of epochs, steps, images and minutes, found {' and '.join(given) or 'none'}"
+            )
         return self
 
 

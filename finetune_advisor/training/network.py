@@ -198,7 +198,9 @@ def _own_rows(images: int) -> slice:
 
 
 def steps_of(budget: Budget, plan: BatchPlan) -> int:
-    """The one place where epochs and images become steps."""
+    """The one place where epochs and images become steps; 0 stands for minutes until `timetable` has settled them."""
+    if budget.minutes is not None:
+        return 0
     if budget.steps is not None:
         return budget.steps
     if budget.epochs is not None:

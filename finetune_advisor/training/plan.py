@@ -13,9 +13,11 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.backbones.devices import synchronize
 from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
+from finetune_advisor.training.clock import Clock
 from finetune_advisor.training.network import Setup, set_up
 from finetune_advisor.training.prepare import prepare
 from finetune_advisor.training.probe import probe_stages
+from finetune_advisor.training.timetable import settled
 from finetune_advisor.training.watch import Watcher
 
 TIMED_STEPS = 2
@@ -65,7 +67,9 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
     Raises:
         DataError, BackboneError: as the run would.
     """
+    clock = Clock()
     prepared = prepare(recipe, device=device, watcher=Watcher())
+    clock.images_done()
     data = prepared.data
     images = {split: len(index_N) for split in ("train", "val", "test") if len(index_N := data.index(split))}
     name, strategy = recipe.backbone.name, recipe.strategy
@@ -78,7 +82,7 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
         )
         cached = "the features of every image: the network is not run again"
         return Plan(strategy.kind, name, images, len(data.classes), (new,), None, None, width, cached, None, None)
-    setup = set_up(prepared, device=device)
+    setup = settled(set_up(prepared, device=device), prepared, clock, run=None)
     return Plan(
         strategy=strategy.kind,
         backbone=name,

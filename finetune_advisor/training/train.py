@@ -32,6 +32,7 @@ from finetune_advisor.training.recovery import go_back
 from finetune_advisor.training.run_log import logged
 from finetune_advisor.training.state import TrainState, load_weights
 from finetune_advisor.training.step import NotFinite
+from finetune_advisor.training.timetable import settled
 from finetune_advisor.training.watch import Watcher
 
 log = logging.getLogger(__name__)
@@ -150,6 +151,7 @@ def _train_network(
 ) -> tuple[Scored, Scored | None]:
     identity, retries = Identity.of(prepared), prepared.recipe.runtime.retries
     setup = set_up(prepared, device=device, caches=run.caches, watcher=watcher)
+    setup = settled(setup, prepared, clock, run=run)
     state = setup.start()
     if resume:
         _restore(state, run, identity)
