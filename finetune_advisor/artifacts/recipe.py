@@ -115,6 +115,8 @@ class Runtime(Settings):
     """true: torch.compile; pays on a GPU in runs of more than a few minutes."""
     cache_mib: Count | None = None
     """Most disk space a run may use for what it computes once, in MiB; null keeps nothing."""
+    tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None
+    """Where every evaluation is also sent."""
 
 
 class Recipe(Settings):

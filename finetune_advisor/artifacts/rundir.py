@@ -84,6 +84,10 @@ class RunDir:
         return self.figures / "confusion.png"
 
     @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
     def environment(self) -> Path:
         return self.path / "environment.json"
 

@@ -13,11 +13,9 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.backbones.devices import synchronize
 from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
-from finetune_advisor.training.clock import Clock
 from finetune_advisor.training.network import Setup, set_up
 from finetune_advisor.training.prepare import prepare
 from finetune_advisor.training.probe import probe_stages
-from finetune_advisor.training.timetable import settled
 from finetune_advisor.training.watch import Watcher
 
 TIMED_STEPS = 2
@@ -48,6 +46,7 @@ class Plan:
     classes: int
     groups: tuple[PlannedGroup, ...]
     steps: int | None
+    """None for probes, and for a budget in minutes: they are timed when the run begins."""
     steps_per_epoch: int | None
     features: int | None
     """Inputs of a probe's classifier."""
@@ -67,9 +66,7 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
     Raises:
         DataError, BackboneError: as the run would.
     """
-    clock = Clock()
     prepared = prepare(recipe, device=device, watcher=Watcher())
-    clock.images_done()
     data = prepared.data
     images = {split: len(index_N) for split in ("train", "val", "test") if len(index_N := data.index(split))}
     name, strategy = recipe.backbone.name, recipe.strategy
@@ -82,18 +79,19 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
         )
         cached = "the features of every image: the network is not run again"
         return Plan(strategy.kind, name, images, len(data.classes), (new,), None, None, width, cached, None, None)
-    setup = settled(set_up(prepared, device=device), prepared, clock, run=None)
+    setup = set_up(prepared, device=device)
+    minutes = setup.budget.minutes
     return Plan(
         strategy=strategy.kind,
         backbone=name,
         images=images,
         classes=len(data.classes),
         groups=_groups(setup),
-        steps=setup.method.steps,
+        steps=None if minutes else setup.method.steps,
         steps_per_epoch=setup.plan.steps_per_epoch,
         features=None,
         cached=setup.cached,
-        seconds=_expected_seconds(setup),
+        seconds=minutes * 60 if minutes else _expected_seconds(setup),
         memory_mib=_memory_mib(setup),
     )
 

@@ -41,21 +41,21 @@ class Pace:
     """Of validation and test images, after the last step."""
 
 
-def settled(setup: Setup, prepared: Prepared, clock: Clock, *, run: RunDir | None) -> Setup:
+def settled(setup: Setup, prepared: Prepared, clock: Clock, *, run: RunDir) -> Setup:
     """The setup with as many steps as a budget in minutes allows; any other budget has its steps already.
 
     Args:
         setup: what will be trained.
         prepared: the images.
         clock: the time that is spent already counts.
-        run: where the plan is kept, and found again by a resume; None keeps nothing.
+        run: where the plan is kept, and found again by a resume.
 
     Raises:
         RunError: there is time for no step, or the plan that was kept is damaged.
     """
     if setup.budget.minutes is None:
         return setup
-    kept = run.load_timetable() if run is not None and processes.is_main() and run.timetable.is_file() else None
+    kept = run.load_timetable() if processes.is_main() and run.timetable.is_file() else None
     if (kept := processes.from_main(kept)) is not None:
         return _with_steps(setup, kept["steps"])
     pace = measure(setup, scored=1 + len(prepared.data.index("test")) / len(setup.val_labels_N), now=clock.now)
@@ -67,10 +67,10 @@ def settled(setup: Setup, prepared: Prepared, clock: Clock, *, run: RunDir | Non
         raise RunError(
             f"budget.minutes is {setup.budget.minutes:g}, which leaves {max(left, 0):.0f} s for training: not enough "
             f"for a step, an evaluation and the last scores ({told}).",
-            "Give it more time: `--set budget.minutes=...`; `--dry-run` shows what fits.",
+            "Give it more time: `--set budget.minutes=...`.",
         )
     log.info("%.0f s are left for training: %d steps fit (%s)", left, steps, told)
-    if run is not None and processes.is_main():
+    if processes.is_main():
         save_json(run.timetable, {"steps": steps, "seconds": asdict(pace)})
     return _with_steps(setup, steps)
 

@@ -16,15 +16,19 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
+from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.data.batches import Batch
 from finetune_advisor.techniques.averaging import Averaging, Ema, Swa
 from finetune_advisor.techniques.loss import CrossEntropy
 from finetune_advisor.techniques.schedule import Constant
 from finetune_advisor.training.averaging import fit_batch_norm
+from finetune_advisor.training.identity import Identity
 from finetune_advisor.training.loop import Evaluation, Method, fit
 from finetune_advisor.training.state import TrainState, load_weights
 from finetune_advisor.training.train import train
+
+MINE = Identity(load_recipe("few_layers"), "weights", ("ants", "bees"), {"ants/1.png": b"01234567"})
 
 STEPS, EPOCH, CLASSES = 12, 3, 3
 CPU = torch.device("cpu")
@@ -186,9 +190,9 @@ def test_measured_statistics_stay_in_the_average_alone() -> None:
 
 def test_a_checkpoint_holds_both_and_the_average_is_what_is_taken_from_it(tmp_path: Path) -> None:
     state, path = trained(Ema()), tmp_path / "last.safetensors"
-    state.save(path, identity="mine")
+    state.save(path, identity=MINE)
     restored = new_state()
-    restored.load(path, identity="mine")
+    restored.load(path, identity=MINE)
     assert restored.average.count == state.average.count
     torch.testing.assert_close(restored.average.tensors, state.average.tensors, rtol=0, atol=0)
     torch.testing.assert_close(restored.net.state_dict(), state.net.state_dict(), rtol=0, atol=0)
