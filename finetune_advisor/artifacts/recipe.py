@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from finetune_advisor.artifacts.recipe_rules import DURATIONS, conflicts
 from finetune_advisor.techniques.augmentation import AnyAugmentation
+from finetune_advisor.techniques.averaging import AnyAveraging
 from finetune_advisor.techniques.base import Settings
 from finetune_advisor.techniques.initialization import AnyInitialization
 from finetune_advisor.techniques.loss import AnyLoss
@@ -71,7 +72,7 @@ class Head(Settings):
 
 
 class Budget(Settings):
-    """How long to train: one of epochs, steps and images."""
+    """How long to train: one of epochs, steps, images and minutes."""
 
     epochs: Count | None = None
     """Times every training image is seen."""
@@ -79,6 +80,8 @@ class Budget(Settings):
     """Steps of the optimizer."""
     images: Count | None = None
     """Training images seen, counting repeats."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """The whole run, looking at the images and scoring included; planned on the first steps."""
     early_stopping: Count | None = None
     """Evaluations without progress after which training stops; null never does."""
 
@@ -86,7 +89,9 @@ class Budget(Settings):
     def _one_duration(self) -> Budget:
         given = [f"{name} {getattr(self, name)}" for name in DURATIONS if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"expected one of epochs, steps and images, found {' and '.join(given) or 'none'}")
+            raise ValueError(
+                f"expected one of epochs, steps, images and minutes, found {' and '.join(given) or 'none'}"
+            )
         return self
 
 
@@ -110,6 +115,8 @@ class Runtime(Settings):
     """true: torch.compile; pays on a GPU in runs of more than a few minutes."""
     cache_mib: Count | None = None
     """Most disk space a run may use for what it computes once, in MiB; null keeps nothing."""
+    tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None
+    """Where every evaluation is also sent."""
 
 
 class Recipe(Settings):
@@ -148,6 +155,8 @@ class Recipe(Settings):
     """How the learning rate moves."""
     budget: Budget | None = None
     """How long to train."""
+    averaging: AnyAveraging | None = None
+    """Which average of the weights is judged and kept; null: the last ones."""
     evaluation: Evaluation
     """How a network is judged."""
     runtime: Runtime

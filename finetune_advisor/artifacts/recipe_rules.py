@@ -20,10 +20,10 @@ from finetune_advisor.techniques.strategy import FineTuning, Strategy
 Conflict = tuple[str, str]
 """A dotted key and one sentence that says what is wrong and how to mend it."""
 
-DURATIONS = ("epochs", "steps", "images")
+DURATIONS = ("epochs", "steps", "images", "minutes")
 """The keys of a budget of which exactly one is set."""
 
-OPTIONAL = ("head", "augmentation", "loss", "regularization", "optimizer", "schedule", "budget")
+OPTIONAL = ("head", "augmentation", "loss", "regularization", "optimizer", "schedule", "budget", "averaging")
 """The keys that only some strategies use."""
 
 

@@ -39,6 +39,10 @@ class RunDir:
         return self.path / "history.jsonl"
 
     @property
+    def timetable(self) -> Path:
+        return self.path / "timetable.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -78,6 +82,10 @@ class RunDir:
     @property
     def confusion(self) -> Path:
         return self.figures / "confusion.png"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
 
     @property
     def environment(self) -> Path:
@@ -174,6 +182,14 @@ class RunDir:
             RunError: the run did not finish or the file is damaged.
         """
         return _load_json(self.metrics, f"{self.path} holds no finished run")
+
+    def load_timetable(self) -> dict[str, Any]:
+        """The steps that fit into a budget of minutes, as planned when the run began.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        return _load_json(self.timetable, f"{self.path} holds no plan")
 
     def load_history(self) -> tuple[Record, ...]:
         return load_history(self.history)

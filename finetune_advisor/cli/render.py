@@ -15,6 +15,9 @@ from finetune_advisor.data.wording import counted
 from finetune_advisor.reporting.names import shown, some
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from finetune_advisor.artifacts.range_test import RangeTest
     from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.inference import Prediction
     from finetune_advisor.training.plan import Plan, PlannedGroup
@@ -128,11 +131,9 @@ def render_plan(plan: Plan) -> RenderableType:
     """What a run would do."""
     counts = " · ".join(f"{name} {count:,}" for name, count in plan.images.items())
     facts = [("cached", plan.cached)]
-    if plan.steps is not None and plan.seconds is not None and plan.memory_mib is not None:
-        most = "at most " if any(group.trains_after_epoch for group in plan.groups) else ""
+    if plan.seconds is not None and plan.memory_mib is not None:
         facts += [
-            ("steps", f"{plan.steps:,}, {plan.steps_per_epoch:,} an epoch"),
-            ("time", f"{most}about {plan.seconds:.0f} s of training here; decoding and evaluation come on top"),
+            *_duration(plan),
             ("memory", f"{plan.memory_mib:.0f} MiB of parameters, gradients and optimizer; activations come on top"),
         ]
     grid = Table.grid(padding=(0, 2))
@@ -147,6 +148,16 @@ def render_plan(plan: Plan) -> RenderableType:
         grid,
         Text("Nothing was trained.", "dim"),
     )
+
+
+def _duration(plan: Plan) -> tuple[tuple[str, str], ...]:
+    per_epoch = f"{plan.steps_per_epoch:,} an epoch"
+    if plan.steps is None:
+        fitting = f"as many as fit, which the run times when it begins; {per_epoch}"
+        return ("steps", fitting), ("time", f"{plan.seconds:.0f} s for the whole run")
+    most = "at most " if any(group.trains_after_epoch for group in plan.groups) else ""
+    training = f"{most}about {plan.seconds:.0f} s of training here; decoding and evaluation come on top"
+    return ("steps", f"{plan.steps:,}, {per_epoch}"), ("time", training)
 
 
 def _group_table(groups: Sequence[PlannedGroup]) -> RenderableType:
@@ -181,6 +192,26 @@ def _when(group: PlannedGroup) -> str:
     if group.lr is None:
         return "in one fit"
     return f"from epoch {group.trains_after_epoch + 1}" if group.trains_after_epoch else "from the start"
+
+
+def render_range_test(test: RangeTest, picture: Path) -> RenderableType:
+    """What a sweep over the learning rate suggests, and the option that takes it up."""
+    lines = [Text.assemble(("Wrote     ", "bold"), str(picture))]
+    if test.steepest is None or test.tenth_of_lowest is None or test.suggestion is None:
+        reason = (
+            "The loss does not fall at any rate, so it suggests none. That is so where the classifier starts from "
+            "a fitted probe: it is as good as it gets, and only the layers below it have to learn."
+        )
+        return Group(Text(reason, "yellow"), *lines)
+    which = "steepest fall" if test.suggestion == test.steepest else "tenth of the lowest point"
+    return Group(
+        Text.assemble((f"{'steepest fall':<18}", "bold"), f"{test.steepest:.2g}"),
+        Text.assemble((f"{'lowest / 10':<18}", "bold"), f"{test.tenth_of_lowest:.2g}"),
+        *lines,
+        Text.assemble(
+            ("Next      ", "bold"), (f"--set optimizer.lr={test.suggestion:.2g}", "bold cyan"), f"  ({which})"
+        ),
+    )
 
 
 def _span(stages: tuple[str, ...]) -> str:

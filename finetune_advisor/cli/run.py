@@ -44,6 +44,9 @@ def run(
     run_dir: Annotated[Path | None, typer.Option(help="The run folder; runs/<name>-<n> if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and train nothing.")] = False,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Sweep the learning rate, draw lr-<name>.png, and keep nothing else.")
+    ] = False,
     profile: Annotated[
         Path | None,
         typer.Option(help="The analysis to keep with the run; analysis/profile.json beside the recipe if not given."),
@@ -65,6 +68,8 @@ def run(
     verbosity = Verbosity(quiet or not main, verbose and main)
     set_up_logging(verbosity)
     processes.barrier()  # from here on a mistake that only one of them meets is told
+    if find_lr:
+        _require_alone(resume=resume, dry_run=dry_run, run_dir=run_dir)
     target = _resumed(run_dir, recipe, overrides, seed, profile) if resume else _new(recipe, overrides, run_dir, seed)
     if target.complete:
         if main:
@@ -72,6 +77,9 @@ def run(
         return
     if dry_run:
         _show_plan(target.recipe, torch_device(device), as_json=as_json)
+        return
+    if find_lr:
+        _find_lr(target.recipe, torch_device(device), verbosity, as_json=as_json)
         return
     finished = _execute(target, profile, torch_device(device), verbosity, announce=not (quiet or as_json))
     if not main:
@@ -198,3 +206,25 @@ def _show_plan(recipe: Recipe, device: str, *, as_json: bool) -> None:
         out.print_json(data=plan.as_json())
     else:
         out.print(render_plan(plan))
+
+
+def _require_alone(*, resume: bool, dry_run: bool, run_dir: Path | None) -> None:
+    if resume or dry_run or run_dir is not None:
+        raise RunError(
+            "--find-lr sweeps a recipe and writes no run folder.",
+            "Leave out --resume, --dry-run and --run-dir.",
+        )
+
+
+def _find_lr(recipe: Recipe, device: str, verbosity: Verbosity, *, as_json: bool) -> None:
+    from finetune_advisor.cli.render import render_range_test
+    from finetune_advisor.workflows.range_test import find_lr_and_draw
+
+    picture = Path(f"lr-{recipe.name}.png")
+    with progress(verbosity) as bars:
+        watcher = _watcher(bars, verbosity, announce=False)
+        test = find_lr_and_draw(recipe, picture, device=device, watcher=watcher)
+    if as_json:
+        out.print_json(data={**test.as_json(), "picture": str(picture)})
+    else:
+        out.print(render_range_test(test, picture))

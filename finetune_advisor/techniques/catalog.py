@@ -11,6 +11,7 @@ import annotated_types
 from pydantic.fields import FieldInfo
 
 from finetune_advisor.techniques.augmentation import AnyAugmentation
+from finetune_advisor.techniques.averaging import AnyAveraging
 from finetune_advisor.techniques.base import Settings, Technique, documentation, settings_in, summary
 from finetune_advisor.techniques.initialization import AnyInitialization
 from finetune_advisor.techniques.loss import AnyLoss
@@ -29,6 +30,7 @@ _REGISTRIES: dict[str, Any] = {
     "regularization": AnyRegularization,
     "optimizer": AnyOptimizer,
     "schedule": AnySchedule,
+    "averaging": AnyAveraging,
 }
 
 _NAMES = {float: "number", int: "whole number", str: "text", bool: "true | false", type(None): "null"}

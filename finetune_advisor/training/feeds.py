@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def _feed_or_reason(pixels: Pixels, prepared: Prepared, method: Method, folder: 
             prepared.backbone,
             strategy,
             images={split: len(pixels.samples[split]) for split in KEPT},
-            epochs=math.ceil(method.steps / method.steps_per_epoch),
+            # A budget in minutes has no steps yet: they are timed on the feed that is chosen here.
+            epochs=math.ceil(method.steps / method.steps_per_epoch) or sys.maxsize,
             augmented=pixels.augment is not None,
             most_mib=recipe.runtime.cache_mib or 0,
             folder=folder,

@@ -30,6 +30,7 @@ FREE = frozenset(
         "runtime.workers",
         "runtime.retries",
         "runtime.compile",
+        "runtime.tracker",
         "optimizer.micro_batch",
     }
 )

@@ -16,6 +16,7 @@ from torch import Tensor
 from finetune_advisor import processes
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.data.batches import Batch
+from finetune_advisor.techniques.averaging import Averaging, Moment
 from finetune_advisor.techniques.loss import Loss
 from finetune_advisor.techniques.regularization import Regularization
 from finetune_advisor.techniques.schedule import Schedule
@@ -39,6 +40,7 @@ class Method:
 
     loss: Loss
     schedule: Schedule
+    averaging: Averaging | None
     regularization: Sequence[Regularization]
     clip: float | None
     class_weight_K: Tensor | None
@@ -55,6 +57,12 @@ class Method:
     def evaluates_after(self, step: int) -> bool:
         """Whether an epoch, or the training, ends with this step (the number of steps done)."""
         return step % self.steps_per_epoch == 0 or step == self.steps
+
+    def multiplier(self, step: int) -> float:
+        """The multiple of the peak rate in a step (the number of steps done before it), evaluations aside."""
+        progress = step / self.steps
+        scheduled = self.schedule.multiplier(progress)
+        return scheduled if self.averaging is None else self.averaging.multiplier(progress, scheduled)
 
     def autocast(self) -> torch.autocast:
         """Forward passes inside run in the recipe's precision."""
@@ -97,17 +105,18 @@ def fit(
     start = perf_counter()
     observer = _Observer(state, method, on_step, stop)
     if state.tally.images and method.evaluates_after(state.step):
-        _set_rates(state, method.schedule, (state.step - 1) / method.steps)
+        _set_rates(state, method, state.step - 1)
         yield _close_epoch(state, method, evaluate, speed=0.0, start=start)
     set_mode()
     for batch in batches:
-        _set_rates(state, method.schedule, batch.step / method.steps)
+        _set_rates(state, method, batch.step)
         step = compute_gradients(state, method, batch, forward=forward, stop=stop())
         stopping = observer.look_at_last()
         if not method.asynchronous:
             step.require_finite()
         _update(state, method, step)
         state.step = batch.step + 1
+        _average(state, method)
         ends = method.evaluates_after(state.step)
         observer.last = step
         if ends or stopping or not method.asynchronous:
@@ -182,8 +191,8 @@ def _close_epoch(
     )
 
 
-def _set_rates(state: TrainState, schedule: Schedule, progress: float) -> None:
-    factor = schedule.multiplier(progress) * state.schedule.factor * state.rate_factor
+def _set_rates(state: TrainState, method: Method, step: int) -> None:
+    factor = method.multiplier(step) * state.schedule.factor * state.rate_factor
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
 
@@ -201,6 +210,14 @@ def _update(state: TrainState, method: Method, step: Step) -> None:
     for technique in method.regularization:
         for group in decaying:
             technique.after_step(group["params"])
+
+
+def _average(state: TrainState, method: Method) -> None:
+    if method.averaging is None:
+        return
+    moment = Moment(state.step / method.steps, method.evaluates_after(state.step), state.average.count)
+    if share := method.averaging.weight(moment):
+        state.average.add(state.moving, share)
 
 
 def _take_note(state: TrainState, schedule: Schedule, evaluation: Evaluation) -> None:

@@ -21,6 +21,7 @@ from finetune_advisor.data.plan import BatchPlan
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
 from finetune_advisor.techniques.strategy import FineTuning
 from finetune_advisor.training.augment import Augment
+from finetune_advisor.training.averaging import fit_batch_norm
 from finetune_advisor.training.class_weights import balanced
 from finetune_advisor.training.feed import Feed, Pixels
 from finetune_advisor.training.feeds import choose_feed
@@ -71,13 +72,31 @@ class Setup:
             self.feed.batches(state.step, self.method.steps),
             self.method,
             forward=self.feed.forward,
-            set_mode=lambda: set_training_mode(
-                self.backbone, self.strategy, epoch=state.step // self.method.steps_per_epoch
-            ),
-            evaluate=self.evaluate,
+            set_mode=lambda: self.set_mode(epoch=state.step // self.method.steps_per_epoch),
+            evaluate=lambda: self.judge(state),
             on_step=on_step,
             stop=stop,
         )
+
+    def set_mode(self, *, epoch: int) -> None:
+        """Make ready for training when `epoch` epochs are done: see `set_training_mode`."""
+        set_training_mode(self.backbone, self.strategy, epoch=epoch)
+
+    def judge(self, state: TrainState) -> Evaluation:
+        """Score the average of the weights where there is one, and otherwise the network as it is."""
+        averaging = self.method.averaging
+        if averaging is None or not state.average.count:
+            return self.evaluate()
+        with state.average.inside(state.moving):
+            if averaging.fits_batch_norm:
+                fit_batch_norm(
+                    self.backbone.net,
+                    lambda: self.feed.batches(max(0, state.step - self.method.steps_per_epoch), state.step),
+                    forward=self.feed.forward,
+                    set_mode=lambda: self.set_mode(epoch=(state.step - 1) // self.method.steps_per_epoch),
+                    device=self.method.device,
+                )
+            return self.evaluate()
 
     def evaluate(self) -> Evaluation:
         """Score the validation images; the network is left in evaluation mode."""
@@ -135,6 +154,7 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
     method = Method(
         loss=recipe.loss,
         schedule=recipe.schedule,
+        averaging=recipe.averaging,
         regularization=recipe.regularization or (),
         clip=recipe.optimizer.clip,
         class_weight_K=class_weight_K,
@@ -178,7 +198,9 @@ def _own_rows(images: int) -> slice:
 
 
 def steps_of(budget: Budget, plan: BatchPlan) -> int:
-    """The one place where epochs and images become steps."""
+    """The one place where epochs and images become steps; 0 stands for minutes until `timetable` has settled them."""
+    if budget.minutes is not None:
+        return 0
     if budget.steps is not None:
         return budget.steps
     if budget.epochs is not None:

@@ -46,6 +46,7 @@ class Plan:
     classes: int
     groups: tuple[PlannedGroup, ...]
     steps: int | None
+    """None for probes, and for a budget in minutes: they are timed when the run begins."""
     steps_per_epoch: int | None
     features: int | None
     """Inputs of a probe's classifier."""
@@ -79,17 +80,18 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
         cached = "the features of every image: the network is not run again"
         return Plan(strategy.kind, name, images, len(data.classes), (new,), None, None, width, cached, None, None)
     setup = set_up(prepared, device=device)
+    minutes = setup.budget.minutes
     return Plan(
         strategy=strategy.kind,
         backbone=name,
         images=images,
         classes=len(data.classes),
         groups=_groups(setup),
-        steps=setup.method.steps,
+        steps=None if minutes else setup.method.steps,
         steps_per_epoch=setup.plan.steps_per_epoch,
         features=None,
         cached=setup.cached,
-        seconds=_expected_seconds(setup),
+        seconds=minutes * 60 if minutes else _expected_seconds(setup),
         memory_mib=_memory_mib(setup),
     )
 

@@ -7,6 +7,7 @@ One file can be replaced atomically, and nothing in it is executed when it is re
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from finetune_advisor.artifacts.environment import installed_version
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.schedule import ScheduleState
+from finetune_advisor.training.averaging import Average, moving_tensors
 from finetune_advisor.training.clock import Spent
 from finetune_advisor.training.identity import Identity
 
-CHECKPOINT_FORMAT = 3
+CHECKPOINT_FORMAT = 4
 
-_NET, _OPTIMIZER, _STATE, _IMAGES = "net.", "optimizer.", "state", "images"
+_NET, _AVERAGE, _OPTIMIZER, _STATE, _IMAGES = "net.", "average.", "optimizer.", "state", "images"
 
 
 @dataclass
@@ -60,6 +62,8 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     step: int = 0
     schedule: ScheduleState = field(default_factory=ScheduleState)
+    average: Average = field(default_factory=Average)
+    """What is judged and kept in place of the network, once there is one."""
     best_metric: float | None = None
     """Best validation metric so far; larger is better."""
     best_step: int = 0
@@ -77,6 +81,11 @@ class TrainState:
     spent: Spent = field(default_factory=Spent)
     """Seconds up to the moment of saving, over all parts of the run."""
 
+    @property
+    def moving(self) -> dict[str, Tensor]:
+        """The tensors that training moves and that an average is of."""
+        return moving_tensors(self.net, self.optimizer)
+
     def save(self, path: Path, *, identity: Identity) -> None:
         """Write a checkpoint, atomically.
 
@@ -89,6 +98,7 @@ class TrainState:
         """
         tensors = {_NET + name: _plain(value) for name, value in self.net.state_dict().items()}
         tensors[_IMAGES] = identity.images_tensor()
+        tensors |= {_AVERAGE + name: _plain(value) for name, value in self.average.tensors.items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             for key, value in values.items():
                 if value is not None:
@@ -99,6 +109,7 @@ class TrainState:
             "identity": identity.as_json(),
             "step": self.step,
             "schedule": asdict(self.schedule),
+            "averaged": self.average.count,
             "best_metric": self.best_metric,
             "best_step": self.best_step,
             "stale_evaluations": self.stale_evaluations,
@@ -130,6 +141,7 @@ class TrainState:
         self._load_tensors(path, tensors)
         self.step = counters["step"]
         self.schedule = ScheduleState(**counters["schedule"])
+        self.average.restore(counters["averaged"], _named(tensors, _AVERAGE), self.moving)
         self.best_metric = counters["best_metric"]
         self.best_step = counters["best_step"]
         self.stale_evaluations = counters["stale_evaluations"]
@@ -141,30 +153,33 @@ class TrainState:
         self.spent = Spent(**counters["spent"])
 
     def _load_tensors(self, path: Path, tensors: dict[str, Tensor]) -> None:
-        net_tensors = {n.removeprefix(_NET): t for n, t in tensors.items() if n.startswith(_NET)}
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith(_OPTIMIZER):
                 index, key = name.removeprefix(_OPTIMIZER).split(".", 1)
                 moments.setdefault(int(index), {})[key] = value
         try:
-            self.net.load_state_dict(net_tensors)
+            self.net.load_state_dict(_named(tensors, _NET))
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         except (RuntimeError, ValueError) as problem:
             raise RunError(f"{path} does not fit this network: {problem}") from problem
 
 
 def load_weights(net: nn.Module, path: Path) -> None:
-    """Take only the network's weights from a checkpoint.
+    """Take only the network's weights from a checkpoint: their average where there is one.
 
     Raises:
         RunError: the file is missing or damaged, or does not fit.
     """
     tensors, _ = _read(path)
     try:
-        net.load_state_dict({n.removeprefix(_NET): t for n, t in tensors.items() if n.startswith(_NET)})
+        net.load_state_dict(_named(tensors, _NET) | _named(tensors, _AVERAGE))
     except RuntimeError as problem:
         raise RunError(f"{path} does not fit this network: {problem}") from problem
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _plain(value: Tensor) -> Tensor:

@@ -32,7 +32,9 @@ from finetune_advisor.training.recovery import go_back
 from finetune_advisor.training.run_log import logged
 from finetune_advisor.training.state import TrainState, load_weights
 from finetune_advisor.training.step import NotFinite
-from finetune_advisor.training.watch import Watcher
+from finetune_advisor.training.timetable import settled
+from finetune_advisor.training.tracker import require_tracker, tracked
+from finetune_advisor.training.watch import Told, Watcher
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ def train(
         RunError: the folder is not empty, what it holds cannot be resumed, or another process is writing it.
         Interrupted: Ctrl-C or SIGTERM after the run began; the state is saved.
     """
+    require_tracker(recipe)
     clock = Clock()
     watcher = watcher or Watcher()
     device = processes.own_device(device)
@@ -88,6 +91,7 @@ def train(
         if processes.is_main():
             held.enter_context(logged(folder.log))
             watcher.on_folder(folder.path)
+            watcher = Told(watcher, held.enter_context(tracked(recipe, folder)))
         _execute(prepared, folder, clock, watcher, resume=resume, device=device)
     return folder
 
@@ -150,6 +154,7 @@ def _train_network(
 ) -> tuple[Scored, Scored | None]:
     identity, retries = Identity.of(prepared), prepared.recipe.runtime.retries
     setup = set_up(prepared, device=device, caches=run.caches, watcher=watcher)
+    setup = settled(setup, prepared, clock, run=run)
     state = setup.start()
     if resume:
         _restore(state, run, identity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,3 +37,27 @@ class Watcher:
 
     def on_record(self, record: Record) -> None:
         """An evaluation, or a probe's strength."""
+
+
+class Told(Watcher):
+    """A watcher, and someone else who is told of every record."""
+
+    def __init__(self, watcher: Watcher, on_record: Callable[[Record], None]) -> None:
+        self._watcher = watcher
+        self._tell = on_record
+
+    def on_images(self, done: int, total: int) -> None:
+        self._watcher.on_images(done, total)
+
+    def on_cached(self, done: int, total: int) -> None:
+        self._watcher.on_cached(done, total)
+
+    def on_folder(self, folder: Path) -> None:
+        self._watcher.on_folder(folder)
+
+    def on_step(self, progress: Progress) -> None:
+        self._watcher.on_step(progress)
+
+    def on_record(self, record: Record) -> None:
+        self._tell(record)
+        self._watcher.on_record(record)

@@ -91,7 +91,7 @@ def test_nothing_else_has_a_hidden_default(probe: dict[str, Any], key: str) -> N
 
 @pytest.mark.parametrize(("given", "found"), [({}, "none"), ({"epochs": 2, "images": 9}, "epochs 2 and images 9")])
 def test_a_budget_has_one_unit(training: dict[str, Any], given: dict[str, int], found: str) -> None:
-    with pytest.raises(ValidationError, match=f"expected one of epochs, steps and images, found {found}"):
+    with pytest.raises(ValidationError, match=f"expected one of epochs, steps, images and minutes, found {found}"):
         Recipe.model_validate({**training, "budget": given})
 
 

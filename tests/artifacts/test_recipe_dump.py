@@ -111,7 +111,7 @@ def test_differences_go_by_key_and_by_kind() -> None:
     assert diff_recipes(before, before) == []
     [*_, budget, room] = diff_recipes(load_recipe("linear_probe"), before)
     assert room == ("runtime.cache_mib", "null", "4096")
-    assert budget == ("budget", "null", "{epochs: 8, steps: null, images: null, early_stopping: null}")
+    assert budget == ("budget", "null", "{epochs: 8, steps: null, images: null, minutes: null, early_stopping: null}")
 
 
 def test_the_schema_describes_every_key_and_lets_a_file_extend_another() -> None:

@@ -326,3 +326,12 @@ print(os.WTERMSIG(os.waitpid(child, 0)[1]))
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert (ended.stdout.strip(), ended.stderr) == (str(int(signal.SIGTERM)), "")
+
+
+def test_find_lr_draws_a_picture_and_keeps_nothing_else(cli, tiny, new_images) -> None:
+    options = ["--set", f"data.path={new_images}", "--set", "optimizer.batch=2", *tiny, "--find-lr"]
+    found = json.loads(cli("run", "few_layers", *options, "--json").stdout)
+    assert len(found["rates"]) == len(found["losses"]) > 5
+    assert found["suggestion"] is None or 1e-6 <= found["suggestion"] <= 10
+    assert [path.name for path in Path().iterdir()] == ["lr-few_layers.png"] == [found["picture"]]
+    assert "no run folder" in cli("run", "few_layers", *options, "--resume", code=1).stderr

@@ -39,6 +39,7 @@ PREPROCESS = Preprocess(4, "stretch", 1.0, "nearest", MEAN, STD)
 METHOD = Method(
     loss=CrossEntropy(),
     schedule=Constant(),
+    averaging=None,
     regularization=(),
     clip=None,
     class_weight_K=None,

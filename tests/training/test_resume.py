@@ -131,6 +131,17 @@ def test_a_run_stopped_in_the_middle_of_gradual_unfreezing_resumes_to_the_same_b
     assert_same_run(resumed(run), whole)
 
 
+@pytest.mark.parametrize("averaging", ["{kind: ema, decay: 0.9}", "{kind: swa, start: 0.3}"], ids=["ema", "swa"])
+def test_an_average_resumes_to_the_same_bits(lively, recipe, tmp_path, averaging) -> None:
+    chosen = recipe("many_layers", Path(lively.data.path), *LIVELY, f"averaging={averaging}")
+    whole, run = train(chosen, RunDir(tmp_path / "averaged")), RunDir(tmp_path / "stopped")
+    with pytest.raises(Interrupted):
+        train(chosen, run, watcher=StopAt(4))
+    with pytest.raises(Interrupted):
+        resumed(run, StopAt(9))
+    assert_same_run(resumed(run), whole)
+
+
 def test_sigterm_saves_the_state_too_and_handlers_are_put_back(lively, tmp_path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     run = RunDir(tmp_path / "run")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from finetune_advisor.techniques.schedule.base import Schedule
+from finetune_advisor.techniques.schedule.base import FromPeak
 
 
-class Constant(Schedule):
+class Constant(FromPeak):
     """Keep the learning rate where it is."""
 
     source: ClassVar[str] = "slides: during training (a typical learning rate)"
 
     kind: Literal["constant"] = "constant"
 
-    def multiplier(self, progress: float) -> float:  # noqa: ARG002
+    def after_warmup(self, progress: float) -> float:  # noqa: ARG002
         """Always 1."""
         return 1.0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from finetune_advisor.techniques.schedule.base import Schedule
+from finetune_advisor.techniques.schedule.base import Schedule, half_cosine
 
 
 class OneCycle(Schedule):
@@ -26,9 +25,5 @@ class OneCycle(Schedule):
     def multiplier(self, progress: float) -> float:
         """Half a cosine from `start_factor` to 1, then half a cosine from 1 to `end_factor`."""
         if progress < self.peak_at:
-            return _half_cosine(self.start_factor, 1.0, progress / self.peak_at)
-        return _half_cosine(1.0, self.end_factor, (progress - self.peak_at) / (1 - self.peak_at))
-
-
-def _half_cosine(start: float, end: float, progress: float) -> float:
-    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+            return half_cosine(self.start_factor, 1.0, progress / self.peak_at)
+        return half_cosine(1.0, self.end_factor, (progress - self.peak_at) / (1 - self.peak_at))

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from finetune_advisor.techniques.schedule.base import Schedule, ScheduleState
+from finetune_advisor.techniques.schedule.base import FromPeak, ScheduleState
 
 
-class Plateau(Schedule):
+class Plateau(FromPeak):
     """Multiply the rate by a factor whenever validation has stopped improving."""
 
     source: ClassVar[str] = "slides: during training (no progress on the validation set: divide the LR by 2, or by 5)"
@@ -22,8 +22,10 @@ class Plateau(Schedule):
     """Evaluations without progress that are put up with before a drop."""
     threshold: Annotated[float, Field(ge=0)] = 1e-3
     """How much better an evaluation must be to count as progress."""
+    min_factor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Multiple of the peak rate below which no drop leads; training goes on there."""
 
-    def multiplier(self, progress: float) -> float:  # noqa: ARG002
+    def after_warmup(self, progress: float) -> float:  # noqa: ARG002
         """Always 1: only the state moves the rate."""
         return 1.0
 
@@ -33,4 +35,4 @@ class Plateau(Schedule):
             return replace(state, best=metric, bad_evaluations=0)
         if state.bad_evaluations < self.patience:
             return replace(state, bad_evaluations=state.bad_evaluations + 1)
-        return replace(state, bad_evaluations=0, factor=state.factor * self.factor)
+        return replace(state, bad_evaluations=0, factor=max(state.factor * self.factor, self.min_factor))

@@ -7,17 +7,17 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from finetune_advisor.techniques.schedule.base import Schedule
+from finetune_advisor.techniques.schedule.base import FromPeak
 
 
-class Step(Schedule):
+class Step(FromPeak):
     """Multiply the rate by a factor at fixed moments."""
 
     source: ClassVar[str] = "Krizhevsky et al. 2012, ImageNet Classification; Kolesnikov et al. 2020, Big Transfer"
 
     kind: Literal["step"] = "step"
     at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.6, 0.9)
-    """Shares of all steps after which the rate drops."""
+    """Shares of the steps, after a warmup if there is one, after which the rate drops."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """What each drop multiplies the rate by."""
 
@@ -28,6 +28,6 @@ class Step(Schedule):
             raise ValueError(f"expected moments in rising order, found {list(at)}")
         return at
 
-    def multiplier(self, progress: float) -> float:
+    def after_warmup(self, progress: float) -> float:
         """`factor` to the power of the number of drops so far."""
         return self.factor ** sum(moment <= progress for moment in self.at)
