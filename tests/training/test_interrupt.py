@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import NumberedRun, RunDir
 from finetune_advisor.errors import Interrupted, RunError
+from finetune_advisor.training.clock import Clock
 from finetune_advisor.training.network import Setup
 from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Watcher
@@ -133,7 +134,8 @@ def test_a_live_run_has_no_second_writer(make, tmp_path, resume) -> None:
 def test_the_seconds_of_all_parts_add_up(make, tmp_path, press_in, monkeypatch) -> None:
     run = RunDir(tmp_path / "run")
     press_in("Setup.evaluate")
-    monkeypatch.setattr("finetune_advisor.training.clock.perf_counter", iter(range(0, 10**6, 100)).__next__)
+    ticks = iter(range(0, 10**6, 100))
+    monkeypatch.setattr("finetune_advisor.training.train.Clock", lambda: Clock(ticks.__next__))
     stopped(("few_layers", *SHORT), run, make, "after step 2 of 4")
     run_and_draw(load_recipe(run.recipe), run, resume=True)
     seconds = json.loads(run.metrics.read_text())["seconds"]
