@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.backbones.build import backbone_config
 from finetune_advisor.backbones.bundled import RULER
 from finetune_advisor.backbones.weights import WORDS, Source, find_weights
@@ -60,6 +61,11 @@ def instrument(backbone: str, weights: str, preprocessing: Preprocessing, *, see
     return Instrument(
         backbone, weights, preprocess_of(backbone, weights, preprocessing), seed if weights == "random" else 0
     )
+
+
+def instrument_of(recipe: Recipe) -> Instrument:
+    """The network of a recipe, as a run of it sees the images."""
+    return instrument(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing, seed=recipe.seed)
 
 
 def ruler() -> Instrument:

@@ -10,7 +10,7 @@ may take hours. `accelerate` finds the process group that is made here and goes 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -140,19 +140,23 @@ def own_device(device: str) -> str:
     return device
 
 
-def add_up(tensor: Tensor) -> None:
-    """Replace a tensor by its sum over all processes, with the same bits in each of them.
+def add_up(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by their sums over all processes, with the same bits in each of them; they travel as one.
 
     Raises:
         OtherProcessEnded: one of them will not give its part.
     """
     if world_size() == 1:
         return
+    import torch
     import torch.distributed as dist
 
     _group()
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
     with _others_alive():
-        dist.all_reduce(tensor)
+        dist.all_reduce(flat)
+    for tensor, summed in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(summed.view(tensor.shape))
 
 
 def copy_from_main(tensors: Iterable[Tensor]) -> None:

@@ -7,7 +7,7 @@ are judged in both places, and the place that objects more is reported. Color is
 read it wherever it is there, also where shape says the same.
 
 Flips and gray are shown to the ruler, whose depths are known; padding and size to the network that is to be trained.
-Views turned by 90 degrees are not shown: no technique turns images, and the pass would be paid for nothing.
+Views turned by 90 degrees are not shown: advice turns no images, and the pass would be paid for nothing.
 
 Shapes: N images of the sample, T trainable images, D features, K classes.
 """
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from finetune_advisor.analysis.probes import stratified
 from finetune_advisor.analysis.request import Progress
 from finetune_advisor.analysis.view_effects import view_effects
-from finetune_advisor.artifacts.health import GRAY_MODES, Health
+from finetune_advisor.artifacts.health import GRAY_MODES, SMALL_PX, Health
 from finetune_advisor.artifacts.profile import View, ViewEffect
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.stage_probe import POOLED
@@ -45,13 +45,6 @@ FEWEST_FAMILIES = 30
 
 FEWEST_PER_CLASS = 8
 """Images of a class in the sample, from which so many classes are drawn as fit into it."""
-
-OFF_SQUARE = 0.25
-"""Share of images far from square from which padding is tried; with fewer, advice does not ask."""
-
-SMALL_PX, ENLARGED = 128, 1.25
-"""Side of the view `small`, and how many times as large the median shorter side may be for it to be tried: larger
-images have details to show, and advice keeps the size whatever frozen features say."""
 
 IntArray = npt.NDArray[np.intp]
 
@@ -134,9 +127,9 @@ def _reshaped(trained: Instrument, health: Health) -> dict[View, Instrument]:
     usual, sizes = trained.preprocess, health.sizes
     assert sizes is not None, "the images were not looked at"
     found: dict[View, Instrument] = {}
-    if sizes.off_square >= OFF_SQUARE:
+    if sizes.many_off_square:
         found["pad"] = replace(trained, preprocess=replace(usual, fit="pad"))
-    if usual.size > SMALL_PX and sizes.shorter_side[1] <= ENLARGED * SMALL_PX and _takes(trained, SMALL_PX):
+    if usual.size > SMALL_PX and sizes.small and _takes(trained, SMALL_PX):
         found["small"] = replace(trained, preprocess=replace(usual, size=SMALL_PX))
     return found
 

@@ -59,6 +59,14 @@ GRAY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "F"})
 """Pillow's color modes without color."""
 
 
+OFF_SQUARE = 0.25
+"""Share of images that are far from square from which it matters what a crop cuts off."""
+
+SMALL_PX, ENLARGED = 128, 1.25
+"""Side of the view `small`, and how many times as large the median shorter side may be: larger images have details to
+show, which a smaller input would lose whatever frozen features say."""
+
+
 class ImageSizes(Fact):
     """Sizes in pixels and shapes of the readable images."""
 
@@ -68,6 +76,16 @@ class ImageSizes(Fact):
     """5 %, 50 % and 95 % quantile of width over height."""
     off_square: float
     """Share of images whose longer side is at least 1.25 times the shorter one."""
+
+    @property
+    def many_off_square(self) -> bool:
+        """Whether padding is worth a thought."""
+        return self.off_square >= OFF_SQUARE
+
+    @property
+    def small(self) -> bool:
+        """Whether most images have nothing to show at a larger size than that of the view `small`."""
+        return self.shorter_side[1] <= ENLARGED * SMALL_PX
 
 
 class FoldLeak(Fact):

@@ -162,6 +162,11 @@ class Recipe(Settings):
     runtime: Runtime
     """What changes speed and memory, not the idea."""
 
+    @property
+    def needs_features(self) -> bool:
+        """Whether a run begins with a pass of the images through the frozen network."""
+        return not self.strategy.trains_network or (self.head is not None and self.head.initialization.needs_features)
+
     @model_validator(mode="after")
     def _keys_agree(self) -> Recipe:
         found = conflicts(self.model_dump())

@@ -128,7 +128,7 @@ def _share(layers: Sequence[_BatchNorm], images: int) -> None:
     if processes.world_size() == 1:
         return
     statistics = [s for layer in layers for s in (layer.running_mean, layer.running_var) if s is not None]
-    flat = torch.cat([*(s.mul(images) for s in statistics), statistics[0].new_tensor([float(images)])])
-    processes.add_up(flat)
-    for statistic, summed in zip(statistics, torch.split(flat[:-1], [s.numel() for s in statistics]), strict=True):
-        statistic.copy_(summed / flat[-1])
+    total = statistics[0].new_tensor([float(images)])
+    processes.add_up([*(statistic.mul_(images) for statistic in statistics), total])
+    for statistic in statistics:
+        statistic.div_(total)

@@ -48,6 +48,8 @@ def choose_feed(
     strategy = prepared.recipe.strategy
     assert isinstance(strategy, FineTuning)
     feed = _feed_or_reason(pixels, prepared, method, folder or Path.cwd())
+    if isinstance(feed, FromBoundary) and folder is not None:
+        feed = feed.accelerated()
     if isinstance(feed, FromBoundary) and folder is not None and processes.is_main():
         try:
             feed = feed.kept_in(folder, key=_key(prepared), progress=watcher.on_cached)
@@ -82,7 +84,7 @@ def _feed_or_reason(pixels: Pixels, prepared: Prepared, method: Method, folder: 
     except NoBoundary as reason:
         return str(reason)
     frozen = FrozenPart(prepared.backbone, boundary.stage, pixels.preprocess, method.precision)
-    return FromBoundary(boundary, frozen, pixels, {}).accelerated()
+    return FromBoundary(boundary, frozen, pixels, {})
 
 
 def _as_it_is(pixels: Pixels, reason: str, *, asked_for: bool) -> ChosenFeed:

@@ -14,7 +14,7 @@ from finetune_advisor.data.sources import open_source
 from finetune_advisor.data.split_file import SavedSplits, apply_splits
 from finetune_advisor.dataset import Dataset, open_dataset
 from finetune_advisor.errors import Problem, RecipeError
-from finetune_advisor.instruments import instrument
+from finetune_advisor.instruments import instrument_of
 from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.probe import probe_stages
@@ -53,12 +53,12 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
         DataError: the images cannot be used.
     """
     listing = open_source(recipe.data.path, group=recipe.data.group)
-    seen = instrument(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing, seed=recipe.seed)
+    seen = instrument_of(recipe)
     backbone = _network(recipe, len(listing.classes), seen.preprocess.size)
     _check_stages(recipe, backbone)
     data = open_dataset(
         listing,
-        (seen,) if _needs_features(recipe) else (),
+        (seen,) if recipe.needs_features else (),
         validation=recipe.data.validation,
         seed=recipe.seed,
         device=device,
@@ -66,10 +66,6 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
         progress=watcher.on_images,
     )
     return Prepared(_with_absolute_paths(recipe, listing.source), seen.preprocess, backbone, data)
-
-
-def _needs_features(recipe: Recipe) -> bool:
-    return not recipe.strategy.trains_network or (recipe.head is not None and recipe.head.initialization.needs_features)
 
 
 def _network(recipe: Recipe, classes: int, size: int) -> Backbone:

@@ -170,12 +170,7 @@ def _add_up(state: TrainState, sums: Tensor, batch: Batch, *, stop: bool) -> Ten
         gradients.append(parameter.grad)
     statistics = _moving_statistics(state.net)
     share = len(batch.names) / batch.whole
-    whole = [*gradients, told, *(statistic.mul_(share) for statistic in statistics)]
-    flat = torch.cat([tensor.flatten() for tensor in whole])
-    processes.add_up(flat)
-    sums_of = torch.split(flat, [tensor.numel() for tensor in whole])
-    for tensor, summed in zip(whole, sums_of, strict=True):
-        tensor.copy_(summed.view(tensor.shape))
+    processes.add_up([*gradients, told, *(statistic.mul_(share) for statistic in statistics)])
     return told
 
 

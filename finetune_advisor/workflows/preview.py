@@ -13,7 +13,7 @@ from finetune_advisor.data.decode import fit_image, read_image, resized_side
 from finetune_advisor.data.plan import image_rng
 from finetune_advisor.data.sources import Listing, Sample, open_source
 from finetune_advisor.errors import DataError, Problem, RecipeError, UnreadableImage
-from finetune_advisor.instruments import preprocess_of
+from finetune_advisor.instruments import instrument_of
 from finetune_advisor.reporting.contact_sheet import Row, draw_contact_sheet
 from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.training.augment import Augment
@@ -43,7 +43,7 @@ def preview(recipe: Recipe, path: Path, *, images: int = IMAGES, epochs: int = E
     if augment is None:
         problem = Problem("augmentation", "it is null: training sees the images as they are")
         raise RecipeError([problem], "Name some techniques there; `finetune-advisor techniques` lists what there is.")
-    preprocess = preprocess_of(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing)
+    preprocess = instrument_of(recipe).preprocess
     rows: dict[str, Row] = {}
     for index in _in_turn(train, recipe.seed):
         if len(rows) == images:

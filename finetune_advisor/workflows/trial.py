@@ -31,7 +31,7 @@ from finetune_advisor.data.sources import Listing
 from finetune_advisor.data.wording import listed
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.errors import FinetuneAdvisorError, Interrupted
-from finetune_advisor.instruments import Instrument, instrument
+from finetune_advisor.instruments import instrument_of
 from finetune_advisor.metrics import paired_lead
 from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Watcher
@@ -207,7 +207,7 @@ def _bench(
     images = trial_images(
         listing,
         profile,
-        tuple(dict.fromkeys(_instrument(recipe) for recipe in recipes.values() if _sees_features(recipe))),
+        tuple(dict.fromkeys(instrument_of(recipe) for recipe in recipes.values() if recipe.needs_features)),
         device=device,
         workers=default_workers(),
         progress=lambda *_: deadline.check("looking at the images"),
@@ -217,16 +217,6 @@ def _bench(
         return train(recipe, place, device=device, watcher=watcher)
 
     return Bench(folder, images, recipes, execute or run, deadline)
-
-
-def _sees_features(recipe: Recipe) -> bool:
-    """Whether a run begins with a pass through the frozen network."""
-    head = recipe.head
-    return not recipe.strategy.trains_network or (head is not None and head.initialization.needs_features)
-
-
-def _instrument(recipe: Recipe) -> Instrument:
-    return instrument(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing, seed=recipe.seed)
 
 
 @contextmanager

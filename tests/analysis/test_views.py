@@ -11,8 +11,6 @@ import pytest
 from PIL import Image
 
 from finetune_advisor.advice.advise import Advice, advise
-from finetune_advisor.advice.rules import preprocessing
-from finetune_advisor.analysis import views as module
 from finetune_advisor.analysis.analyze import analyze
 from finetune_advisor.artifacts.profile import Profile, View
 
@@ -90,11 +88,6 @@ def test_only_what_advice_asks_for_is_shown(tmp_path: Path) -> None:
         Image.open(path).convert("L").resize((80, 48)).save(path)
     views = {effect.view for effect in analyze(folder).views}
     assert views == {"horizontal_flip", "vertical_flip", "pad", "small"}
-    assert (module.OFF_SQUARE, module.SMALL_PX, module.ENLARGED) == (
-        preprocessing.OFF_SQUARE,
-        preprocessing.SMALL_PX,
-        preprocessing.ENLARGED,
-    )
 
 
 def test_too_few_images_are_not_judged(profile: Profile) -> None:

@@ -78,7 +78,7 @@ def _vertical(profile: Profile) -> _Item:
 
 
 def _rotation(profile: Profile) -> list[str]:
-    """What turning showed, although no technique turns images yet."""
+    """What turning showed, although advice turns no images yet."""
     effect = profile.view("rotation_90")
     return [] if effect is None else [f"Turned by 90 degrees they score {_change(effect)}; nothing here turns images."]
 

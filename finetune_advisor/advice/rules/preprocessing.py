@@ -6,16 +6,8 @@ from collections.abc import Iterator
 
 from finetune_advisor.advice.choice import KEEP, Choice, points
 from finetune_advisor.advice.table import TRAINED
+from finetune_advisor.artifacts.health import SMALL_PX
 from finetune_advisor.artifacts.profile import Cell, Profile
-
-SMALL_PX = 128
-"""Side of the view `small`."""
-
-ENLARGED = 1.25
-"""Images whose median shorter side is at most this many times `SMALL_PX` have nothing to show at a larger size."""
-
-OFF_SQUARE = 0.25
-"""Share of images that are far from square from which it matters what a crop cuts off."""
 
 
 def size(profile: Profile, cell: Cell) -> Iterator[Choice]:
@@ -31,7 +23,7 @@ def size(profile: Profile, cell: Cell) -> Iterator[Choice]:
         yield Choice("preprocessing.size", usual, f"{measured}. {tried}; a probe has no training to speed up.")
     elif gain < -effect.std:
         yield Choice("preprocessing.size", usual, f"{tried}, so {usual} pixels, as measured.")
-    elif sizes is None or sizes.shorter_side[1] > ENLARGED * SMALL_PX:
+    elif sizes is None or not sizes.small:
         shows = "not known" if sizes is None else f"{sizes.shorter_side[1]:.0f} pixels"
         reason = f"{tried}; the images' own shorter side is {shows}, which trained layers may use at {usual} pixels."
         yield Choice("preprocessing.size", usual, reason)
@@ -58,7 +50,7 @@ def fit(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
         return
     if sizes is None:
         reason = f"As {profile.backbone} was pretrained; shapes of the images were not measured."
-    elif sizes.off_square < OFF_SQUARE:
+    elif not sizes.many_off_square:
         reason = f"As in the pretraining: only {100 * sizes.off_square:.0f} % of the images are far from square."
     elif effect is None:
         reason = (
@@ -75,6 +67,6 @@ def fit(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
 def pads(profile: Profile) -> bool:
     """Whether images are padded: enough of them are far from square, and a probe gains more than a standard error."""
     sizes, effect = profile.health.sizes, profile.view("pad")
-    if sizes is None or effect is None or sizes.off_square < OFF_SQUARE:
+    if sizes is None or effect is None or not sizes.many_off_square:
         return False
     return effect.refitted - effect.accuracy > effect.std

@@ -41,12 +41,12 @@ class Initialization(Technique):
         """
 
 
-class Normal(Initialization):
-    """Weights drawn from a normal distribution around zero, biases zero."""
+class Drawn(Initialization):
+    """Weights drawn at random, biases zero."""
 
     @abstractmethod
-    def deviation(self, inputs: int) -> float:
-        """Standard deviation of the weights of a neuron with so many inputs."""
+    def draw(self, weight_KD: Tensor, generator: torch.Generator) -> None:
+        """Draw the weight (K, D), in place; of a convolution D is all that one output sees."""
 
     def fill(
         self,
@@ -56,9 +56,21 @@ class Normal(Initialization):
         *,
         fitted: Fitted | None = None,  # noqa: ARG002
     ) -> None:
-        """Draw the weight and set the bias to zero, in place; of a convolution D is all that one output sees."""
+        """Draw the weight and set the bias to zero, in place."""
         import torch
 
         with torch.no_grad():
-            weight_KD.normal_(mean=0.0, std=self.deviation(weight_KD[0].numel()), generator=generator)
+            self.draw(weight_KD, generator)
             bias_K.zero_()
+
+
+class Normal(Drawn):
+    """Weights drawn from a normal distribution around zero."""
+
+    @abstractmethod
+    def deviation(self, inputs: int) -> float:
+        """Standard deviation of the weights of a neuron with so many inputs."""
+
+    def draw(self, weight_KD: Tensor, generator: torch.Generator) -> None:
+        """With the deviation that belongs to the layer's inputs."""
+        weight_KD.normal_(mean=0.0, std=self.deviation(weight_KD[0].numel()), generator=generator)

@@ -101,6 +101,21 @@ class FineTuning(Strategy):
         return dict.fromkeys(self.trainable(stages), 0)
 
 
+class TopStages(FineTuning):
+    """Training of the last stages, or of all."""
+
+    stages: Top = "all"
+    """How many of the last pretrained stages train in the end, beside the head."""
+
+    def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:
+        """The last `self.stages` pretrained stages, and the head.
+
+        Raises:
+            BackboneError: the backbone has fewer pretrained stages.
+        """
+        return last_stages("strategy.stages", self.stages, stages)
+
+
 def check_count(key: str, count: int, pretrained: Sequence[str]) -> None:
     """Refuse a number of stages that the backbone does not have.
 

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from finetune_advisor.techniques.strategy.base import FineTuning, Top, last_stages
+from finetune_advisor.techniques.strategy.base import TopStages
 
 
-class GradualUnfreezing(FineTuning):
+class GradualUnfreezing(TopStages):
     """Train the new classifier first, then more and more stages below it, from the top down.
 
     The last stages are the most specific ones; those below move only when what stands above them fits the new images.
@@ -19,8 +19,6 @@ class GradualUnfreezing(FineTuning):
     source: ClassVar[str] = "Howard & Ruder 2018, Universal Language Model Fine-tuning (ULMFiT)"
 
     kind: Literal["gradual_unfreezing"] = "gradual_unfreezing"
-    stages: Top = "all"
-    """How many of the last pretrained stages train in the end."""
     stages_per_unfreeze: Annotated[int, Field(ge=1)] = 1
     """How many stages join at a time."""
     unfreeze_every: Annotated[int, Field(ge=1)] = 1
@@ -30,14 +28,6 @@ class GradualUnfreezing(FineTuning):
     def fewest_epochs(self) -> int:
         """One more than are done when the last stage joins; at least one stage does."""
         return 1 + self._epoch((1 if self.stages == "all" else self.stages) - 1)
-
-    def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:
-        """The last `self.stages` pretrained stages, and the head.
-
-        Raises:
-            BackboneError: the backbone has fewer pretrained stages.
-        """
-        return last_stages("strategy.stages", self.stages, stages)
 
     def unfreezing(self, stages: Sequence[str]) -> dict[str, int]:
         """The top stages first; pretrained layers beside the classifier join with them.

@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from finetune_advisor.techniques.strategy.base import FineTuning, Top, last_stages
+from finetune_advisor.techniques.strategy.base import TopStages
 
 
-class ProbeThenFineTune(FineTuning):
+class ProbeThenFineTune(TopStages):
     """Start from the fitted linear probe, then train the last stages below it too.
 
     A head that already fits sends small, meaningful gradients down: the pretrained features are not bent to the noise
@@ -23,8 +23,6 @@ class ProbeThenFineTune(FineTuning):
     }
 
     kind: Literal["probe_then_fine_tune"] = "probe_then_fine_tune"
-    stages: Top = "all"
-    """How many of the last pretrained stages train, beside the head."""
     frozen_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs in which the classifier trains alone, on augmented images, before the pretrained layers join."""
 
@@ -32,14 +30,6 @@ class ProbeThenFineTune(FineTuning):
     def fewest_epochs(self) -> int:
         """One more than the frozen ones."""
         return 1 + self.frozen_epochs
-
-    def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:
-        """The last `self.stages` pretrained stages, and the head.
-
-        Raises:
-            BackboneError: the backbone has fewer pretrained stages.
-        """
-        return last_stages("strategy.stages", self.stages, stages)
 
     def unfreezing(self, stages: Sequence[str]) -> dict[str, int]:
         """All of them together, after the frozen epochs.
