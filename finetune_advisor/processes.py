@@ -9,6 +9,7 @@ may take hours. `accelerate` finds the process group that is made here and goes 
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -209,15 +210,36 @@ def _group() -> ProcessGroup:
         if on_gpus:
             torch.cuda.set_device(local_rank())
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
+        atexit.register(_part)
     group = dist.new_group(backend="gloo", timeout=PATIENCE)
     assert isinstance(group, dist.ProcessGroup), "every process belongs to it"
     return group
 
 
+def _part() -> None:
+    """Give the group up before Python ends: a thread of it that outlives Python aborts the process.
+
+    Where a process was stopped in the middle of common work, ending its threads could wait for the others forever.
+    """
+    import torch.distributed as dist
+
+    if _under_way or not dist.is_initialized():
+        return
+    _group.cache_clear()
+    dist.destroy_process_group()
+
+
+_under_way: set[object] = set()
+"""Common work that was begun and not finished."""
+
+
 @contextmanager
 def _others_alive() -> Iterator[None]:
+    work = object()
+    _under_way.add(work)
     try:
         yield
+        _under_way.discard(work)
     except RuntimeError as error:
         raise OtherProcessEnded(
             f"Another of the {world_size()} processes has ended before the common work was done.",

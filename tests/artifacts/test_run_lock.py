@@ -25,9 +25,10 @@ from finetune_advisor.artifacts.run_lock import locked
 with locked(Path(sys.argv[1])):
     child = os.fork()
     if child == 0:
+        # Only now is what a forked process does first behind it.
+        print(os.getpid(), flush=True)
         time.sleep(60)
         os._exit(0)
-    print(child, flush=True)
     sys.stdin.read()
 os.kill(child, 9)
 """
