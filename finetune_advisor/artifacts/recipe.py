@@ -14,6 +14,7 @@ from finetune_advisor.techniques.averaging import AnyAveraging
 from finetune_advisor.techniques.base import Settings
 from finetune_advisor.techniques.initialization import AnyInitialization
 from finetune_advisor.techniques.loss import AnyLoss
+from finetune_advisor.techniques.mixing import AnyMixing
 from finetune_advisor.techniques.optimizer import AnyOptimizer
 from finetune_advisor.techniques.preprocessing import AnyPreprocessing
 from finetune_advisor.techniques.regularization import AnyRegularization
@@ -145,6 +146,8 @@ class Recipe(Settings):
     """The new classifier."""
     augmentation: tuple[AnyAugmentation, ...] | None = None
     """Random changes to training images, in this order."""
+    mixing: AnyMixing | None = None
+    """Training on mixtures of two images; null: on each alone."""
     loss: AnyLoss | None = None
     """What training makes small."""
     regularization: tuple[AnyRegularization, ...] | None = None

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from finetune_advisor.techniques.base import Technique
 from finetune_advisor.techniques.catalog import families, kind_of
+from finetune_advisor.techniques.loss import Loss
 from finetune_advisor.techniques.strategy import FineTuning, Strategy
 
 Conflict = tuple[str, str]
@@ -23,7 +24,7 @@ Conflict = tuple[str, str]
 DURATIONS = ("epochs", "steps", "images", "minutes")
 """The keys of a budget of which exactly one is set."""
 
-OPTIONAL = ("head", "augmentation", "loss", "regularization", "optimizer", "schedule", "budget", "averaging")
+OPTIONAL = ("head", "augmentation", "mixing", "loss", "regularization", "optimizer", "schedule", "budget", "averaging")
 """The keys that only some strategies use."""
 
 
@@ -41,6 +42,7 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
         found += _missing(strategy, values)
         found += _unfrozen_too_late(strategy, values)
         found += _cached(values)
+        found += _mixed(values)
     return found
 
 
@@ -139,6 +141,28 @@ def _cached(values: Mapping[str, Any]) -> Iterator[Conflict]:
             "runtime.compile",
             "the part above cached views is not compiled: set it to false, or cached_views to null",
         )
+
+
+def _mixed(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    """A mixture of two images has two labels, two images behind it, and is no image that was seen before."""
+    mixing = _kind(values.get("mixing"))
+    if mixing is None:
+        return
+    loss = _technique("loss", values.get("loss"))
+    if loss is not None and issubclass(loss, Loss) and not loss.takes_mixed_labels:
+        yield (
+            "loss",
+            f"{kind_of(loss)} takes one label an image, {mixing} gives two; choose cross_entropy, or no mixing",
+        )
+    views = _value("strategy.cached_views", values)
+    if views is not None and views.value is not None:
+        yield (
+            "strategy.cached_views",
+            f"{mixing} makes new images in every step, whose outputs cannot be kept; set it to null, or mixing",
+        )
+    batch = _value("optimizer.batch", values)
+    if batch is not None and batch.value == 1:
+        yield "optimizer.batch", f"{mixing} needs two images in a step; set it to at least 2, or mixing to null"
 
 
 def _twice(values: Mapping[str, Any]) -> Iterator[Conflict]:

@@ -54,6 +54,7 @@ class Batch:
         labels_B: class indices, int64.
         names: the samples' names.
         whole: images of the whole step, over all its parts and all processes; what a mean divides by.
+        mixed_BK: where images are mixed, how much of each belongs to which class.
     """
 
     step: int
@@ -62,13 +63,25 @@ class Batch:
     labels_B: torch.Tensor
     names: tuple[str, ...]
     whole: int
+    mixed_BK: torch.Tensor | None = None
+
+    @property
+    def target(self) -> torch.Tensor:
+        """What the network is to answer: class indices (B,), or shares of the classes (B, K)."""
+        return self.labels_B if self.mixed_BK is None else self.mixed_BK
 
     def parts(self, size: int) -> Generator[Batch]:
         """The same images in parts of equal size, at most `size`; a batch without images is its own only part."""
         images, count = len(self.names), max(1, math.ceil(len(self.names) / size))
         for number in range(count):
             rows = slice(images * number // count, images * (number + 1) // count)
-            yield replace(self, inputs=self.inputs[rows], labels_B=self.labels_B[rows], names=self.names[rows])
+            yield replace(
+                self,
+                inputs=self.inputs[rows],
+                labels_B=self.labels_B[rows],
+                names=self.names[rows],
+                mixed_BK=None if self.mixed_BK is None else self.mixed_BK[rows],
+            )
 
 
 class EvalBatch(NamedTuple):
@@ -163,9 +176,9 @@ def eval_batches(
 
 
 def normalize(x_BCHW: torch.Tensor, p: Preprocess) -> torch.Tensor:
-    """Pixels (uint8) to a net's input, (x / 255 - mean) / std: float32, channels_last, on the same device."""
+    """Pixels (0..255) to a net's input, (x / 255 - mean) / std: float32, channels_last, on the same device."""
     scale_C, shift_C = _scale_and_shift(p.mean, p.std, x_BCHW.device)
-    x_BCHW = x_BCHW.to(dtype=torch.float32, memory_format=torch.channels_last)
+    x_BCHW = x_BCHW.to(dtype=torch.float32, memory_format=torch.channels_last, copy=True)
     return x_BCHW.mul_(scale_C).sub_(shift_C)
 
 

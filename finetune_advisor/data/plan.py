@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 # A seed's uses are told apart by the first word of the spawn key, so that no two share their dice.
-_ORDER, _AUGMENTATION = 0, 1
+_ORDER, _AUGMENTATION, _MIXING = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,16 @@ class BatchPlan:
     def indices(self, step: int) -> npt.NDArray[np.int64]:
         """Indices of this process's images of a step (counted from 0), in the order of the batch; maybe none.
 
-        Nothing is repeated to fill a batch up. A process gets two images or none, where a batch has two at all:
-        BatchNorm cannot train on one.
+        Nothing is repeated to fill a batch up. The first and second image stay together, the third and fourth, and so
+        on: images are mixed in pairs, and BatchNorm cannot train on one. The last process takes what is left over.
         """
         whole = self._whole(step)
-        sharing = min(self.processes, max(1, len(whole) // 2))
+        pairs = len(whole) // 2
+        sharing = min(self.processes, max(1, pairs))
         if self.rank >= sharing:
             return whole[:0]
-        return whole[len(whole) * self.rank // sharing : len(whole) * (self.rank + 1) // sharing]
+        start = 2 * (pairs * self.rank // sharing)
+        return whole[start:] if self.rank == sharing - 1 else whole[start : 2 * (pairs * (self.rank + 1) // sharing)]
 
     def size(self, step: int) -> int:
         """How many images a step has, over all processes."""
@@ -81,6 +83,11 @@ class BatchPlan:
 def image_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     """The dice for one image in one epoch, the same in whatever process and order it is asked for."""
     return _generator(seed, _AUGMENTATION, epoch, index)
+
+
+def mixing_rng(seed: int, step: int) -> np.random.Generator:
+    """The dice for mixing the images of one step, the same in all processes."""
+    return _generator(seed, _MIXING, step)
 
 
 @lru_cache(maxsize=4)

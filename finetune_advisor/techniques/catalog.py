@@ -15,6 +15,7 @@ from finetune_advisor.techniques.averaging import AnyAveraging
 from finetune_advisor.techniques.base import Settings, Technique, documentation, settings_in, summary
 from finetune_advisor.techniques.initialization import AnyInitialization
 from finetune_advisor.techniques.loss import AnyLoss
+from finetune_advisor.techniques.mixing import AnyMixing
 from finetune_advisor.techniques.optimizer import AnyOptimizer
 from finetune_advisor.techniques.preprocessing import AnyPreprocessing
 from finetune_advisor.techniques.regularization import AnyRegularization
@@ -26,6 +27,7 @@ _REGISTRIES: dict[str, Any] = {
     "strategy": AnyStrategy,
     "initialization": AnyInitialization,
     "augmentation": AnyAugmentation,
+    "mixing": AnyMixing,
     "loss": AnyLoss,
     "regularization": AnyRegularization,
     "optimizer": AnyOptimizer,

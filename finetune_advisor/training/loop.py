@@ -20,6 +20,7 @@ from finetune_advisor.techniques.averaging import Averaging, Moment
 from finetune_advisor.techniques.loss import Loss
 from finetune_advisor.techniques.regularization import Regularization
 from finetune_advisor.techniques.schedule import Schedule
+from finetune_advisor.training.mixing import PairMixing
 from finetune_advisor.training.state import Tally, TrainState
 from finetune_advisor.training.step import LOWER_RATE, Forward, NotFinite, Step, compute_gradients
 from finetune_advisor.training.watch import Progress
@@ -51,6 +52,7 @@ class Method:
     """Images that go through the network together; the gradients of a batch are summed over such parts."""
     precision: torch.dtype
     device: torch.device
+    mixing: PairMixing | None = None
     asynchronous: bool = False
     """Whether the device works behind the back of the CPU, as a GPU does."""
 

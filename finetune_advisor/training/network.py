@@ -28,6 +28,7 @@ from finetune_advisor.training.feeds import choose_feed
 from finetune_advisor.training.groups import Group, set_training_mode, trainable_groups
 from finetune_advisor.training.head import fill_head
 from finetune_advisor.training.loop import Evaluation, Method, fit
+from finetune_advisor.training.mixing import PairMixing
 from finetune_advisor.training.prepare import Prepared
 from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.watch import Progress, Watcher
@@ -164,6 +165,7 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         micro_batch=recipe.optimizer.micro_batch or recipe.optimizer.batch + 1,  # one may join the last batch
         precision=PRECISIONS[recipe.runtime.precision],
         device=torch.device(device),
+        mixing=None if recipe.mixing is None else PairMixing(recipe.mixing, len(data.classes), recipe.seed),
         asynchronous=torch.device(device).type != "cpu",
     )
     samples = {split: data.samples(data.index(split)) for split in ("train", "val", "test")}

@@ -28,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from finetune_advisor import processes
 from finetune_advisor.data.batches import Batch
 from finetune_advisor.errors import RunError
+from finetune_advisor.training.mixing import recognized
 from finetune_advisor.training.recovery import within_memory
 from finetune_advisor.training.state import TrainState
 
@@ -108,12 +109,15 @@ def _accumulated(method: Method, batch: Batch, forward: Forward, size: int) -> T
     if not batch.names:
         return sums
     inputs, labels_B = (_sent_to(method.device, tensor) for tensor in (batch.inputs, batch.labels_B))
-    for part in replace(batch, inputs=inputs, labels_B=labels_B).parts(size):
+    batch = replace(batch, inputs=inputs, labels_B=labels_B)
+    if method.mixing is not None:
+        batch = method.mixing(batch)
+    for part in batch.parts(size):
         with method.autocast(), _understood():
             logits_BK = forward(part.inputs)
-            loss = method.loss.per_image(logits_BK.float(), part.labels_B, method.class_weight_K).sum()
+            loss = method.loss.per_image(logits_BK.float(), part.target, method.class_weight_K).sum()
         (loss / batch.whole).backward()  # type: ignore[no-untyped-call]
-        sums += torch.stack([loss.detach(), (logits_BK.detach().argmax(dim=1) == part.labels_B).sum()])
+        sums += torch.stack([loss.detach(), recognized(logits_BK.detach(), part)])
     return sums
 
 

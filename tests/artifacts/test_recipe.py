@@ -122,6 +122,10 @@ def test_the_same_regularization_twice_is_refused(training: dict[str, Any]) -> N
         ("gradual_unfreezing", ["strategy.stages=16"], "budget.epochs", "set it to at least 9"),
         ("linear_probe", ["optimizer.layer_decay=0.5"], "optimizer", "`optimizer` would be ignored"),
         ("few_layers", ["optimizer.layer_decay=1.0"], "optimizer.layer_decay", "must be less than 1"),
+        ("linear_probe", ["mixing={kind: mixup}"], "mixing", "`mixing` would be ignored"),
+        ("few_layers", ["mixing={kind: mixup}"], "strategy.cached_views", "set it to null"),
+        ("all_layers", ["mixing={kind: cutmix}", "loss={kind: focal}"], "loss", "focal takes one label an image"),
+        ("all_layers", ["mixing={kind: cutmix}", "optimizer.batch=1"], "optimizer.batch", "needs two images in a step"),
     ],
 )
 def test_what_a_strategy_cannot_do_is_told_in_one_sentence(base: str, edits: list[str], key: str, says: str) -> None:

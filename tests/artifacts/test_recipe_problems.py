@@ -75,7 +75,7 @@ def test_missing_keys_say_what_they_are_for_and_where_to_get_them(write: Write) 
     found = {problem.key: problem.message for problem in caught.value.problems}
     assert found["data"] == "missing: the images"
     assert found["strategy.kind"].startswith("missing; the kinds are linear_probe")
-    assert found["loss.kind"] == "missing; the only kind is cross_entropy"
+    assert found["loss.kind"] == "missing; the kinds are cross_entropy, focal"
     assert "extends: few_layers" in str(caught.value.hint)
 
 

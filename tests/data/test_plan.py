@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from finetune_advisor.data.plan import BatchPlan, image_rng
+from finetune_advisor.data.plan import BatchPlan, image_rng, mixing_rng
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,13 @@ def test_each_image_and_epoch_has_its_own_dice():
     assert len(set(first)) == len(keys)
 
 
+def test_each_step_has_its_own_dice_for_mixing():
+    keys = [(seed, step) for seed in range(3) for step in range(9)]
+    first = [mixing_rng(*key).integers(2**62) for key in keys]
+    assert first == [mixing_rng(*key).integers(2**62) for key in keys]
+    assert len(set(first)) == len(keys)
+
+
 @pytest.mark.parametrize("processes", [1, 2, 3, 5, 40])
 def test_the_shares_of_a_batch_are_the_batch(processes: int) -> None:
     whole = BatchPlan(images=33, batch=10, seed=4)
@@ -57,4 +64,7 @@ def test_the_shares_of_a_batch_are_the_batch(processes: int) -> None:
         shares = [plan.indices(step) for plan in plans]
         assert np.concatenate(shares).tolist() == whole.indices(step).tolist()
         assert 1 not in map(len, shares), "BatchNorm cannot train on one image"
+        filled = [len(share) for share in shares if len(share)]
+        assert all(size % 2 == 0 for size in filled[:-1]), "pairs stay together"
+        assert max(filled) - min(filled) <= 3, "and the shares are as even as pairs can be"
         assert {plan.size(step) for plan in plans} == {len(whole.indices(step))}

@@ -18,12 +18,14 @@ from torch import nn
 
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe, load_recipe
+from finetune_advisor.data.batches import Batch
 from finetune_advisor.techniques.augmentation import Context
 from finetune_advisor.techniques.base import Technique, documentation, summary
 from finetune_advisor.techniques.catalog import catalog, families, kind_of
 from finetune_advisor.techniques.colors import Colors
 from finetune_advisor.techniques.initialization import Fitted
 from finetune_advisor.techniques.strategy import Probe
+from finetune_advisor.training.mixing import PairMixing
 
 TECHNIQUES = [(family, technique) for family, group in families().items() for technique in group]
 
@@ -48,7 +50,8 @@ def recipe_with(family: str, technique: type[Technique]) -> Recipe:
         value = (value,)
     if family == "initialization":
         family, value = "head", {"initialization": value}
-    return Recipe.model_validate({**load_recipe("few_layers").model_dump(), family: value})
+    base = load_recipe("few_layers", ["strategy.cached_views=null"] if family == "mixing" else [])
+    return Recipe.model_validate({**base.model_dump(), family: value})
 
 
 def tiny_net(drop_rate: float) -> nn.Sequential:
@@ -56,15 +59,17 @@ def tiny_net(drop_rate: float) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(4, CLASSES))
 
 
-def batch(recipe: Recipe) -> torch.Tensor:
+def batch(recipe: Recipe) -> Batch:
     rng = np.random.default_rng(0)
     arrays = []
     for _ in range(8):
         image = Image.fromarray(rng.integers(0, 256, (40, 52, 3), dtype=np.uint8))
         for augmentation in recipe.augmentation or ():
             image = augmentation.apply(image, rng, Context(SIZE, COLORS))
-        arrays.append(np.asarray(image.resize((SIZE, SIZE)), dtype=np.float32) / 255)
-    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+        arrays.append(np.asarray(image.resize((SIZE, SIZE))))
+    x_BCHW = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+    made = Batch(0, 0, x_BCHW, torch.arange(8) % CLASSES, ("ants/1.png",) * 8, whole=8)
+    return made if recipe.mixing is None else PairMixing(recipe.mixing, CLASSES, recipe.seed)(made)
 
 
 def fitted(recipe: Recipe) -> Fitted | None:
@@ -87,10 +92,11 @@ def losses_around_a_step(recipe: Recipe) -> tuple[float, float]:
         net = tiny_net(arguments.get("drop_rate", 0.0))
         generator = torch.Generator().manual_seed(recipe.seed)
         recipe.head.initialization.fill(net[-1].weight, net[-1].bias, generator, fitted=fitted(recipe))
-        x_BCHW, labels_B = batch(recipe), torch.arange(8) % CLASSES
+        made = batch(recipe)
+        x_BCHW, target = made.inputs.float() / 255, made.target
         rate = recipe.optimizer.lr * recipe.schedule.multiplier(0.5)
         optimizer = recipe.optimizer.build([{"params": list(net.parameters()), "lr": rate}])
-        before = recipe.loss.per_image(net(x_BCHW), labels_B).mean()
+        before = recipe.loss.per_image(net(x_BCHW), target).mean()
         before.backward()
         weights = [parameter for parameter in net.parameters() if parameter.ndim > 1]
         for technique in regularization:
@@ -98,7 +104,7 @@ def losses_around_a_step(recipe: Recipe) -> tuple[float, float]:
         optimizer.step()
         for technique in regularization:
             technique.after_step(weights)
-        after = recipe.loss.per_image(net(x_BCHW), labels_B).mean()
+        after = recipe.loss.per_image(net(x_BCHW), target).mean()
     return before.item(), after.item()
 
 

@@ -1,11 +1,13 @@
-"""Registry of `loss:`, which has one member so far (a second makes this a union on `kind`)."""
+"""Registry of `loss:`."""
 
 from typing import Annotated, TypeAlias
 
-from finetune_advisor.techniques.base import NamesItsKind
+from pydantic import Field
+
 from finetune_advisor.techniques.loss.base import Loss
 from finetune_advisor.techniques.loss.cross_entropy import CrossEntropy
+from finetune_advisor.techniques.loss.focal import Focal
 
-AnyLoss: TypeAlias = Annotated[CrossEntropy, NamesItsKind]
+AnyLoss: TypeAlias = Annotated[CrossEntropy | Focal, Field(discriminator="kind")]
 
-__all__ = ["AnyLoss", "CrossEntropy", "Loss"]
+__all__ = ["AnyLoss", "CrossEntropy", "Focal", "Loss"]

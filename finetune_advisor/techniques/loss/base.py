@@ -6,7 +6,7 @@ Shapes: B images of a batch, K classes.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from finetune_advisor.techniques.base import Technique
 
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 class Loss(Technique):
     """What training makes small."""
 
+    takes_mixed_labels: ClassVar[bool]
+    """Whether a target may be probabilities of the classes instead of one class."""
+
     @abstractmethod
-    def per_image(self, logits_BK: Tensor, labels_B: Tensor, weight_K: Tensor | None = None) -> Tensor:
+    def per_image(self, logits_BK: Tensor, target: Tensor, weight_K: Tensor | None = None) -> Tensor:
         """The loss of each image, in nats.
 
         Args:
             logits_BK: the network's output.
-            labels_B: class indices, int64.
+            target: class indices (B,), int64; where `takes_mixed_labels`, also probabilities (B, K).
             weight_K: how much each class counts; None means equally.
 
         Returns:

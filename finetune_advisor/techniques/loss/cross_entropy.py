@@ -19,15 +19,16 @@ class CrossEntropy(Loss):
     """Negative log probability of the label, with some of the label spread over all classes."""
 
     source: ClassVar[str] = "Szegedy et al. 2016, Rethinking the Inception Architecture (label smoothing)"
+    takes_mixed_labels: ClassVar[bool] = True
 
     kind: Literal["cross_entropy"] = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the label that is spread over all classes; 0 is off."""
 
-    def per_image(self, logits_BK: Tensor, labels_B: Tensor, weight_K: Tensor | None = None) -> Tensor:
-        """Cross entropy against (1 - s) one_hot + s / K, each class times its weight: loss_B, in nats."""
+    def per_image(self, logits_BK: Tensor, target: Tensor, weight_K: Tensor | None = None) -> Tensor:
+        """Cross entropy against (1 - s) target + s / K, each class times its weight: loss_B, in nats."""
         from torch.nn import functional
 
         return functional.cross_entropy(
-            logits_BK, labels_B, weight=weight_K, reduction="none", label_smoothing=self.label_smoothing
+            logits_BK, target, weight=weight_K, reduction="none", label_smoothing=self.label_smoothing
         )

@@ -75,7 +75,7 @@ class FineTuning(Strategy):
 
     trains_network: ClassVar[bool] = True
     uses: ClassVar[frozenset[str]] = frozenset(
-        {"head", "augmentation", "loss", "regularization", "optimizer", "schedule", "budget", "averaging"}
+        {"head", "augmentation", "mixing", "loss", "regularization", "optimizer", "schedule", "budget", "averaging"}
     )
     needs: ClassVar[frozenset[str]] = frozenset({"head", "loss", "optimizer", "schedule", "budget"})
 
