@@ -13,13 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from finetune_advisor.artifacts.technique_rules import Conflict, technique_conflicts
 from finetune_advisor.techniques.base import Technique
 from finetune_advisor.techniques.catalog import families, kind_of
 from finetune_advisor.techniques.loss import Loss
 from finetune_advisor.techniques.strategy import FineTuning, Strategy
-
-Conflict = tuple[str, str]
-"""A dotted key and one sentence that says what is wrong and how to mend it."""
 
 DURATIONS = ("epochs", "steps", "images", "minutes")
 """The keys of a budget of which exactly one is set."""
@@ -33,7 +31,7 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
 
     The values themselves may still be wrong: what cannot be judged is left to their own checks.
     """
-    found = list(_twice(values))
+    found = [*_twice(values), *technique_conflicts(values)]
     strategy = _technique("strategy", values.get("strategy"))
     if strategy is not None:
         assert issubclass(strategy, Strategy)

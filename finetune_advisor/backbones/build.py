@@ -8,6 +8,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers.drop import DropPath
 from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import Tensor, nn
 
@@ -94,6 +95,7 @@ def build(
     *,
     classes: int | None = None,
     drop_rate: float = 0.0,
+    drop_path_rate: float = 0.0,
     seed: int = 0,
     size: int | None = None,
 ) -> Backbone:
@@ -101,11 +103,13 @@ def build(
 
     `weights` is "bundled", "hub", "random" or the path of a file. With `classes`, the classifier is a new one
     for so many classes, initialized from `seed` (as are random weights; no global random state is touched).
-    `drop_rate` is the dropout before the classifier, `size` the width and height of the images in pixels,
+    `drop_rate` is the dropout before the classifier, `drop_path_rate` the share of images that skip the last
+    residual branch in training, `size` the width and height of the images in pixels,
     timm's choice where None.
 
     Raises:
-        BackboneError: the name is unknown, or the network does not take images of that size.
+        BackboneError: the name is unknown, the network does not take images of that size, or it has no residual
+            branches to skip.
         WeightsError: the weights cannot be had here, or do not fit.
     """
     check_name(name)
@@ -116,7 +120,7 @@ def build(
         overlay |= {"state_dict": state, "custom_load": False}
     if found.source == "file":
         overlay |= {"label_offset": None} | _class_count(state or {}, name)
-    arguments = _arguments(name, drop_rate=drop_rate, size=size)
+    arguments = _arguments(name, drop_rate=drop_rate, drop_path_rate=drop_path_rate, size=size)
 
     def create() -> Backbone:
         with torch.random.fork_rng(devices=[]):
@@ -124,6 +128,8 @@ def build(
             net = _create(name, found, pretrained_cfg_overlay=overlay, **arguments)
             if classes is not None:
                 net.reset_classifier(classes)  # type: ignore[operator]
+        if drop_path_rate:
+            _require_branches(name, net)
         return _assemble(name, found, net.eval(), size=size, new_head=classes is not None or state is None)
 
     return create() if size is None else _at_size(create, name, size)
@@ -166,10 +172,9 @@ def _class_count(state: dict[str, Tensor], name: str) -> dict[str, Any]:
     return {"num_classes": len(state[weight])} if weight in state else {}
 
 
-def _arguments(name: str, *, drop_rate: float, size: int | None) -> dict[str, Any]:
-    arguments: dict[str, Any] = {}
-    if drop_rate:
-        arguments["drop_rate"] = drop_rate
+def _arguments(name: str, *, drop_rate: float, drop_path_rate: float, size: int | None) -> dict[str, Any]:
+    rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
+    arguments: dict[str, Any] = {key: rate for key, rate in rates.items() if rate}
     if size is not None and _registered(name).fixed_input_size:
         arguments["img_size"] = size
     return arguments
@@ -178,6 +183,10 @@ def _arguments(name: str, *, drop_rate: float, size: int | None) -> dict[str, An
 def _create(name: str, weights: Weights, **arguments: Any) -> nn.Module:
     try:
         net: nn.Module = timm.create_model(name, pretrained=weights.source != "random", **arguments)
+    except TypeError as error:
+        if "drop_path_rate" in str(error):
+            raise _no_branches(name) from error
+        raise
     except (RuntimeError, KeyError) as error:
         if weights.source == "random" or not _is_about_weights(error):
             raise
@@ -187,6 +196,18 @@ def _create(name: str, weights: Weights, **arguments: Any) -> nn.Module:
         ) from error
     net.pretrained_cfg.pop("state_dict", None)  # type: ignore[union-attr, operator]
     return net
+
+
+def _require_branches(name: str, net: nn.Module) -> None:
+    if not any(isinstance(module, DropPath) and module.drop_prob for module in net.modules()):
+        raise _no_branches(name)
+
+
+def _no_branches(name: str) -> BackboneError:
+    return BackboneError(
+        f"{name} has no residual branches that could be skipped: stochastic depth would do nothing",
+        "Leave stochastic_depth out of `regularization`, or choose a network with residual branches.",
+    )
 
 
 def _is_about_weights(error: Exception) -> bool:

@@ -99,6 +99,16 @@ def classifier_modules(net: nn.Module) -> tuple[str, ...]:
     return (classifier,) if isinstance(classifier, str) else tuple(classifier)
 
 
+def output_layers(net: nn.Module) -> tuple[str, ...]:
+    """Paths of the layers whose outputs are logits: the classifier's last layers."""
+    return tuple(_last_layer(path, net.get_submodule(path)) for path in classifier_modules(net))
+
+
+def _last_layer(path: str, module: nn.Module) -> str:
+    inside = [name for name, child in module.named_modules() if isinstance(child, (nn.Linear, nn.Conv2d))]
+    return f"{path}.{inside[-1]}".rstrip(".")
+
+
 def _parameter_groups(net: nn.Module) -> list[list[str]]:
     if not hasattr(net, "group_matcher"):
         raise BackboneError(f"timm does not say how {type(net).__name__} is divided into stages")

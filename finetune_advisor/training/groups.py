@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from finetune_advisor.backbones.build import Backbone
-from finetune_advisor.backbones.stages import classifier_parameters
+from finetune_advisor.backbones.stages import HEAD, classifier_parameters
 from finetune_advisor.techniques.optimizer import Optimizer
 from finetune_advisor.techniques.strategy import FineTuning
 
@@ -29,6 +29,8 @@ class Group:
     decays: bool
     epoch: int
     """Epochs that are done when it begins to train."""
+    new: bool
+    """Whether it belongs to the new classifier."""
 
     @property
     def size(self) -> int:
@@ -39,10 +41,12 @@ class Group:
         """A torch parameter group; `peak_lr` stays when a schedule moves `lr`."""
         return {
             "params": [parameter for _, parameter in self.parameters],
+            "names": [name for name, _ in self.parameters],
             "lr": self.lr,
             "peak_lr": self.lr,
             "name": self.name,
             "decays": self.decays,
+            "new": self.new,
         }
 
 
@@ -72,7 +76,7 @@ def trainable_groups(backbone: Backbone, strategy: FineTuning, optimizer: Optimi
             if members:
                 name = part.name if decays else f"{part.name}_norm_bias"
                 named = tuple((member, parameters[member]) for member in members)
-                groups.append(Group(name, named, part.stages, part.lr, decays, part.epoch))
+                groups.append(Group(name, named, part.stages, part.lr, decays, part.epoch, part.name == HEAD))
     trained = {name for group in groups for name, _ in group.parameters}
     for name, parameter in parameters.items():
         parameter.requires_grad_(name in trained)
@@ -80,7 +84,7 @@ def trainable_groups(backbone: Backbone, strategy: FineTuning, optimizer: Optimi
 
 
 def _head(backbone: Backbone, optimizer: Optimizer) -> _Part:
-    return _Part("head", classifier_parameters(backbone.net), (backbone.stages[-1].name,), optimizer.lr, 0)
+    return _Part(HEAD, classifier_parameters(backbone.net), (backbone.stages[-1].name,), optimizer.lr, 0)
 
 
 def _body(backbone: Backbone, strategy: FineTuning, optimizer: Optimizer) -> list[_Part]:

@@ -6,7 +6,7 @@ Shapes: B images of a batch, C channels, H and W pixels, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -18,9 +18,9 @@ from finetune_advisor.artifacts.history import Record
 from finetune_advisor.data.batches import Batch
 from finetune_advisor.techniques.averaging import Averaging, Moment
 from finetune_advisor.techniques.loss import Loss
-from finetune_advisor.techniques.regularization import Regularization
 from finetune_advisor.techniques.schedule import Schedule
 from finetune_advisor.training.mixing import PairMixing
+from finetune_advisor.training.regularize import Regularizer
 from finetune_advisor.training.state import Tally, TrainState
 from finetune_advisor.training.step import LOWER_RATE, Forward, NotFinite, Step, compute_gradients
 from finetune_advisor.training.watch import Progress
@@ -42,7 +42,7 @@ class Method:
     loss: Loss
     schedule: Schedule
     averaging: Averaging | None
-    regularization: Sequence[Regularization]
+    regularizer: Regularizer
     clip: float | None
     class_weight_K: Tensor | None
     seed: int
@@ -203,15 +203,10 @@ def _update(state: TrainState, method: Method, step: Step) -> None:
     if method.clip is not None:
         parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
         torch.nn.utils.clip_grads_with_norm_(parameters, method.clip, step.gradient_norm)
-    decaying = [group for group in state.optimizer.param_groups if group["decays"]]
-    for technique in method.regularization:
-        for group in decaying:
-            technique.before_step(group["params"], group["lr"])
+    method.regularizer.before_step(state.optimizer.param_groups, progress=state.step / method.steps)
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
-    for technique in method.regularization:
-        for group in decaying:
-            technique.after_step(group["params"])
+    method.regularizer.after_step(state.optimizer.param_groups)
 
 
 def _average(state: TrainState, method: Method) -> None:

@@ -30,6 +30,7 @@ from finetune_advisor.training.head import fill_head
 from finetune_advisor.training.loop import Evaluation, Method, fit
 from finetune_advisor.training.mixing import PairMixing
 from finetune_advisor.training.prepare import Prepared
+from finetune_advisor.training.regularize import regularizer_of
 from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.watch import Progress, Watcher
 
@@ -156,7 +157,7 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         loss=recipe.loss,
         schedule=recipe.schedule,
         averaging=recipe.averaging,
-        regularization=recipe.regularization or (),
+        regularizer=regularizer_of(recipe, groups),
         clip=recipe.optimizer.clip,
         class_weight_K=class_weight_K,
         seed=recipe.seed,

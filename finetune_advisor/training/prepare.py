@@ -18,6 +18,7 @@ from finetune_advisor.instruments import instrument_of
 from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.probe import probe_stages
+from finetune_advisor.training.regularize import check_named_layers
 from finetune_advisor.training.watch import Watcher
 
 
@@ -81,6 +82,7 @@ def _check_stages(recipe: Recipe, backbone: Backbone) -> None:
     if isinstance(strategy, LinearProbe | StageProbe):
         probe_stages(strategy, [stage.name for stage in feature_stages(backbone.stages)])
         return
+    check_named_layers(recipe, backbone, strategy)
     epochs = strategy.unfreezing([stage.name for stage in backbone.stages])
     assert recipe.budget is not None, "checked by Recipe"
     last = max(epochs, key=epochs.__getitem__)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +29,7 @@ from finetune_advisor import processes
 from finetune_advisor.data.batches import Batch
 from finetune_advisor.errors import RunError
 from finetune_advisor.training.mixing import recognized
+from finetune_advisor.training.feature_cost import features_of, readings, slope_at, statistics_kept
 from finetune_advisor.training.recovery import within_memory
 from finetune_advisor.training.state import TrainState
 
@@ -96,29 +97,63 @@ def compute_gradients(state: TrainState, method: Method, batch: Batch, *, forwar
         batch: this process's images of the step, maybe none.
         stop: whether this process was asked to stop; the others learn of it.
     """
-    sums = within_memory(state, method.micro_batch, lambda size: _accumulated(method, batch, forward, size))
+    slope_D = _feature_slope(state, method, batch, forward)
+    sums = within_memory(
+        state, method.micro_batch, lambda size: _accumulated(state, method, batch, forward, size, slope_D)
+    )
     told = _add_up(state, sums, batch, stop=stop)
     norm = torch.nn.utils.get_total_norm([p.grad for p in _trained(state) if p.grad is not None])
     return _sending(batch, norm, torch.cat([told, norm.detach().to(told).view(1)]))
 
 
-def _accumulated(method: Method, batch: Batch, forward: Forward, size: int) -> Tensor:
+def _accumulated(
+    state: TrainState, method: Method, batch: Batch, forward: Forward, size: int, slope_D: Tensor | None
+) -> Tensor:
     """Sum the gradients of parts of at most `size` images; returns the sums of losses and of recognized images."""
-    torch.manual_seed(step_seed(method.seed, batch.step, processes.rank()))
     sums = torch.zeros(2, device=method.device)
-    if not batch.names:
-        return sums
-    inputs, labels_B = (_sent_to(method.device, tensor) for tensor in (batch.inputs, batch.labels_B))
-    batch = replace(batch, inputs=inputs, labels_B=labels_B)
-    if method.mixing is not None:
-        batch = method.mixing(batch)
-    for part in batch.parts(size):
-        with method.autocast(), _understood():
-            logits_BK = forward(part.inputs)
-            loss = method.loss.per_image(logits_BK.float(), part.target, method.class_weight_K).sum()
-        (loss / batch.whole).backward()  # type: ignore[no-untyped-call]
-        sums += torch.stack([loss.detach(), recognized(logits_BK.detach(), part)])
+    with _readings(state, method) as readings_BD:
+        for part in _parts(method, batch, size):
+            with method.autocast(), _understood():
+                logits_BK = forward(part.inputs)
+                loss = method.loss.per_image(logits_BK.float(), part.target, method.class_weight_K).sum()
+            cost = loss if slope_D is None else loss + (readings_BD() @ slope_D).sum()
+            (cost / batch.whole).backward()  # type: ignore[no-untyped-call]
+            sums += torch.stack([loss.detach(), recognized(logits_BK.detach(), part)])
     return sums
+
+
+def _parts(method: Method, batch: Batch, size: int) -> Iterator[Batch]:
+    """The batch on the device, in parts of at most `size` images; what is random in a pass begins anew."""
+    torch.manual_seed(step_seed(method.seed, batch.step, processes.rank()))
+    if batch.names:
+        inputs, labels_B = (_sent_to(method.device, tensor) for tensor in (batch.inputs, batch.labels_B))
+        batch = replace(batch, inputs=inputs, labels_B=labels_B)
+        yield from (batch if method.mixing is None else method.mixing(batch)).parts(size)
+
+
+def _feature_slope(state: TrainState, method: Method, batch: Batch, forward: Forward) -> Tensor | None:
+    """The slope of the cost of features at their averages over the whole batch; None where they cost nothing."""
+    technique = method.regularizer.penalty
+    if technique is None:
+        return None
+    sum_D = within_memory(state, method.micro_batch, lambda size: _summed(state, method, batch, forward, size))
+    return slope_at(technique, sum_D, batch.whole)
+
+
+def _summed(state: TrainState, method: Method, batch: Batch, forward: Forward, size: int) -> Tensor:
+    """The readings of this process's images, summed, from the same passes that train."""
+    sum_D = torch.zeros(features_of(state.net), device=method.device)
+    with torch.no_grad(), statistics_kept(state.net), _readings(state, method) as readings_BD:
+        for part in _parts(method, batch, size):
+            with method.autocast(), _understood():
+                forward(part.inputs)
+            sum_D += readings_BD().sum(dim=0)
+    return sum_D
+
+
+def _readings(state: TrainState, method: Method) -> AbstractContextManager[Callable[[], Tensor]]:
+    technique = method.regularizer.penalty
+    return nullcontext(lambda: torch.empty(0)) if technique is None else readings(state.net, technique)
 
 
 @contextmanager

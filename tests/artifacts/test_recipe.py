@@ -102,6 +102,9 @@ def test_the_same_regularization_twice_is_refused(training: dict[str, Any]) -> N
     assert sentence.startswith("dropout stands here 2 times")
 
 
+UNCACHED = ("strategy.cached_views=null", "runtime.cache_mib=null")
+
+
 @pytest.mark.parametrize(
     ("base", "edits", "key", "says"),
     [
@@ -126,6 +129,14 @@ def test_the_same_regularization_twice_is_refused(training: dict[str, Any]) -> N
         ("few_layers", ["mixing={kind: mixup}"], "strategy.cached_views", "set it to null"),
         ("all_layers", ["mixing={kind: cutmix}", "loss={kind: focal}"], "loss", "focal takes one label an image"),
         ("all_layers", ["mixing={kind: cutmix}", "optimizer.batch=1"], "optimizer.batch", "needs two images in a step"),
+        ("from_scratch", ["regularization=[{kind: l2_sp}]"], "regularization.0", "take l2 instead"),
+        ("few_layers", ["regularization=[{kind: l2}, {kind: l2_sp}]"], "regularization.0", "pulls them back"),
+        (
+            "few_layers",
+            ["regularization=[{kind: kl_sparsity}]", "runtime.compile=true", *UNCACHED],
+            "runtime.compile",
+            "hides",
+        ),
     ],
 )
 def test_what_a_strategy_cannot_do_is_told_in_one_sentence(base: str, edits: list[str], key: str, says: str) -> None:

@@ -24,6 +24,7 @@ from finetune_advisor.techniques.base import Technique, documentation, summary
 from finetune_advisor.techniques.catalog import catalog, families, kind_of
 from finetune_advisor.techniques.colors import Colors
 from finetune_advisor.techniques.initialization import Fitted
+from finetune_advisor.techniques.regularization import Weights
 from finetune_advisor.techniques.strategy import Probe
 from finetune_advisor.training.mixing import PairMixing
 
@@ -98,9 +99,11 @@ def losses_around_a_step(recipe: Recipe) -> tuple[float, float]:
         optimizer = recipe.optimizer.build([{"params": list(net.parameters()), "lr": rate}])
         before = recipe.loss.per_image(net(x_BCHW), target).mean()
         before.backward()
-        weights = [parameter for parameter in net.parameters() if parameter.ndim > 1]
+        named = {name: parameter for name, parameter in net.named_parameters() if parameter.ndim > 1}
+        starts = [torch.zeros_like(parameter) for parameter in named.values()]
+        weights = Weights(list(named), list(named.values()), starts=starts)
         for technique in regularization:
-            technique.before_step(weights, rate)
+            technique.before_step(weights, lr=rate, progress=0.5)
         optimizer.step()
         for technique in regularization:
             technique.after_step(weights)

@@ -25,6 +25,7 @@ from finetune_advisor.techniques.schedule import Constant
 from finetune_advisor.training.averaging import fit_batch_norm
 from finetune_advisor.training.identity import Identity
 from finetune_advisor.training.loop import Evaluation, Method, fit
+from finetune_advisor.training.regularize import Regularizer
 from finetune_advisor.training.state import TrainState, load_weights
 from finetune_advisor.training.train import train
 
@@ -58,7 +59,7 @@ def method(averaging: Averaging | None) -> Method:
         loss=CrossEntropy(),
         schedule=Constant(),
         averaging=averaging,
-        regularization=(),
+        regularizer=Regularizer(),
         clip=None,
         class_weight_K=None,
         seed=0,

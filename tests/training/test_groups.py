@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from finetune_advisor.backbones.build import Backbone, build
 from finetune_advisor.errors import BackboneError
 from finetune_advisor.techniques.optimizer import AdamW, Optimizer, Sgd
-from finetune_advisor.techniques.regularization import L2
+from finetune_advisor.techniques.regularization import L2, Weights
 from finetune_advisor.techniques.strategy import (
     AllLayers,
     FewLayers,
@@ -89,7 +89,7 @@ def moved_in_epoch(backbone: Backbone, strategy: FineTuning, optimizer: torch.op
     set_training_mode(backbone, strategy, epoch=epoch)
     nn.functional.cross_entropy(backbone.net(noise_BCHW()), torch.tensor([0, 1, 2, 0])).backward()
     for group in optimizer.param_groups:
-        L2(strength=0.1).before_step(group["params"], group["lr"])
+        L2(strength=0.1).before_step(Weights(group["names"], group["params"]), lr=group["lr"], progress=0.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return {name for name, parameter in backbone.net.named_parameters() if not torch.equal(parameter, before[name])}

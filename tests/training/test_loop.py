@@ -26,6 +26,7 @@ from finetune_advisor.techniques.regularization import L2
 from finetune_advisor.techniques.schedule import Constant, Cosine, OneCycle, Plateau
 from finetune_advisor.training.loop import Evaluation, Method, fit
 from finetune_advisor.training.network import steps_of
+from finetune_advisor.training.regularize import Regularizer
 from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.step import NotFinite, Numbers, Step, compute_gradients, step_seed
 from finetune_advisor.training.watch import Progress
@@ -40,7 +41,7 @@ METHOD = Method(
     loss=CrossEntropy(),
     schedule=Constant(),
     averaging=None,
-    regularization=(),
+    regularizer=Regularizer(),
     clip=None,
     class_weight_K=None,
     seed=0,
@@ -76,10 +77,12 @@ def grouped(net: Net, lr: float) -> list[dict[str, object]]:
     return [
         {
             "params": [layer.weight if decays else layer.bias],
+            "names": [f"{name}.weight" if decays else f"{name}.bias"],
             "lr": rate,
             "peak_lr": rate,
             "name": name,
             "decays": decays,
+            "new": name == "head",
         }
         for name, layer, rate in (("head", net.head, lr), ("body", net.body, lr / 10))
         for decays in (True, False)
@@ -163,7 +166,7 @@ def decaying(net: Net, lr: float, strength: float) -> list[dict[str, object]]:
 
 def test_sgd_with_coupled_l2_is_torchs() -> None:
     net, reference = new_net(), new_net()
-    method = replace(METHOD, regularization=(L2(strength=0.1, decoupled=False),))
+    method = replace(METHOD, regularizer=Regularizer((L2(strength=0.1, decoupled=False),)))
     Course(state_of(net, Sgd(lr=0.3, momentum=0.9)), method).run()
     textbook(reference, torch.optim.SGD(decaying(reference, 0.3, 0.1), momentum=0.9), 4)
     assert_same(net, reference)
@@ -171,7 +174,7 @@ def test_sgd_with_coupled_l2_is_torchs() -> None:
 
 def test_adamw_with_decoupled_l2_is_torchs() -> None:
     net, reference = new_net(), new_net()
-    method = replace(METHOD, regularization=(L2(strength=0.2, decoupled=True),))
+    method = replace(METHOD, regularizer=Regularizer((L2(strength=0.2, decoupled=True),)))
     Course(state_of(net, AdamW(lr=0.05)), method).run()
     textbook(reference, torch.optim.AdamW(decaying(reference, 0.05, 0.2)), 4)
     assert_same(net, reference)

@@ -22,6 +22,7 @@ from finetune_advisor.techniques.schedule import Constant
 from finetune_advisor.training.loop import Method
 from finetune_advisor.training.mixing import PairMixing, partners, recognized
 from finetune_advisor.training.state import TrainState
+from finetune_advisor.training.regularize import Regularizer
 from finetune_advisor.training.step import Numbers, compute_gradients
 from finetune_advisor.training.train import train
 
@@ -56,7 +57,7 @@ def gradients(
         loss=CrossEntropy(label_smoothing=smoothing),
         schedule=Constant(),
         averaging=None,
-        regularization=(),
+        regularizer=Regularizer(),
         clip=None,
         class_weight_K=WEIGHT_K,
         seed=0,

@@ -25,7 +25,9 @@ UNEVEN = (
     "optimizer.batch=10",
     "optimizer.lr=0.02",
     "budget.epochs=2",
-    "regularization=[{kind: l2, strength: 0.01, decoupled: true}]",
+    "optimizer.micro_batch=4",
+    "regularization=[{kind: l2, strength: 0.01, decoupled: true}, {kind: l1, start: 0.5}, "
+    "{kind: max_norm, limit: 0.1}, {kind: kl_sparsity, strength: 0.001, target: 0.2}]",
     "optimizer.clip=0.5",
     "schedule={kind: plateau, factor: 0.5, patience: 0, threshold: 0.5}",
 )

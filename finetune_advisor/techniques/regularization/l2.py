@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from finetune_advisor.techniques.regularization.base import Regularization
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from finetune_advisor.techniques.regularization.base import Regularization, Weights
 
 
 class L2(Regularization):
@@ -24,7 +20,7 @@ class L2(Regularization):
     decoupled: bool = True
     """true: shrink by lr * strength (AdamW); false: add to the gradient."""
 
-    def before_step(self, parameters: Sequence[Tensor], lr: float) -> None:
+    def before_step(self, weights: Weights, *, lr: float, progress: float) -> None:  # noqa: ARG002
         """Shrink each weight by the factor 1 - lr * strength, or add strength * weight to its gradient.
 
         A weight without a gradient is not part of this step and is left alone.
@@ -32,7 +28,7 @@ class L2(Regularization):
         import torch
 
         with torch.no_grad():
-            for weight in parameters:
+            for weight in weights.tensors:
                 if weight.grad is None:
                     continue
                 if self.decoupled:
