@@ -21,8 +21,8 @@ from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.schedule import Constant
 from finetune_advisor.training.loop import Method
 from finetune_advisor.training.mixing import PairMixing, partners, recognized
-from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.regularize import Regularizer
+from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.step import Numbers, compute_gradients
 from finetune_advisor.training.train import train
 
