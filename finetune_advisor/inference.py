@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from finetune_advisor.artifacts.predictions import save_predictions
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.export import CONFIG_FILE, load_model
@@ -51,24 +52,37 @@ class Predictor:
 
     @staticmethod
     def open(run: RunDir, *, device: str = "cpu") -> Predictor:
-        """The model of a finished run; the images it was trained on are not needed.
+        """The model of a finished run, or of a folder that `export` wrote; the training images are not needed.
 
         Raises:
             RunError: the run has not finished, holds no model, or a damaged one.
         """
-        _require_model(run)
-        net, config = load_model(run.model)
+        return Predictor.of_model(model_folder(run), device=device)
+
+    @staticmethod
+    def of_model(folder: Path, *, device: str = "cpu") -> Predictor:
+        """The model in a folder of `config.json` and `model.safetensors`.
+
+        Raises:
+            RunError: it holds no model that this package wrote, or a damaged one.
+        """
+        net, config = load_model(folder)
         try:
             settings = config["finetune_advisor"]["preprocessing"]
             classes = tuple(config["label_names"])
         except KeyError as missing:
-            raise RunError(f"{run.model}/config.json lacks {missing}: it was not written by a run.") from missing
+            raise RunError(f"{folder}/{CONFIG_FILE} lacks {missing}: it was not written by a run.") from missing
         settings = {**settings, "mean": tuple(settings["mean"]), "std": tuple(settings["std"])}
         return Predictor(net.to(device).eval(), Preprocess(**settings), classes, device)
 
-    def predict(self, paths: Sequence[Path], *, workers: int) -> Iterator[Prediction]:
-        """One Prediction per path, in the order of the paths; memory does not grow with their number."""
-        for index_B, x_BCHW, bad in eval_batches(paths, self.preprocess, batch=BATCH, workers=workers):
+    def predict(self, paths: Sequence[Path], *, workers: int, batch: int = BATCH) -> Iterator[Prediction]:
+        """One Prediction per path, in the order of the paths; memory does not grow with their number.
+
+        Args:
+            workers: processes that decode; 0 decodes in this one.
+            batch: images that go through the network together.
+        """
+        for index_B, x_BCHW, bad in eval_batches(paths, self.preprocess, batch=batch, workers=workers):
             answers = {place: Prediction(paths[place], None, reason) for place, reason in bad}
             if len(index_B):
                 probabilities_BK = softmax(self._logits(x_BCHW))
@@ -96,28 +110,51 @@ class Predictor:
             return np.asarray(self.net(x).float().cpu().numpy())
 
 
-def evaluate_on(run: RunDir, data: str | Path, *, device: str = "cpu") -> dict[str, object]:
+def evaluate_on(
+    run: RunDir, data: str | Path, *, device: str = "cpu", batch: int = BATCH, answers: Path | None = None
+) -> dict[str, object]:
     """Score a finished run on labeled images: the block of `metrics.json` for one split.
 
     Where the data has a test split only that is used, else all images; a single class or image will do. Unreadable
     files are left out and named under `bad_files`. A warning says how many of the images the model was trained on.
 
+    Args:
+        device: torch device.
+        batch: images that go through the network together.
+        answers: file for the answer to each image, as `predictions.csv` of a run; None writes none.
+
     Raises:
         DataError: the data cannot be used, or has a class that the model does not know.
+        StorageError: `answers` cannot be written.
         RunError: the run has not finished or holds no model.
     """
     predictor = Predictor.open(run, device=device)
     listing = open_source(data)
     samples = _to_score(listing, predictor.classes)
     _warn_of_known_images(run, listing.source, samples)
-    answers = list(predictor.predict([sample.path for sample in samples], workers=default_workers()))
-    read = [(s, a.probabilities_K) for s, a in zip(samples, answers, strict=True) if a.probabilities_K is not None]
+    given = list(predictor.predict([s.path for s in samples], workers=default_workers(), batch=batch))
+    read = [(s, a.probabilities_K) for s, a in zip(samples, given, strict=True) if a.probabilities_K is not None]
     if not read:
         raise DataError(f"None of the {len(samples)} images can be read.")
     labels_N = np.array([predictor.classes.index(listing.classes[sample.label]) for sample, _ in read])
-    scores = score(np.stack([probabilities_K for _, probabilities_K in read]), labels_N, predictor.classes)
-    bad = {s.name: a.problem for s, a in zip(samples, answers, strict=True) if a.problem is not None}
+    probabilities_NK = np.stack([probabilities_K for _, probabilities_K in read])
+    if answers is not None:
+        save_predictions(answers, predictor.classes, [s.name for s, _ in read], labels_N, probabilities_NK)
+    scores = score(probabilities_NK, labels_N, predictor.classes)
+    bad = {s.name: a.problem for s, a in zip(samples, given, strict=True) if a.problem is not None}
     return {**scores, "classes": list(predictor.classes), "bad_files": bad}
+
+
+def model_folder(run: RunDir) -> Path:
+    """Where the model of a finished run is; a folder that `export` wrote is a model itself.
+
+    Raises:
+        RunError: there is no such folder, or the run in it has not finished.
+    """
+    if not run.model.is_dir() and (run.path / CONFIG_FILE).is_file():
+        return run.path
+    _require_model(run)
+    return run.model
 
 
 def _require_model(run: RunDir) -> None:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from finetune_advisor.backbones.build import build
-from finetune_advisor.backbones.inference_graph import InferenceGraph, NoGraph, do_without, open_graph_if_worth
+from finetune_advisor.backbones.inference_graph import InferenceGraph, do_without, open_graph_if_worth
+from finetune_advisor.backbones.onnx_program import NoGraph
 from finetune_advisor.backbones.trunk import FrozenTrunk, reference_norms
 from finetune_advisor.data.batches import normalize
 from finetune_advisor.feature_store import Common, FeatureStore

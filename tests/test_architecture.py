@@ -35,6 +35,7 @@ COMMANDS = {
     "backbones": None,
     "demo": None,
     "evaluate": None,
+    "export": None,
     "predict": None,
     "recipes": ["copy", "diff", "list", "preview", "schema", "show", "validate"],
     "run": None,

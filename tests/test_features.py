@@ -22,7 +22,7 @@ from torch import Tensor
 from finetune_advisor import features, processes, recorder
 from finetune_advisor.backbones import inference_graph
 from finetune_advisor.backbones.build import build
-from finetune_advisor.backbones.inference_graph import NoGraph
+from finetune_advisor.backbones.onnx_program import NoGraph
 from finetune_advisor.backbones.readings import pool, read_stages
 from finetune_advisor.backbones.trunk import FrozenTrunk, TrunkOutput
 from finetune_advisor.data.decode import fit_image, read_image, to_array

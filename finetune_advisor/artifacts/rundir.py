@@ -84,6 +84,11 @@ class RunDir:
         return self.figures / "confusion.png"
 
     @property
+    def exports(self) -> Path:
+        """The model in other forms."""
+        return self.path / "export"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 

@@ -76,6 +76,16 @@ def load_model(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     return net.eval(), config
 
 
+def timm_opens_alone(folder: Path) -> bool:
+    """Whether timm has a network of this shape, so that the model opens where this package is not installed.
+
+    Raises:
+        RunError: config.json is missing or damaged.
+    """
+    module: str = timm.models.model_entrypoint(_read_config(folder / CONFIG_FILE)["architecture"]).__module__
+    return module.startswith("timm.")
+
+
 _HINT = "Expected a folder `model` of a finished run."
 
 

@@ -12,12 +12,8 @@ Shapes: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
-import os
-import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,6 +25,7 @@ from torch import Tensor, nn
 
 from finetune_advisor.artifacts.storage import atomic_write, cache_root
 from finetune_advisor.backbones.calls import evaluation_mode
+from finetune_advisor.backbones.onnx_program import NoGraph, onnx_program, open_session, run_session
 from finetune_advisor.backbones.stages import begins_with_convolutions
 from finetune_advisor.errors import StorageError
 
@@ -37,9 +34,6 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 """Raised when the exported graph changes."""
-
-LARGEST_BYTES = 1_500_000_000
-"""Of the weights: an ONNX file in one piece holds at most 2 GB."""
 
 TOLERANCE = 1e-3
 """Largest difference from the network itself, as a share of the largest value of the same reading."""
@@ -53,16 +47,9 @@ BATCH = 4
 """Images that go through together: what a few of them need stays in the processor's caches (measured: 200 images a
 second, where 32 together reach 158 and take twice the memory)."""
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-"""ONNX Runtime reports to its maker unless this is set before it is imported; a person's data stays at home."""
-
 log = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float32]
-
-
-class NoGraph(Exception):
-    """The network cannot be run as a graph; the message says why."""
 
 
 class Readable(Protocol):
@@ -92,7 +79,7 @@ class InferenceGraph:
         Raises:
             NoGraph: the session fails.
         """
-        parts = [_run(self.session, part) for part in torch.split(x_BCHW, BATCH)]
+        parts = [run_session(self.session, part) for part in torch.split(x_BCHW, BATCH)]
         return {name: np.concatenate(values) for name, *values in zip(self.names, *parts, strict=True)}
 
 
@@ -160,7 +147,7 @@ def open_graph(
 
 
 def _checked(content: bytes, x_BCHW: Tensor, wanted: dict[str, FloatArray]) -> InferenceGraph:
-    graph = InferenceGraph(_session(content), tuple(wanted))
+    graph = InferenceGraph(open_session(content), tuple(wanted))
     outputs = len(graph.session.get_outputs())
     if outputs != len(wanted):
         raise NoGraph(f"it reads {outputs} things, expected {len(wanted)}")
@@ -217,57 +204,8 @@ def _keep(path: Path, content: bytes) -> None:
 
 
 def _export(module: _Readings, x_BCHW: Tensor) -> bytes:
-    size = sum(tensor.nbytes for tensor in module.state_dict().values())
-    if size > LARGEST_BYTES:
-        raise NoGraph(f"its weights take {size / 1e9:.1f} GB, more than the {LARGEST_BYTES / 1e9:.1f} GB of one file")
-    # What the exporter says on the way is meant for its developers; a failure comes as an exception.
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        try:
-            program = torch.onnx.export(
-                module,
-                (_two(x_BCHW),),
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=BATCH)},),
-                verbose=False,
-            )
-        except torch.onnx.OnnxExporterError as error:
-            raise NoGraph(f"it cannot be exported: {_first_line(error)}") from error
-    assert program is not None
-    content: bytes = program.model_proto.SerializeToString()
+    content: bytes = onnx_program(module, x_BCHW, largest_batch=BATCH).SerializeToString()
     return content
-
-
-def _two(x_BCHW: Tensor) -> Tensor:
-    """Two images: the exporter takes a batch of one for a constant."""
-    return torch.cat([x_BCHW, x_BCHW])[:2]
-
-
-def _session(content: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except _session_errors() as error:
-        raise NoGraph(f"ONNX Runtime cannot load it: {_first_line(error)}") from error
-
-
-def _run(session: Any, x_BCHW: Tensor) -> list[FloatArray]:
-    try:
-        result: list[FloatArray] = session.run(None, {session.get_inputs()[0].name: x_BCHW.numpy()})
-    except _session_errors() as error:
-        raise NoGraph(f"ONNX Runtime cannot run it: {_first_line(error)}") from error
-    return result
-
-
-def _session_errors() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "RuntimeException")
-    return tuple(getattr(state, name) for name in names)
 
 
 def _require_equal(found: dict[str, FloatArray], wanted: dict[str, FloatArray]) -> None:
@@ -275,7 +213,3 @@ def _require_equal(found: dict[str, FloatArray], wanted: dict[str, FloatArray]) 
         difference = float(np.abs(found[name] - values).max() / (np.abs(values).max() + TOLERANCE))
         if not difference <= TOLERANCE:  # so that NaN does not pass
             raise NoGraph(f"its {name} differ from the network's own by {difference:.1e} of their size")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

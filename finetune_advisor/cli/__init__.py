@@ -14,6 +14,7 @@ from finetune_advisor.cli.backbones import backbones
 from finetune_advisor.cli.console import err, out
 from finetune_advisor.cli.demo import demo
 from finetune_advisor.cli.evaluate import evaluate
+from finetune_advisor.cli.export import export
 from finetune_advisor.cli.predict import predict
 from finetune_advisor.cli.recipes import recipes_app
 from finetune_advisor.cli.run import run
@@ -59,6 +60,7 @@ app.command()(analyze)
 app.command()(run)
 app.command()(predict)
 app.command()(evaluate)
+app.command()(export)
 app.add_typer(recipes_app, name="recipes")
 app.command()(techniques)
 app.command()(backbones)

@@ -10,14 +10,18 @@ import typer
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import out, set_up_logging
 from finetune_advisor.cli.names import accept_any_name
-from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, Verbosity
+from finetune_advisor.cli.options import BatchOption, DeviceName, DeviceOption, JsonOption, Verbosity
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run, an ensemble, or an exported model.")],
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Labeled images; where there is a test/ folder, only that is used.")
     ],
+    output: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write the answer to each image here, as CSV.")
+    ] = None,
+    batch: BatchOption = 32,
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,7 +36,7 @@ def evaluate(
     from finetune_advisor.cli.render import render_scores
     from finetune_advisor.inference import evaluate_on
 
-    scores = evaluate_on(RunDir(run), data, device=torch_device(device))
+    scores = evaluate_on(RunDir(run), data, device=torch_device(device), batch=batch, answers=output)
     accept_any_name(as_json=as_json)
     if as_json:
         out.print_json(data=scores)

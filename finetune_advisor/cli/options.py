@@ -22,6 +22,7 @@ class DeviceName(StrEnum):
 LARGEST_SEED = 2**32 - 1
 
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where the network runs.")]
+BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Images that go through the network together.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done at every step.")]

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from finetune_advisor.backbones.build import Backbone
 from finetune_advisor.backbones.calls import evaluation_mode
-from finetune_advisor.backbones.inference_graph import InferenceGraph, NoGraph, do_without, open_graph_if_worth
+from finetune_advisor.backbones.inference_graph import InferenceGraph, do_without, open_graph_if_worth
+from finetune_advisor.backbones.onnx_program import NoGraph
 from finetune_advisor.backbones.readings import EnoughRead, read_stages
 from finetune_advisor.backbones.stages import Stage
 from finetune_advisor.data.batches import normalize

@@ -5,8 +5,6 @@ Shapes: N images, B of them together, C channels, H and W pixels, D features, K 
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,14 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from finetune_advisor.artifacts.predictions import save_predictions
 from finetune_advisor.artifacts.rundir import RunDir, save_json
-from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.backbones.build import set_classifier
 from finetune_advisor.backbones.export import save_model
 from finetune_advisor.backbones.stage_probe import ARCHITECTURE, POOLED, stage_probe_of
 from finetune_advisor.backbones.stages import classifier_modules
 from finetune_advisor.data.batches import eval_batches, normalize
-from finetune_advisor.data.sources import Sample
 from finetune_advisor.metrics import score, softmax
 from finetune_advisor.training.clock import Spent
 from finetune_advisor.training.prepare import Prepared
@@ -131,7 +128,8 @@ def save_results(run: RunDir, prepared: Prepared, *, val: Scored, test: Scored |
     """Write predictions.csv, then metrics.json, whose presence says that the run is finished."""
     recipe, data = prepared.recipe, prepared.data
     shown = test if test is not None else val
-    _save_predictions(run, data.classes, data.samples(shown.index_N), shown.probabilities_NK)
+    names = [sample.name for sample in data.samples(shown.index_N)]
+    save_predictions(run.predictions, data.classes, names, data.labels(shown.index_N), shown.probabilities_NK)
     blocks = {
         name: None if part is None else score(part.probabilities_NK, data.labels(part.index_N), data.classes)
         for name, part in (("val", val), ("test", test))
@@ -148,15 +146,3 @@ def save_results(run: RunDir, prepared: Prepared, *, val: Scored, test: Scored |
             "seconds": spent.as_json(),
         },
     )
-
-
-def _save_predictions(
-    run: RunDir, classes: tuple[str, ...], samples: tuple[Sample, ...], probabilities_NK: FloatArray
-) -> None:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["path", "label", "prediction", "probability"])
-    for sample, probabilities_K in zip(samples, probabilities_NK, strict=True):
-        best = int(probabilities_K.argmax())
-        rows.writerow([sample.name, classes[sample.label], classes[best], f"{probabilities_K[best]:.6f}"])
-    atomic_write(run.predictions, text.getvalue().encode(errors="surrogateescape"))

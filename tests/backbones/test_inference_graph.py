@@ -17,9 +17,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from finetune_advisor.backbones import inference_graph
+from finetune_advisor.backbones import inference_graph, onnx_program
 from finetune_advisor.backbones.build import build
-from finetune_advisor.backbones.inference_graph import BATCH, InferenceGraph, NoGraph, open_graph
+from finetune_advisor.backbones.inference_graph import BATCH, InferenceGraph, open_graph
+from finetune_advisor.backbones.onnx_program import NoGraph
 from finetune_advisor.backbones.stages import begins_with_convolutions
 from finetune_advisor.backbones.trunk import FrozenTrunk
 
@@ -107,12 +108,12 @@ def test_without_the_cache_nothing_is_kept(
 def test_a_graph_that_sees_something_else_is_refused(
     trunk: FrozenTrunk, x_BCHW: Tensor, monkeypatch: pytest.MonkeyPatch, exports: list[int]
 ) -> None:
-    run = inference_graph._run
+    run = inference_graph.run_session
 
     def wrong(session: object, x_BCHW: Tensor) -> list[np.ndarray]:
         return [values * 1.01 for values in run(session, x_BCHW)]
 
-    monkeypatch.setattr(inference_graph, "_run", wrong)
+    monkeypatch.setattr(inference_graph, "run_session", wrong)
     with pytest.raises(NoGraph, match="differ from the network's own"):
         opened(trunk, x_BCHW)
 
@@ -120,8 +121,8 @@ def test_a_graph_that_sees_something_else_is_refused(
 def test_not_a_number_is_a_difference(
     trunk: FrozenTrunk, x_BCHW: Tensor, monkeypatch: pytest.MonkeyPatch, exports: list[int]
 ) -> None:
-    run = inference_graph._run
-    monkeypatch.setattr(inference_graph, "_run", lambda *some: [values * np.nan for values in run(*some)])
+    run = inference_graph.run_session
+    monkeypatch.setattr(inference_graph, "run_session", lambda *some: [values * np.nan for values in run(*some)])
     with pytest.raises(NoGraph, match="differ"):
         opened(trunk, x_BCHW)
 
@@ -199,7 +200,7 @@ def test_what_cannot_be_exported_is_said(trunk: FrozenTrunk, x_BCHW: Tensor, mon
 def test_weights_too_large_for_one_file_are_not_exported(
     trunk: FrozenTrunk, x_BCHW: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference_graph, "LARGEST_BYTES", 1_000_000)
+    monkeypatch.setattr(onnx_program, "LARGEST_BYTES", 1_000_000)
     with pytest.raises(NoGraph, match="weights take"):
         opened(trunk, x_BCHW)
 

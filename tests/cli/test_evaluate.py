@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -92,3 +93,12 @@ def test_names_that_are_not_utf8(cli, probe_run, new_images, tmp_path) -> None:
     assert os.fsencode(odd) in cli("predict", run, new_images, code=1).stdout_bytes
     [first, *_] = json.loads(cli("predict", run, new_images / odd, "--json", code=1).stdout_bytes.decode("utf-8"))
     assert first["prediction"] == odd
+
+
+def test_out_writes_the_answer_to_each_image(cli, probe_run, new_images) -> None:
+    (new_images / "ants" / "broken.png").write_bytes(b"")
+    cli("evaluate", probe_run, new_images, "-o", "answers.csv", "--batch", 4)
+    with Path("answers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 and list(rows[0]) == ["path", "label", "prediction", "probability"]
+    assert all(row["label"] == row["prediction"] == Path(row["path"]).parent.name for row in rows)

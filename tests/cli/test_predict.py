@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
+
+from finetune_advisor.cli import app
 
 CLASSES = ["[red]wasps", "ants", "bees, wild"]
 
@@ -158,3 +161,49 @@ def test_json_stays_json_with_a_file_name_that_is_not_utf8(cli, probe_run, new_i
         document = json.loads(text.decode("utf-8"))
         [row] = document if isinstance(document, list) else [document]
         assert row["path"] == name
+
+
+def test_top_gives_the_most_probable_classes_first(cli, probe_run, new_images) -> None:
+    everything = json.loads(cli("predict", probe_run, new_images, "--json").stdout)
+    document = json.loads(cli("predict", probe_run, new_images, "--json", "--top", 2).stdout)
+    rows = table(cli("predict", probe_run, new_images, "--top", 2).stdout)
+    for whole, entry, row in zip(everything, document, rows, strict=True):
+        ranked = sorted(whole["classes"].items(), key=lambda item: -item[1])[:2]
+        assert list(entry["classes"].items()) == ranked
+        assert list(row) == ["path", "prediction", "probability", "error", "prediction_2", "probability_2"]
+        assert [(row["prediction"], float(row["probability"])), (row["prediction_2"], float(row["probability_2"]))] == (
+            ranked
+        )
+    [row] = table(cli("predict", probe_run, new_images / "ants" / "0.png", "--top", 5).stdout)
+    assert row["prediction_3"] and row["prediction_5"] == row["probability_5"] == "", "there are three classes"
+
+
+def test_top_leaves_unreadable_files_their_row(cli, probe_run, new_images) -> None:
+    (new_images / "ants" / "0.png").write_bytes(b"")
+    rows = table(cli("predict", probe_run, new_images / "ants", "--top", 2, code=1).stdout)
+    assert [row["prediction_2"] == "" for row in rows] == [True, False]
+
+
+def test_paths_from_a_table_and_from_standard_input(probe_run, new_images, tmp_path) -> None:
+    files = sorted(new_images.rglob("*.png"))
+    names_in_table = new_images / "images.csv"
+    names_in_table.write_text("path\n" + "".join(f'"{path.relative_to(new_images)}"\n' for path in files))
+    typed = "".join(f"{path}\n" for path in files)
+    outputs = [
+        CliRunner().invoke(app, ["predict", str(probe_run), what], input=typed, catch_exceptions=False).stdout
+        for what in (str(new_images), str(names_in_table), "-")
+    ]
+    assert len(table(outputs[0])) == 6 and outputs[0] == outputs[1] == outputs[2]
+
+
+def test_an_image_of_zero_size_is_named(cli, probe_run, tmp_path) -> None:
+    (tmp_path / "flat.ppm").write_bytes(b"P6 0 5 255\n")
+    (tmp_path / "flat.gif").write_bytes(b"GIF89a\0\0\0\0\0\0\0;")
+    rows = table(cli("predict", probe_run, tmp_path / "flat.ppm", tmp_path / "flat.gif", code=1).stdout)
+    assert all(row["error"] and not row["prediction"] for row in rows)
+
+
+def test_the_batch_changes_no_answer(cli, probe_run, new_images) -> None:
+    answers = [json.loads(cli("predict", probe_run, new_images, "--json", "--batch", n).stdout) for n in (1, 4)]
+    for one, four in zip(*answers, strict=True):
+        assert one["classes"] == pytest.approx(four["classes"], abs=1e-5)

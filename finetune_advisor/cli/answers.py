@@ -1,0 +1,118 @@
+"""Predictions as CSV, JSON lines or one JSON document, written as they come."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from finetune_advisor.cli.names import AS_BYTES, AS_ESCAPES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from finetune_advisor.inference import Prediction
+
+_DIGITS = 6
+"""Of a probability."""
+
+
+class Format(StrEnum):
+    """What `--format` takes."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+@dataclass
+class Written:
+    """How many answers there are so far, and how many files could not be read."""
+
+    answers: int = 0
+    unread: int = 0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How answers are written: every class with its probability, or the `top` most probable ones."""
+
+    classes: tuple[str, ...]
+    top: int | None
+
+    def write_file(self, answers: Iterable[Prediction], path: Path, *, form: Format | None) -> Written:
+        """`write` to a file that is whole or not there.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        from finetune_advisor.artifacts.storage import atomic_path
+
+        errors = AS_BYTES if form is Format.csv else AS_ESCAPES
+        with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors=errors) as stream:
+            return self.write(answers, stream, form=form)
+
+    def write(self, answers: Iterable[Prediction], stream: TextIO, *, form: Format | None) -> Written:
+        """Write each answer when it is there; `form` None is one JSON document."""
+        written = Written()
+        for text in self._texts(self._counted(answers, written), stream, form):
+            stream.write(text)
+            stream.flush()
+        return written
+
+    def _counted(self, answers: Iterable[Prediction], written: Written) -> Iterator[Prediction]:
+        for answer in answers:
+            written.answers += 1
+            written.unread += answer.problem is not None
+            yield answer
+
+    def _texts(self, answers: Iterator[Prediction], stream: TextIO, form: Format | None) -> Iterator[str]:
+        match form:
+            case Format.csv:
+                table = csv.writer(stream, lineterminator="\n")
+                table.writerow(["path", "prediction", "probability", "error", *self._columns()])
+                for answer in answers:
+                    table.writerow(self._cells(answer))
+                    yield ""
+            case Format.jsonl:
+                for answer in answers:
+                    yield json.dumps(self._row(answer), ensure_ascii=False) + "\n"
+            case None:
+                yield "["
+                for number, answer in enumerate(answers):
+                    yield f"{',' if number else ''}\n  {json.dumps(self._row(answer), ensure_ascii=False)}"
+                yield "\n]\n"
+
+    def _columns(self) -> list[str]:
+        """Of CSV, after the fixed ones."""
+        if self.top is None:
+            return list(self.classes)
+        return [f"{what}_{place}" for place in range(2, self.top + 1) for what in ("prediction", "probability")]
+
+    def _cells(self, answer: Prediction) -> list[Any]:
+        row = self._row(answer)
+        shown: dict[str, float] = row["classes"] or {}
+        if self.top is None:
+            rest: list[Any] = [shown.get(name) for name in self.classes]
+        else:
+            rest = list(chain.from_iterable(list(shown.items())[1:]))
+            rest += [None] * (len(self._columns()) - len(rest))
+        return [row["path"], row["prediction"], row["probability"], row["error"], *rest]
+
+    def _row(self, answer: Prediction) -> dict[str, Any]:
+        path, found = str(answer.path), answer.probabilities_K
+        if found is None:
+            return {"path": path, "prediction": None, "probability": None, "error": answer.problem, "classes": None}
+        ranked = (-found).argsort(kind="stable").tolist()
+        places = range(len(self.classes)) if self.top is None else ranked[: self.top]
+        return {
+            "path": path,
+            "prediction": self.classes[ranked[0]],
+            "probability": round(float(found[ranked[0]]), _DIGITS),
+            "error": None,
+            "classes": {self.classes[place]: round(float(found[place]), _DIGITS) for place in places},
+        }

@@ -1,0 +1,75 @@
+"""`finetune-advisor export`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+from rich.markup import escape
+
+from finetune_advisor.artifacts.export_form import ExportForm
+from finetune_advisor.cli.console import out, set_up_logging
+from finetune_advisor.cli.names import accept_any_name
+from finetune_advisor.cli.options import JsonOption, QuietOption, Verbosity
+from finetune_advisor.data.wording import counted
+
+if TYPE_CHECKING:
+    from finetune_advisor.data.sources.unlabeled import Stream
+    from finetune_advisor.workflows.export import Exported
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run, or an ensemble.")],
+    form: Annotated[
+        ExportForm,
+        typer.Option(
+            "--format",
+            help="safetensors: weights and config.json. onnx: one file from pixels to probabilities. "
+            "hub: a folder in timm's hub layout, with a model card.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File (onnx) or folder to write; RUN/export/... if not given.")
+    ] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Option(help="Images to compare model and export on; some that the run was scored on if not given."),
+    ] = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write the model for use elsewhere, and check that it gives the same answers there.
+
+    Example: finetune-advisor export runs/data-1 --format onnx -o model.onnx
+    """
+    set_up_logging(Verbosity(quiet))
+    from finetune_advisor.artifacts.rundir import RunDir
+    from finetune_advisor.data.sources.unlabeled import image_blocks
+    from finetune_advisor.workflows.export import export as export_run
+
+    named = next(image_blocks(images, cast("Stream", sys.stdin.buffer))) if images else []
+    done = export_run(RunDir(run), form, out=output, images=named)
+    accept_any_name(as_json=as_json)
+    if as_json:
+        out.print_json(data=_as_json(done))
+    elif not quiet:
+        kind = "real image" if done.real else "noise image"
+        out.print(f"[bold]Wrote[/]     {escape(str(done.path))}", highlight=False, soft_wrap=True)
+        out.print(
+            f"[bold]Checked[/]   on {counted(done.images, kind)}: the same class on {done.same_class}, "
+            f"largest difference of a probability {done.largest_difference:.1e}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _as_json(done: Exported) -> dict[str, object]:
+    return {
+        "path": str(done.path),
+        "images": done.images,
+        "real_images": done.real,
+        "same_class": done.same_class,
+        "largest_difference": done.largest_difference,
+    }

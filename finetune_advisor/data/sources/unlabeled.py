@@ -1,0 +1,119 @@
+"""Images to ask a model about: files, folders, patterns, tables and a stream of names, a block at a time.
+
+Of a million images only names are ever in memory together; a table and a stream are read as they are needed.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Protocol
+
+from finetune_advisor.data.sources.scan import images_below
+from finetune_advisor.data.sources.table import TABLE_SUFFIXES, Table, open_table
+from finetune_advisor.errors import DataError, did_you_mean
+
+BLOCK = 4096
+"""Images that are asked about together: enough that starting the processes that decode them costs nothing."""
+
+STREAM = "-"
+"""Stands for standard input: one path a line."""
+
+_READ_BYTES = 1 << 16
+
+Block = list[Path]
+
+
+class Stream(Protocol):
+    """Bytes that come when somebody writes them, as from a pipe."""
+
+    def read1(self, size: int, /) -> bytes:
+        """What is there, at most so many bytes; waits only while nothing is; empty at the end."""
+        ...
+
+
+def image_blocks(names: Sequence[str], stream: Stream) -> Iterator[Block]:
+    """The images that a person names, in that order, in blocks of at most `BLOCK`.
+
+    - A folder stands for all images below it, a pattern (`more/*.jpg`) for the files that match it.
+    - A CSV, TSV or Parquet table stands for its column `path`; relative paths start at the table's folder.
+    - `-` stands for the paths that `stream` has, one a line; a block is then what has been written so far, so that
+      whoever writes slowly gets each answer at once.
+
+    Everything but tables and the stream is looked for before the first block is given out.
+
+    Raises:
+        DataError: something named does not exist, a table cannot be read, or nothing is left.
+    """
+    blocks = _joined([None if name == STREAM else _named(name) for name in names], stream)
+    first = next(blocks, None)
+    if first is None:
+        raise DataError(f"No images in {', '.join(names)}.")
+    return chain([first], blocks)
+
+
+def _joined(parts: Sequence[Iterable[Path] | None], stream: Stream) -> Iterator[Block]:
+    """Small parts that follow each other share a block; the stream, for which None stands, has its own."""
+    waiting: list[Iterable[Path]] = []
+    for part in parts:
+        if part is not None:
+            waiting.append(part)
+            continue
+        yield from _filled(chain.from_iterable(waiting))
+        waiting.clear()
+        yield from _as_they_come(stream)
+    yield from _filled(chain.from_iterable(waiting))
+
+
+def _filled(paths: Iterator[Path]) -> Iterator[Block]:
+    while block := list(islice(paths, BLOCK)):
+        yield block
+
+
+def _as_they_come(stream: Stream) -> Iterator[Block]:
+    rest = b""
+    while content := stream.read1(_READ_BYTES):
+        *lines, rest = (rest + content).split(b"\n")
+        yield from _filled(_of_lines(lines))
+    yield from _filled(_of_lines([rest]))
+
+
+def _of_lines(lines: Iterable[bytes]) -> Iterator[Path]:
+    return (Path(os.fsdecode(name)) for line in lines if (name := line.rstrip(b"\r")))
+
+
+def _named(name: str) -> Iterable[Path]:
+    path = Path(name)
+    if path.is_dir():
+        return images_below(path)
+    if path.exists():
+        return _rows(path) if path.suffix.lower() in TABLE_SUFFIXES else [path]
+    matches = sorted(Path(match) for match in glob.glob(name, recursive=True))  # noqa: PTH207 (may be absolute)
+    if not matches:
+        raise DataError(f"There is no file or folder {name}, and no file matches it as a pattern.")
+    return [match for match in matches if match.is_file()]
+
+
+def _rows(path: Path) -> Iterator[Path]:
+    table = open_table(path)
+    header = [name.casefold() for name in table.header]
+    if "path" not in header:
+        raise DataError(
+            f"{path} has no column 'path'{did_you_mean('path', table.header)}. Its columns: {', '.join(header)}.",
+            "Rename the column that holds the paths of the images.",
+        )
+    return _paths(table, header.index("path"))
+
+
+def _paths(table: Table, column: int) -> Iterator[Path]:
+    for number, cells in table.rows([column]):
+        if cells is None:
+            raise DataError(
+                f"{table.path}, {table.unit} {number}, has another number of cells than the header.",
+                "Quote texts that hold the separator.",
+            )
+        if cells[0].strip():
+            yield Path(table.path.parent, cells[0])

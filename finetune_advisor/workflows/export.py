@@ -1,0 +1,186 @@
+"""A finished model as files for elsewhere, opened again and compared with the model on real images.
+
+Shapes: B images, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from finetune_advisor.artifacts.environment import installed_version
+from finetune_advisor.artifacts.export_form import ExportForm
+from finetune_advisor.artifacts.profile import Profile
+from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.artifacts.storage import atomic_path, atomic_write
+from finetune_advisor.backbones.build import backbone_config
+from finetune_advisor.backbones.export import CONFIG_FILE, WEIGHTS_FILE, timm_opens_alone
+from finetune_advisor.backbones.onnx_file import answers_of, onnx_file
+from finetune_advisor.backbones.onnx_program import NoGraph
+from finetune_advisor.backbones.weights import WORDS
+from finetune_advisor.data.batches import eval_batches, normalize
+from finetune_advisor.data.sources import source_root
+from finetune_advisor.data.split_file import load_splits
+from finetune_advisor.errors import BackboneError, DataError, RecipeError, StorageError
+from finetune_advisor.inference import BATCH, Predictor, model_folder
+from finetune_advisor.metrics import softmax
+from finetune_advisor.reporting.model_card import Card, model_card
+
+MOST_IMAGES = 64
+"""Of the run's own images that model and export are compared on."""
+
+MOST_NAMED = 512
+"""Of those that a person names."""
+
+TOLERANCE = 1e-3
+"""Largest difference of a probability between them."""
+
+CARD_FILE = "README.md"
+
+log = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and how it compares with the model.
+
+    Attributes:
+        path: the file or folder.
+        images: how many images were compared.
+        real: whether they were images, and not noise for want of any.
+        largest_difference: of a probability.
+        same_class: of how many images the most probable class is the same.
+    """
+
+    path: Path
+    images: int
+    real: bool
+    largest_difference: float
+    same_class: int
+
+
+def export(run: RunDir, form: ExportForm, *, out: Path | None = None, images: Sequence[Path] = ()) -> Exported:
+    """Write the model of a run in another form, and compare both.
+
+    Args:
+        run: a finished run, or an ensemble.
+        form: `safetensors`: weights and config.json. `hub`: these with a model card, in timm's hub layout. `onnx`: one
+            file from pixels to probabilities, with class names and preprocessing as metadata.
+        out: file or folder to write; None is `RUN/export/...`.
+        images: what to compare on; none takes some that the run was scored on, or noise where they are gone.
+
+    Raises:
+        RunError: the run has not finished or holds no model.
+        BackboneError: the network has an operation that ONNX does not, or the export gives other answers.
+        StorageError: it cannot be written.
+    """
+    predictor = Predictor.open(run)
+    x_BCHW, real = _pixels(predictor, images or _scored_images(run))
+    path = out or run.exports / ("model.onnx" if form is ExportForm.onnx else form.value)
+    writers: dict[ExportForm, Callable[[], FloatArray]] = {
+        ExportForm.onnx: lambda: _write_onnx(run, predictor, path, x_BCHW),
+        ExportForm.hub: lambda: _write_folder(run, path, x_BCHW, card=_card(run, predictor)),
+        ExportForm.safetensors: lambda: _write_folder(run, path, x_BCHW, card=None),
+    }
+    wanted_BK = _answers(predictor, x_BCHW)
+    return _compared(path, wanted_BK, writers[form](), real=real)
+
+
+def _compared(path: Path, wanted_BK: FloatArray, found_BK: FloatArray, *, real: bool) -> Exported:
+    difference = float(np.abs(found_BK - wanted_BK).max())
+    same = int((found_BK.argmax(1) == wanted_BK.argmax(1)).sum())
+    if not difference <= TOLERANCE:
+        raise BackboneError(
+            f"{path} gives other answers than the model: a probability differs by {difference:.1e}, "
+            f"expected at most {TOLERANCE:.0e}.",
+            "Do not use it; --format hub holds the network itself.",
+        )
+    return Exported(path, len(wanted_BK), real, difference, same)
+
+
+def _write_onnx(run: RunDir, predictor: Predictor, path: Path, x_BCHW: torch.Tensor) -> FloatArray:
+    details = {"version": installed_version(), "recipe": _recipe_name(run)}
+    try:
+        content = onnx_file(predictor.net, predictor.preprocess, predictor.classes, details=details)
+        found_BK = answers_of(content, x_BCHW)
+    except NoGraph as reason:
+        raise BackboneError(
+            f"This network cannot be written as ONNX: {reason}.", "--format hub holds the network itself."
+        ) from reason
+    atomic_write(path, content)
+    return found_BK
+
+
+def _write_folder(run: RunDir, folder: Path, x_BCHW: torch.Tensor, *, card: str | None) -> FloatArray:
+    for name in (WEIGHTS_FILE, CONFIG_FILE):
+        with atomic_path(folder / name) as temporary:
+            shutil.copyfile(model_folder(run) / name, temporary)
+    if card is not None:
+        atomic_write(folder / CARD_FILE, card.encode(errors="backslashreplace"))
+    return _answers(Predictor.of_model(folder), x_BCHW)
+
+
+def _card(run: RunDir, predictor: Predictor) -> str:
+    recipe = load_recipe(run.recipe)
+    weights = recipe.backbone.weights
+    known = weights in WORDS and weights != "random"
+    license_ = backbone_config(recipe.backbone.name, weights).get("license") if known else None  # type: ignore[arg-type]
+    return model_card(
+        Card(
+            recipe=recipe,
+            metrics=run.load_metrics(),
+            classes=predictor.classes,
+            images=Counter(split for _, split in load_splits(run.splits).values()),
+            preprocess=predictor.preprocess,
+            profile=Profile.load(run.profile) if run.profile.is_file() else None,
+            license=license_,
+            needs_us=not timm_opens_alone(model_folder(run)),
+            version=installed_version() or "",
+        )
+    )
+
+
+def _recipe_name(run: RunDir) -> str | None:
+    return load_recipe(run.recipe).name if run.recipe.is_file() else None
+
+
+def _scored_images(run: RunDir) -> list[Path]:
+    """Images of the test split, or else of validation, that are still where the run found them."""
+    try:
+        saved, root = load_splits(run.splits), source_root(load_recipe(run.recipe).data.path)
+    except (RecipeError, DataError, StorageError) as problem:
+        log.warning("the run's own images are not found: %s", problem.message)
+        return []
+    for wanted in ("test", "val", "train"):
+        found = [path for name, (_, split) in saved.items() if split == wanted and (path := root / name).is_file()]
+        if found:
+            return found[:: max(1, len(found) // MOST_IMAGES)][:MOST_IMAGES]
+    return []
+
+
+def _pixels(predictor: Predictor, paths: Sequence[Path]) -> tuple[torch.Tensor, bool]:
+    """Pixels (B, C, H, W) of those that can be read, uint8, and whether there are any; else noise."""
+    batches = eval_batches(paths[:MOST_NAMED], predictor.preprocess, batch=BATCH, workers=0)
+    parts = [batch.x_BCHW for batch in batches if len(batch.index_B)]
+    if parts:
+        return torch.cat(parts), True
+    log.warning("no image of this run can be read; model and export are compared on noise (name some with --images)")
+    side, generator = predictor.preprocess.size, torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (8, 3, side, side), dtype=torch.uint8, generator=generator), False
+
+
+def _answers(predictor: Predictor, x_BCHW: torch.Tensor) -> FloatArray:
+    with torch.inference_mode():
+        parts = [predictor.net(normalize(part, predictor.preprocess)) for part in torch.split(x_BCHW, BATCH)]
+    return softmax(torch.cat(parts).float().numpy())
