@@ -13,6 +13,7 @@ from finetune_advisor.backbones.bundled import RULER
 from finetune_advisor.backbones.weights import WORDS, Source, find_weights
 from finetune_advisor.techniques.preprocessing import Backbone as BackbonePreprocessing
 from finetune_advisor.techniques.preprocessing import Preprocessing
+from finetune_advisor.techniques.preprocessing.base import AskColors
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
 FORMAT = 1
@@ -46,14 +47,16 @@ def cache_key(name: str, *parts: object) -> str:
     return f"{name}-{hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()}"
 
 
-def preprocess_of(backbone: str, weights: str, preprocessing: Preprocessing) -> Preprocess:
-    """How these weights want images shown, with the size and fit that `preprocessing` asks for.
+def preprocess_of(
+    backbone: str, weights: str, preprocessing: Preprocessing, colors: AskColors | None = None
+) -> Preprocess:
+    """How images are shown to these weights, where `preprocessing` asks for it by the training images' colors.
 
     Raises:
         BackboneError: timm does not know the network.
     """
     source: Source = weights if weights in WORDS else "file"  # type: ignore[assignment]
-    return preprocessing.resolve(backbone_config(backbone, source))
+    return preprocessing.resolve(backbone_config(backbone, source), colors)
 
 
 def instrument(backbone: str, weights: str, preprocessing: Preprocessing, *, seed: int = 0) -> Instrument:

@@ -112,7 +112,7 @@ class _Translation:
                 self.said.append((key, self._missing(key)))
             case "extra_forbidden":
                 self.said.append((key, self._unknown(key)))
-            case "union_tag_not_found" | "missing_kind":  # the second is techniques.base.MISSING_KIND
+            case "union_tag_not_found":
                 self.said.append(((*key, "kind"), f"missing; {self._kinds(key)}"))
             case "union_tag_invalid":
                 self.said.append(((*key, "kind"), self._unknown_kind((*key, "kind"))))
@@ -174,8 +174,7 @@ class _Translation:
         return f"unknown kind {_describe(found)}; {self._kinds(key[:-1])}{near}"
 
     def _kinds(self, key: Key) -> str:
-        names = self._names(key)
-        return f"the kinds are {', '.join(names)}" if len(names) > 1 else f"the only kind is {names[0]}"
+        return f"the kinds are {', '.join(self._names(key))}"
 
     def _names(self, key: Key) -> list[str]:
         return [kind_of(technique) for technique in self._candidates(key)]

@@ -16,8 +16,10 @@ from pydantic import ValidationError
 from finetune_advisor.artifacts.technique_rules import Conflict, technique_conflicts
 from finetune_advisor.techniques.base import Technique
 from finetune_advisor.techniques.catalog import families, kind_of
+from finetune_advisor.techniques.initialization import Initialization
 from finetune_advisor.techniques.loss import Loss
-from finetune_advisor.techniques.strategy import FineTuning, Strategy
+from finetune_advisor.techniques.preprocessing import Preprocessing
+from finetune_advisor.techniques.strategy import FineTuning, FromScratch, Strategy
 
 DURATIONS = ("epochs", "steps", "images", "minutes")
 """The keys of a budget of which exactly one is set."""
@@ -41,6 +43,7 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
         found += _unfrozen_too_late(strategy, values)
         found += _cached(values)
         found += _mixed(values)
+        found += _preprocessed(strategy, values)
     return found
 
 
@@ -139,6 +142,22 @@ def _cached(values: Mapping[str, Any]) -> Iterator[Conflict]:
             "runtime.compile",
             "the part above cached views is not compiled: set it to false, or cached_views to null",
         )
+
+
+def _preprocessed(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Pretrained networks know no whitened images; features are computed before it is settled what trains."""
+    preprocessing = _technique("preprocessing", values.get("preprocessing"))
+    if preprocessing is None:
+        return
+    assert issubclass(preprocessing, Preprocessing)
+    kind, head = kind_of(preprocessing), values.get("head")
+    start = _technique("initialization", head.get("initialization") if isinstance(head, Mapping) else None)
+    from_features = start is not None and issubclass(start, Initialization) and start.needs_features
+    if not preprocessing.suits_pretrained and not issubclass(strategy, FromScratch):
+        yield "preprocessing.kind", f"no pretrained network knows images after {kind}; choose backbone, or from_scratch"
+    elif preprocessing.needs_colors and (not strategy.trains_network or from_features):
+        who = kind_of(strategy) if not strategy.trains_network else "a head that starts from a probe"
+        yield "preprocessing.kind", f"{who} sees images before it is known which ones {kind} measures; choose backbone"
 
 
 def _mixed(values: Mapping[str, Any]) -> Iterator[Conflict]:

@@ -12,11 +12,13 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 
 if TYPE_CHECKING:
     from finetune_advisor.backbones.stage_probe import StageProbe
+    from finetune_advisor.backbones.whitened import Whitened
 
 STAGE_PROBE = "finetune_advisor_stage_probe"
+WHITENED = "finetune_advisor_whitened"
 
 # timm's registration looks for this name in the module of the entry point.
-default_cfgs = generate_default_cfgs({STAGE_PROBE: {"classifier": "fc"}})
+default_cfgs = generate_default_cfgs({STAGE_PROBE: {"classifier": "fc"}, WHITENED: {}})
 
 
 @register_model
@@ -32,3 +34,18 @@ def finetune_advisor_stage_probe(pretrained: bool = False, **kwargs: Any) -> Sta
         **kwargs,
     )
     return probe
+
+
+@register_model
+def finetune_advisor_whitened(pretrained: bool = False, **kwargs: Any) -> Whitened:
+    """A `Whitened`; takes its `backbone`, `backbone_args`, `size` and `num_classes`."""
+    from finetune_advisor.backbones.whitened import new_whitened
+
+    net: Whitened = build_model_with_cfg(
+        new_whitened,
+        WHITENED,
+        pretrained,
+        kwargs_filter=("in_chans", "global_pool", "img_size"),  # type: ignore[arg-type]
+        **kwargs,
+    )
+    return net

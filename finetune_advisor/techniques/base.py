@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
 from typing import Any, ClassVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
@@ -67,16 +65,3 @@ def settings_in(annotation: Any) -> tuple[type[Settings], ...]:
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return (annotation,)
     return tuple(found for argument in get_args(annotation) for found in settings_in(argument))
-
-
-def _require_kind(value: Any) -> Any:
-    if isinstance(value, Mapping) and "kind" not in value:
-        raise PydanticCustomError(MISSING_KIND, "`kind` is missing")
-    return value
-
-
-MISSING_KIND = "missing_kind"
-"""Type of the pydantic error that stands for a technique without its name."""
-
-NamesItsKind = BeforeValidator(_require_kind)
-"""Makes a registry of one technique ask for its `kind`, as a union does."""

@@ -17,6 +17,7 @@ from finetune_advisor import processes
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Budget, Recipe
 from finetune_advisor.backbones.build import Backbone
+from finetune_advisor.backbones.whitened import Whitened, Whitening
 from finetune_advisor.data.plan import BatchPlan
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
 from finetune_advisor.techniques.strategy import FineTuning
@@ -33,6 +34,7 @@ from finetune_advisor.training.prepare import Prepared
 from finetune_advisor.training.regularize import regularizer_of
 from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.watch import Progress, Watcher
+from finetune_advisor.training.whitening import fitted_whitening
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -53,6 +55,8 @@ class Setup:
     val_labels_N: npt.NDArray[np.intp]
     images: Mapping[str, int]
     """How many each split has."""
+    whitening: Whitening | None
+    """What goes in front of the network, and belongs to the model."""
 
     @property
     def budget(self) -> Budget:
@@ -169,11 +173,12 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         mixing=None if recipe.mixing is None else PairMixing(recipe.mixing, len(data.classes), recipe.seed),
         asynchronous=torch.device(device).type != "cpu",
     )
+    whitening = fitted_whitening(prepared, device=device, folder=caches)
     samples = {split: data.samples(data.index(split)) for split in ("train", "val", "test")}
     pixels = Pixels(
-        net=backbone.net,
+        net=backbone.net if whitening is None else Whitened(whitening, backbone.net),
         preprocess=prepared.preprocess,
-        augment=Augment.of(recipe.augmentation, data.samples(train_N)),
+        augment=Augment.of(recipe.augmentation, lambda: prepared.colors),
         plan=plan,
         samples=samples,
         eval_batch=recipe.optimizer.batch,
@@ -191,6 +196,7 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         cached=chosen.cached,
         val_labels_N=data.labels(data.index("val")),
         images={split: len(members) for split, members in samples.items()},
+        whitening=whitening,
     )
 
 

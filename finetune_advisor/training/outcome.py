@@ -15,10 +15,12 @@ from torch import nn
 
 from finetune_advisor.artifacts.predictions import save_predictions
 from finetune_advisor.artifacts.rundir import RunDir, save_json
+from finetune_advisor.backbones import whitened
 from finetune_advisor.backbones.build import set_classifier
 from finetune_advisor.backbones.export import save_model
 from finetune_advisor.backbones.stage_probe import ARCHITECTURE, POOLED, stage_probe_of
 from finetune_advisor.backbones.stages import classifier_modules
+from finetune_advisor.backbones.whitened import Whitened, Whitening
 from finetune_advisor.data.batches import eval_batches, normalize
 from finetune_advisor.metrics import score, softmax
 from finetune_advisor.training.clock import Spent
@@ -44,9 +46,14 @@ class Scored:
     probabilities_NK: FloatArray
 
 
-def save_network(run: RunDir, prepared: Prepared) -> None:
-    """Write `model/` for a network whose layers were trained."""
-    _save(run, prepared.backbone.net, prepared, architecture=prepared.recipe.backbone.name, model_args=None)
+def save_network(run: RunDir, prepared: Prepared, whitening: Whitening | None) -> None:
+    """Write `model/` for a network whose layers were trained, with the whitening of its images in front of it."""
+    net, name = prepared.backbone.net, prepared.recipe.backbone.name
+    if whitening is None:
+        _save(run, net, prepared, architecture=name, model_args=None)
+        return
+    arguments = {"backbone": name.partition(".")[0], "backbone_args": {}, "size": prepared.preprocess.size}
+    _save(run, Whitened(whitening, net), prepared, architecture=whitened.ARCHITECTURE, model_args=arguments)
 
 
 def save_probe(run: RunDir, probe: FittedProbe, prepared: Prepared, *, device: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,20 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.backbones.build import Backbone, build
 from finetune_advisor.backbones.trunk import feature_stages
 from finetune_advisor.backbones.weights import WORDS
+from finetune_advisor.data.pixel_colors import pixel_colors
 from finetune_advisor.data.sources import open_source
 from finetune_advisor.data.split_file import SavedSplits, apply_splits
 from finetune_advisor.dataset import Dataset, open_dataset
 from finetune_advisor.errors import Problem, RecipeError
-from finetune_advisor.instruments import instrument_of
+from finetune_advisor.instruments import instrument_of, preprocess_of
+from finetune_advisor.techniques.colors import Colors
 from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.probe import probe_stages
 from finetune_advisor.training.regularize import check_named_layers
 from finetune_advisor.training.watch import Watcher
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,27 @@ class Prepared:
 
     recipe: Recipe
     """Its paths are absolute, so that it runs again from anywhere."""
-    preprocess: Preprocess
     backbone: Backbone
     data: Dataset
+
+    @cached_property
+    def colors(self) -> Colors:
+        """Of the training images, which are looked at when this is first asked for.
+
+        Raises:
+            DataError: one of them cannot be read any more.
+        """
+        return pixel_colors([sample.path for sample in self.data.samples(self.data.index("train"))])
+
+    @cached_property
+    def preprocess(self) -> Preprocess:
+        """What is done to every image.
+
+        Raises:
+            DataError: it depends on the training images, and one of them cannot be read any more.
+        """
+        recipe = self.recipe
+        return preprocess_of(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing, lambda: self.colors)
 
     def split_as(self, saved: SavedSplits) -> Prepared:
         """The same with the split of an earlier part of the run.
@@ -54,19 +78,19 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
         DataError: the images cannot be used.
     """
     listing = open_source(recipe.data.path, group=recipe.data.group)
-    seen = instrument_of(recipe)
-    backbone = _network(recipe, len(listing.classes), seen.preprocess.size)
+    backbone = _network(recipe, len(listing.classes), recipe.preprocessing.size)
     _check_stages(recipe, backbone)
+    _warn_of_normalization(recipe, backbone)
     data = open_dataset(
         listing,
-        (seen,) if recipe.needs_features else (),
+        (instrument_of(recipe),) if recipe.needs_features else (),
         validation=recipe.data.validation,
         seed=recipe.seed,
         device=device,
         workers=recipe.runtime.workers,
         progress=watcher.on_images,
     )
-    return Prepared(_with_absolute_paths(recipe, listing.source), seen.preprocess, backbone, data)
+    return Prepared(_with_absolute_paths(recipe, listing.source), backbone, data)
 
 
 def _network(recipe: Recipe, classes: int, size: int) -> Backbone:
@@ -92,6 +116,26 @@ def _check_stages(recipe: Recipe, backbone: Backbone) -> None:
             f"{recipe.budget.epochs}; set it to at least {epochs[last] + 1}, or unfreeze faster or fewer stages"
         )
         raise RecipeError([Problem("budget.epochs", message)])
+
+
+def _warn_of_normalization(recipe: Recipe, backbone: Backbone) -> None:
+    """Zero-centering is necessary for a CNN that is to learn, and a pretrained one expects what it knows."""
+    preprocessing, config = recipe.preprocessing, backbone.config
+    pretraining = tuple(config["mean"]), tuple(config["std"])
+    used = None if preprocessing.needs_colors else preprocessing.normalization(config, None)
+    if backbone.weights.source != "random" and used != pretraining:
+        log.warning(
+            "preprocessing %s shows %s other numbers than its pretraining did; `preprocessing.kind=backbone` does not",
+            preprocessing.kind,
+            backbone.name,
+        )
+    elif backbone.weights.source == "random" and used is not None and not any(used[0]):
+        log.warning(
+            "preprocessing %s does not zero-center the images of %s, which makes training from random weights slow; "
+            "`preprocessing.kind=data` does",
+            preprocessing.kind,
+            backbone.name,
+        )
 
 
 def _with_absolute_paths(recipe: Recipe, source: str) -> Recipe:

@@ -37,13 +37,14 @@ class Tally:
 
     images: int = 0
     loss_sum: float = 0.0
-    correct: int = 0
+    correct: float = 0.0
+    """Not whole where images are mixed: one may be recognized in part."""
 
     def add(self, images: int, loss_sum: float, correct: float) -> None:
         """Count some images: the sum of their losses, and how many are recognized."""
         self.images += images
         self.loss_sum += loss_sum
-        self.correct += round(correct)
+        self.correct += correct
 
     @property
     def loss(self) -> float:

@@ -180,7 +180,7 @@ def _train_network(
         load_weights(setup.backbone.net, run.best)
     processes.copy_from_main(setup.backbone.net.state_dict().values())
     if processes.is_main():
-        save_network(run, prepared)
+        save_network(run, prepared, setup.whitening)
     return _score(setup, prepared)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.data.decode import fit_image, read_image, resized_side
+from finetune_advisor.data.pixel_colors import pixel_colors
 from finetune_advisor.data.plan import image_rng
 from finetune_advisor.data.sources import Listing, Sample, open_source
 from finetune_advisor.errors import DataError, Problem, RecipeError, UnreadableImage
-from finetune_advisor.instruments import instrument_of
+from finetune_advisor.instruments import preprocess_of
 from finetune_advisor.reporting.contact_sheet import Row, draw_contact_sheet
 from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.training.augment import Augment
@@ -39,11 +41,12 @@ def preview(recipe: Recipe, path: Path, *, images: int = IMAGES, epochs: int = E
     """
     listing = open_source(recipe.data.path, group=recipe.data.group)
     train = [sample for sample in listing.samples if sample.split in (None, "train")]
-    augment = Augment.of(recipe.augmentation, train)
+    colors = cache(partial(pixel_colors, [sample.path for sample in train]))
+    augment = Augment.of(recipe.augmentation, colors)
     if augment is None:
         problem = Problem("augmentation", "it is null: training sees the images as they are")
         raise RecipeError([problem], "Name some techniques there; `finetune-advisor techniques` lists what there is.")
-    preprocess = instrument_of(recipe).preprocess
+    preprocess = preprocess_of(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing, colors)
     rows: dict[str, Row] = {}
     for index in _in_turn(train, recipe.seed):
         if len(rows) == images:

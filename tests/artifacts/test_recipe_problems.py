@@ -91,7 +91,11 @@ def test_missing_keys_say_what_they_are_for_and_where_to_get_them(write: Write) 
         ("seed=1.5", "seed", "expected a whole number, found 1.5"),
         ("data.validation=.nan", "data.validation", "expected a finite number, found nan"),
         ("data.path=''", "data.path", "expected some text, found ''"),
-        ("preprocessing.kind=5", "preprocessing.kind", "unknown kind 5; the only kind is backbone"),
+        (
+            "preprocessing.kind=5",
+            "preprocessing.kind",
+            "unknown kind 5; the kinds are backbone, data, min_max, pca_whitening",
+        ),
         (
             "name=a/b",
             "name",

@@ -24,6 +24,7 @@ from finetune_advisor.techniques.base import Technique, documentation, summary
 from finetune_advisor.techniques.catalog import catalog, families, kind_of
 from finetune_advisor.techniques.colors import Colors
 from finetune_advisor.techniques.initialization import Fitted
+from finetune_advisor.techniques.preprocessing import Preprocessing
 from finetune_advisor.techniques.regularization import Weights
 from finetune_advisor.techniques.strategy import Probe
 from finetune_advisor.training.mixing import PairMixing
@@ -45,6 +46,8 @@ COLORS = Colors((0.5, 0.5, 0.5), ((0.08, 0.0, 0.0), (0.0, 0.08, 0.0), (0.0, 0.0,
 def recipe_with(family: str, technique: type[Technique]) -> Recipe:
     """A shipped recipe in which one technique, at its defaults, takes its family's place."""
     value: Any = technique().model_dump()
+    if issubclass(technique, Preprocessing) and not technique.suits_pretrained:
+        return Recipe.model_validate({**load_recipe("from_scratch").model_dump(), "preprocessing": value})
     if family == "strategy":
         return Recipe.model_validate({**load_recipe(value["kind"]).model_dump(), "strategy": value})
     if family in ("augmentation", "regularization"):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from finetune_advisor.techniques.colors import RGB
+
 Fit = Literal["crop", "pad", "stretch"]
 Interpolation = Literal["bicubic", "bilinear", "lanczos", "nearest"]
-RGB = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
