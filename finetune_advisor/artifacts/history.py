@@ -34,6 +34,10 @@ class Record:
     """Whether the probe was then fitted with this strength."""
     events: tuple[str, ...] = ()
     """What went wrong since the last evaluation, and what was done about it."""
+    loss_noise: float | None = None
+    """Standard deviation of a batch's training loss around its trend."""
+    update_ratio: dict[str, float] | None = None
+    """Norm of a step over that of the weights it moved, for each group with decay, in the middle of the epoch."""
 
 
 def summary(record: Record) -> str:

@@ -23,6 +23,7 @@ from finetune_advisor.training.mixing import PairMixing
 from finetune_advisor.training.regularize import Regularizer
 from finetune_advisor.training.state import Tally, TrainState
 from finetune_advisor.training.step import LOWER_RATE, Forward, NotFinite, Step, compute_gradients
+from finetune_advisor.training.updates import remember_weights, update_ratios
 from finetune_advisor.training.watch import Progress
 
 
@@ -59,6 +60,10 @@ class Method:
     def evaluates_after(self, step: int) -> bool:
         """Whether an epoch, or the training, ends with this step (the number of steps done)."""
         return step % self.steps_per_epoch == 0 or step == self.steps
+
+    def measures_update(self, step: int) -> bool:
+        """Whether the size of this step (the number of steps done before it) is recorded: once in an epoch."""
+        return step % self.steps_per_epoch == self.steps_per_epoch // 2
 
     def multiplier(self, step: int) -> float:
         """The multiple of the peak rate in a step (the number of steps done before it), evaluations aside."""
@@ -116,7 +121,10 @@ def fit(
         stopping = observer.look_at_last()
         if not method.asynchronous:
             step.require_finite()
+        before = remember_weights(state.optimizer) if method.measures_update(batch.step) else None
         _update(state, method, step)
+        if before is not None:
+            state.tally.update_ratio = update_ratios(before)
         state.step = batch.step + 1
         _average(state, method)
         ends = method.evaluates_after(state.step)
@@ -190,6 +198,8 @@ def _close_epoch(
         images_per_second=speed,
         seconds=perf_counter() - start,
         events=tuple(dict.fromkeys(events)),
+        loss_noise=tally.noise,
+        update_ratio=tally.update_ratio or None,
     )
 
 

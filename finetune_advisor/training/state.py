@@ -7,6 +7,7 @@ One file can be replaced atomically, and nothing in it is executed when it is re
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from finetune_advisor.training.averaging import Average, moving_tensors
 from finetune_advisor.training.clock import Spent
 from finetune_advisor.training.identity import Identity
 
-CHECKPOINT_FORMAT = 4
+CHECKPOINT_FORMAT = 5
 
 _NET, _AVERAGE, _OPTIMIZER, _STATE, _IMAGES = "net.", "average.", "optimizer.", "state", "images"
 
@@ -39,12 +40,24 @@ class Tally:
     loss_sum: float = 0.0
     correct: float = 0.0
     """Not whole where images are mixed: one may be recognized in part."""
+    last_loss: float | None = None
+    """Of the last batch."""
+    jumps: int = 0
+    jump_square_sum: float = 0.0
+    """Squares of what the loss changed by from one batch to the next, and how many they are."""
+    update_ratio: dict[str, float] = field(default_factory=dict)
+    """Norm of a step over that of the weights, by group, in the middle of the epoch."""
 
     def add(self, images: int, loss_sum: float, correct: float) -> None:
         """Count some images: the sum of their losses, and how many are recognized."""
         self.images += images
         self.loss_sum += loss_sum
         self.correct += correct
+        loss = loss_sum / images
+        if self.last_loss is not None:
+            self.jumps += 1
+            self.jump_square_sum += (loss - self.last_loss) ** 2
+        self.last_loss = loss
 
     @property
     def loss(self) -> float:
@@ -53,6 +66,14 @@ class Tally:
     @property
     def accuracy(self) -> float:
         return self.correct / self.images
+
+    @property
+    def noise(self) -> float | None:
+        """Standard deviation of a batch's loss around its trend; None for a single batch.
+
+        Source: von Neumann, "Distribution of the ratio of the mean square successive difference to the variance", 1941.
+        """
+        return math.sqrt(self.jump_square_sum / (2 * self.jumps)) if self.jumps else None
 
 
 @dataclass

@@ -170,7 +170,12 @@ def _train_network(
     with stop_request() as stop:
         try:
             while (problem := _advance(setup, state, run, watcher, stop, save)) is not None:
-                go_back(state, lambda: _restore(state, run, identity), problem, retries=retries)
+                step = state.step + 1
+                try:
+                    go_back(state, lambda: _restore(state, run, identity), problem, retries=retries)
+                except NotFinite as end:
+                    _note_the_end(run, step, setup, end)
+                    raise
                 save(run.last)
         except Stopped:
             save(run.last)
@@ -182,6 +187,13 @@ def _train_network(
     if processes.is_main():
         save_network(run, prepared, setup.whitening)
     return _score(setup, prepared)
+
+
+def _note_the_end(run: RunDir, step: int, setup: Setup, end: NotFinite) -> None:
+    """Write down why a run ends without its last evaluations, for whoever diagnoses it; a resume takes it back."""
+    if processes.is_main():
+        epoch = step / setup.method.steps_per_epoch
+        append_record(run.history, Record(step, epoch, None, None, None, None, None, None, 0.0, events=(end.message,)))
 
 
 def _advance(
