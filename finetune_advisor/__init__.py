@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from finetune_advisor.advice.advise import Advice, advise
     from finetune_advisor.advice.table import place
     from finetune_advisor.analysis.analyze import analyze
+    from finetune_advisor.artifacts.diagnosis import Diagnosis
     from finetune_advisor.artifacts.profile import Profile
     from finetune_advisor.artifacts.recipe import Recipe
     from finetune_advisor.artifacts.recipe_file import load_recipe
     from finetune_advisor.artifacts.rundir import RunDir
+    from finetune_advisor.diagnosis.diagnose import diagnose
     from finetune_advisor.inference import Predictor
     from finetune_advisor.training.train import train
 
@@ -25,12 +27,14 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Advice": "advice.advise",
+    "Diagnosis": "artifacts.diagnosis",
     "Predictor": "inference",
     "Profile": "artifacts.profile",
     "Recipe": "artifacts.recipe",
     "RunDir": "artifacts.rundir",
     "advise": "advice.advise",
     "analyze": "analysis.analyze",
+    "diagnose": "diagnosis.diagnose",
     "load_recipe": "artifacts.recipe_file",
     "place": "advice.table",
     "train": "training.train",
@@ -38,6 +42,7 @@ _HOME = {
 
 __all__ = [
     "Advice",
+    "Diagnosis",
     "Predictor",
     "Profile",
     "Recipe",
@@ -45,6 +50,7 @@ __all__ = [
     "__version__",
     "advise",
     "analyze",
+    "diagnose",
     "load_recipe",
     "place",
     "train",

@@ -25,7 +25,7 @@ PACKAGE = Path(finetune_advisor.__file__).parent
 HEAVY = {"torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib"}
 """What takes seconds to import."""
 
-LIGHT_PACKAGES = ("cli", "artifacts", "advice", "techniques", "reporting")
+LIGHT_PACKAGES = ("cli", "artifacts", "advice", "techniques", "diagnosis", "reporting")
 """Where heavy imports stand inside functions, so that help and checks of a recipe answer at once."""
 
 MOST_LINES = 300
@@ -34,6 +34,7 @@ COMMANDS = {
     "analyze": None,
     "backbones": None,
     "demo": None,
+    "diagnose": None,
     "evaluate": None,
     "export": None,
     "predict": None,
@@ -61,7 +62,14 @@ def test_importing_the_package_loads_nothing_heavy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["analyze", "--help"], ["run", "--help"], ["recipes", "validate", "few_layers"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["analyze", "--help"],
+        ["run", "--help"],
+        ["diagnose", "--help"],
+        ["recipes", "validate", "few_layers"],
+    ],
     ids=" ".join,
 )
 def test_help_and_checks_load_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:

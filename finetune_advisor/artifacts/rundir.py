@@ -89,6 +89,10 @@ class RunDir:
         return self.path / "export"
 
     @property
+    def diagnosis(self) -> Path:
+        return self.path / "diagnosis.json"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
@@ -107,7 +111,8 @@ class RunDir:
 
     @property
     def drawn(self) -> bool:
-        return self.curves.is_file() and self.confusion.is_file()
+        """Whether everything that is made of a finished run's files is there."""
+        return all(path.is_file() for path in (self.curves, self.confusion, self.diagnosis))
 
     @property
     def resume_command(self) -> str:

@@ -13,6 +13,7 @@ from finetune_advisor.cli.analyze import analyze
 from finetune_advisor.cli.backbones import backbones
 from finetune_advisor.cli.console import err, out
 from finetune_advisor.cli.demo import demo
+from finetune_advisor.cli.diagnose import diagnose
 from finetune_advisor.cli.evaluate import evaluate
 from finetune_advisor.cli.export import export
 from finetune_advisor.cli.predict import predict
@@ -58,6 +59,7 @@ app = typer.Typer(
 )
 app.command()(analyze)
 app.command()(run)
+app.command()(diagnose)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(export)

@@ -11,6 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from finetune_advisor.artifacts.diagnosis import Diagnosis
+from finetune_advisor.cli.render_diagnosis import render_verdict
 from finetune_advisor.data.wording import counted
 from finetune_advisor.reporting.names import shown, some
 
@@ -42,6 +44,8 @@ def render_run(run: RunDir) -> RenderableType:
             note = f" ({metrics['val_is']})" if split == "val" else ""
             parts.append(_accuracy_line(f"{split}{note}", metrics[split]))
     parts.append(_class_table(metrics["test"] or metrics["val"]))
+    if run.diagnosis.is_file():
+        parts.append(render_verdict(Diagnosis.load(run.diagnosis)))
     seconds = metrics["seconds"]["total"]
     parts.append(Text(f"{metrics['recipe']} in {seconds:.1f} s", "dim"))
     parts.append(Text.assemble(("Wrote     ", "bold"), f"{run.path}/  (model/, metrics.json, figures/, ...)"))

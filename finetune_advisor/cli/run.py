@@ -160,7 +160,10 @@ def _show_complete(run: RunDir, *, quiet: bool, as_json: bool) -> None:
 
 
 def _print_json(run: RunDir) -> None:
-    out.print_json(data={"run": str(run.path), **run.load_metrics()})
+    from finetune_advisor.artifacts.diagnosis import Diagnosis
+
+    diagnosis = Diagnosis.load(run.diagnosis).model_dump() if run.diagnosis.is_file() else None
+    out.print_json(data={"run": str(run.path), **run.load_metrics(), "diagnosis": diagnosis})
 
 
 def _watcher(bars: Bars, verbosity: Verbosity, *, announce: bool) -> Watcher:

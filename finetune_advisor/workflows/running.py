@@ -14,6 +14,7 @@ from finetune_advisor.reporting.figures import draw_run
 from finetune_advisor.training.interrupt import resumable
 from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Watcher
+from finetune_advisor.workflows.diagnosing import diagnose_run
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def run_and_draw(
     device: str = "cpu",
     watcher: Watcher | None = None,
 ) -> RunDir:
-    """Execute a recipe, or go on with it, and draw its curves.
+    """Execute a recipe, or go on with it, read its curves, and draw them.
 
     A finished run is not trained again when it is resumed; what is missing of its figures is drawn.
 
@@ -41,6 +42,7 @@ def run_and_draw(
     if processes.is_main() and not folder.drawn:
         with resumable(folder):
             draw_run(folder)
+            diagnose_run(folder, device=device)
     return folder
 
 

@@ -47,7 +47,8 @@ def test_json_is_one_document(cli, tiny, data) -> None:
     document = json.loads(cli("run", "linear_probe", *tiny, *data, "--json", "--run-dir", "out").stdout)
     assert document["run"] == "out"
     assert document["val"]["accuracy"] == 1
-    assert {"run": "out", **json.loads(Path("out/metrics.json").read_text())} == document
+    files = {name: json.loads(Path(f"out/{name}.json").read_text()) for name in ("metrics", "diagnosis")}
+    assert {"run": "out", **files["metrics"], "diagnosis": files["diagnosis"]} == document
 
 
 def test_quiet_prints_nothing(cli, tiny, data) -> None:

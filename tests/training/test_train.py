@@ -28,6 +28,7 @@ ALWAYS = {
     "splits.csv",
     "history.jsonl",
     "metrics.json",
+    "diagnosis.json",
     "predictions.csv",
     "environment.json",
     "run.log",

@@ -1,0 +1,112 @@
+"""What the curves and the weights of a run say, and the recipe edit that follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError
+
+from finetune_advisor.artifacts.facts import Fact, Name
+from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.errors import RunError
+
+Sign = Literal[
+    "rate_too_high",
+    "too_few_evaluations",
+    "rate_too_low",
+    "overfitting",
+    "over_confident",
+    "underfitting",
+    "still_improving",
+    "plateau",
+    "noisy_loss",
+    "large_updates",
+    "small_updates",
+    "dead_units",
+    "noisy_filters",
+    "never_predicted",
+    "label_suspects",
+    "strength_at_the_edge",
+]
+"""What can be seen, in the order in which it is mended: what stands first would distort what follows."""
+
+
+class Edit(Fact):
+    """One key of the recipe with another value."""
+
+    key: str
+    """Dotted, as `--set` takes it."""
+    value: Any
+    reason: str
+
+
+class Finding(Fact):
+    """One sign that was seen."""
+
+    sign: Sign
+    title: str
+    """In a few words."""
+    evidence: str
+    """The numbers that it was seen by, in a sentence."""
+    meaning: str
+    """What it comes from and what helps."""
+    figures: dict[str, float] = Field(default_factory=dict)
+    """The same numbers for scripts."""
+    names: tuple[Name, ...] = ()
+    """The classes or images it is about."""
+    edits: tuple[Edit, ...] = ()
+    """Empty where a person has to look first."""
+
+
+class Diagnosis(Fact):
+    """Everything that was seen, most important first; empty findings are a healthy run."""
+
+    run: str
+    finished: bool
+    healthy: str
+    """What was looked at without anything being seen, in a sentence."""
+    findings: tuple[Finding, ...]
+    unseen: tuple[str, ...] = ()
+    """What could not be looked at, and why."""
+
+    @property
+    def edits(self) -> dict[str, Edit]:
+        """By key; where two findings change the same key, the more important one does."""
+        edits: dict[str, Edit] = {}
+        for edit in (edit for finding in self.findings for edit in finding.edits):
+            edits.setdefault(edit.key, edit)
+        return edits
+
+    @property
+    def verdict(self) -> str:
+        """The most important thing in one line."""
+        if not self.findings:
+            return self.healthy
+        first, others = self.findings[0], len(self.findings) - 1
+        return f"{first.title}: {first.evidence}" + (f" (and {others} more)" if others else "")
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, whole or not at all.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        atomic_write(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: the file is missing, damaged or of another version.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"There is no diagnosis at {path}.", "Run `finetune-advisor diagnose RUN` first.") from None
+        except (ValidationError, UnicodeDecodeError) as problem:
+            raise RunError(
+                f"{path} is not a diagnosis that this version can read: {problem}",
+                "Run `finetune-advisor diagnose RUN` again to rewrite it.",
+            ) from problem

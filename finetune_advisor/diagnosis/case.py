@@ -1,0 +1,93 @@
+"""What a sign looks at: everything known about a run, gathered once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from finetune_advisor.artifacts.history import Record
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.diagnosis.curves import Curves, FloatArray, curves_of, tail
+
+
+@dataclass(frozen=True)
+class WeightFacts:
+    """What was measured on the network, beside the same on the one it started from."""
+
+    roughness: float | None = None
+    """Of the filters of the first layer; None where it did not train or is no convolution over some pixels."""
+    roughness_before: float | None = None
+    dead: float | None = None
+    """Share of the units that are zero for every image that was shown; None where units cannot die."""
+    dead_before: float | None = None
+    images: int = 0
+    """That were shown."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run as the signs see it."""
+
+    recipe: Recipe
+    records: tuple[Record, ...]
+    classes: tuple[str, ...]
+    val_images: int
+    val: Mapping[str, Any] | None = None
+    """The block of metrics.json; None for a run that did not finish."""
+    weights: WeightFacts | None = None
+    suspects: tuple[str, ...] = ()
+    """Training images whose labels the analysis doubts."""
+
+    @property
+    def trains(self) -> bool:
+        return self.recipe.strategy.trains_network
+
+    @cached_property
+    def curves(self) -> Curves:
+        return curves_of(self.records if self.trains else ())
+
+    @property
+    def chance_loss(self) -> float:
+        """Loss of naming all classes alike, in nats."""
+        return math.log(max(2, len(self.classes)))
+
+    @property
+    def lowest_loss(self) -> float:
+        """What smoothed labels leave of the training loss when every image is recognized, in nats."""
+        smoothing = self.recipe.loss.label_smoothing if self.recipe.loss is not None else 0.0
+        if not smoothing:
+            return 0.0
+        classes = max(2, len(self.classes))
+        other = smoothing / classes
+        own = 1 - smoothing + other
+        return -own * math.log(own) - (classes - 1) * other * math.log(other)
+
+    @cached_property
+    def progress(self) -> FloatArray:
+        """How far the training loss has come at each evaluation: 0 is chance, 1 is the lowest there is."""
+        loss_T = self.curves.train_loss_T
+        return np.asarray((self.chance_loss - loss_T) / (self.chance_loss - self.lowest_loss))
+
+    @property
+    def learned(self) -> float:
+        """The same in the end."""
+        return float(tail(self.progress).mean())
+
+    @property
+    def accuracy_error(self) -> float:
+        """Standard error of a validation accuracy, from the number of images that it is of."""
+        accuracy = float(tail(self.curves.val_accuracy_T).mean())
+        # Two successes and two failures more: an accuracy of 1 on 20 images is not certain.
+        share = (accuracy * self.val_images + 2) / (self.val_images + 4)
+        return math.sqrt(share * (1 - share) / (self.val_images + 4))
+
+    @property
+    def gap(self) -> float:
+        """Training accuracy over validation accuracy, in the end."""
+        curves = self.curves
+        return float(tail(curves.train_accuracy_T).mean() - tail(curves.val_accuracy_T).mean())
