@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from finetune_advisor.artifacts.recipe_rules import DURATIONS, conflicts
+from finetune_advisor.techniques.activation import AnyActivation
 from finetune_advisor.techniques.augmentation import AnyAugmentation
 from finetune_advisor.techniques.averaging import AnyAveraging
 from finetune_advisor.techniques.base import Settings
@@ -63,6 +64,8 @@ class Backbone(Settings):
     """timm's name of the network."""
     weights: Text
     """bundled, hub, random, or a file."""
+    activation: AnyActivation | None = None
+    """Swapped in for the network's own, with the statistics of BatchNorm measured anew; null: its own."""
 
 
 class Head(Settings):
@@ -70,6 +73,10 @@ class Head(Settings):
 
     initialization: AnyInitialization
     """What the classifier starts from."""
+    hidden: Count | None = None
+    """Units of a hidden layer before the classes; null: the classifier is one linear layer."""
+    activation: AnyActivation | None = None
+    """Of that hidden layer."""
 
 
 class Budget(Settings):

@@ -17,6 +17,8 @@ def technique_conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
     yield from _no_start(values)
     yield from _pulled_both_ways(values)
     yield from _compiled(values)
+    yield from _head(values)
+    yield from _swapped(values)
 
 
 def _items(values: Mapping[str, Any], family: str) -> dict[str, tuple[int, Mapping[str, Any]]]:
@@ -34,6 +36,11 @@ def at(values: Mapping[str, Any], dotted: str) -> Any:
     for part in dotted.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
+
+
+def kind_at(values: Mapping[str, Any], dotted: str) -> Any:
+    """The `kind` of the technique at a dotted key; None where there is none."""
+    return at(values, f"{dotted}.kind")
 
 
 def _no_start(values: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -60,4 +67,49 @@ def _compiled(values: Mapping[str, Any]) -> Iterator[Conflict]:
         yield (
             "runtime.compile",
             "kl_sparsity reads what enters the classifier, which a compiled network hides; set it to false",
+        )
+
+
+def _head(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    """A hidden layer has an activation, and its start has to break the symmetry between its units."""
+    hidden, activation = at(values, "head.hidden"), at(values, "head.activation")
+    if hidden is None and activation is not None:
+        yield "head.activation", "there is no hidden layer that it could act on: set head.hidden, or this to null"
+    if hidden is not None and activation is None:
+        yield "head.activation", "without one a hidden layer is just a longer linear one: choose one, such as relu"
+    start = kind_at(values, "head.initialization")
+    if hidden is not None and start == "zeros":
+        yield (
+            "head.initialization.kind",
+            "from zeros all hidden units compute the same gradient and stay alike, there is no source of asymmetry; "
+            "choose he, or set head.hidden to null",
+        )
+    if hidden is not None and start == "probe":
+        yield "head.initialization.kind", "a probe is one linear layer; choose he, or set head.hidden to null"
+    sparsity = _items(values, "regularization").get("kl_sparsity")
+    if sparsity and sparsity[1].get("units") == "probability" and kind_at(values, "head.activation") != "sigmoid":
+        yield (
+            f"regularization.{sparsity[0]}.units",
+            "probabilities come from a hidden layer with head.activation sigmoid; set it to rate",
+        )
+
+
+def _swapped(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    """What cannot stand between all layers of a network, or not below a fitted head."""
+    activation = kind_at(values, "backbone.activation")
+    if activation == "sigmoid":
+        yield (
+            "backbone.activation.kind",
+            "through many layers of sigmoids no gradient comes back, and the slides say never to use it; choose relu",
+        )
+    if activation == "maxout":
+        yield (
+            "backbone.activation.kind",
+            "maxout needs a layer of twice as many outputs below it, which no backbone has; it is for head.activation",
+        )
+    if activation is not None and kind_at(values, "head.initialization") == "probe":
+        yield (
+            "head.initialization.kind",
+            "the probe would be fitted on the network with its own activations; choose zeros, or null for "
+            "backbone.activation",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import timm
@@ -15,8 +15,12 @@ from torch import Tensor, nn
 from finetune_advisor.backbones import bundled
 from finetune_advisor.backbones.stages import Stage, classifier_modules, stages_of
 from finetune_advisor.backbones.state_files import read_state
+from finetune_advisor.backbones.variant import Variant, alter
 from finetune_advisor.backbones.weights import Source, Weights, find_weights
 from finetune_advisor.errors import BackboneError, WeightsError, did_you_mean
+
+TIMMS = Variant()
+"""A network as timm has it."""
 
 _LINES_SHOWN = 6
 _LINE_LENGTH = 200
@@ -28,7 +32,7 @@ class Backbone:
 
     `config` is timm's pretrained configuration with the normalization of these weights (`mean`, `std`) and
     the `input_size` (channels, height, width) in use. `new_head` says that the classifier is not a trained
-    one.
+    one, `variant` how the network differs from timm's.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Backbone:
     config: dict[str, Any]
     stages: tuple[Stage, ...]
     new_head: bool
+    variant: Variant = field(default_factory=Variant)
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -98,6 +103,7 @@ def build(
     drop_path_rate: float = 0.0,
     seed: int = 0,
     size: int | None = None,
+    variant: Variant = TIMMS,
 ) -> Backbone:
     """Build a timm network with its weights, in evaluation mode, on the CPU.
 
@@ -105,7 +111,7 @@ def build(
     for so many classes, initialized from `seed` (as are random weights; no global random state is touched).
     `drop_rate` is the dropout before the classifier, `drop_path_rate` the share of images that skip the last
     residual branch in training, `size` the width and height of the images in pixels,
-    timm's choice where None.
+    timm's choice where None, `variant` how the network is to differ from timm's.
 
     Raises:
         BackboneError: the name is unknown, the network does not take images of that size, or it has no residual
@@ -128,9 +134,12 @@ def build(
             net = _create(name, found, pretrained_cfg_overlay=overlay, **arguments)
             if classes is not None:
                 net.reset_classifier(classes)  # type: ignore[operator]
+            config = _config_of(net, size)
+            alter(net, variant, input_size=config["input_size"], drop_rate=drop_rate)
         if drop_path_rate:
             _require_branches(name, net)
-        return _assemble(name, found, net.eval(), size=size, new_head=classes is not None or state is None)
+        new_head = classes is not None or state is None
+        return Backbone(name, found, net.eval(), config, stages_of(net, config["input_size"]), new_head, variant)
 
     return create() if size is None else _at_size(create, name, size)
 
@@ -215,18 +224,11 @@ def _is_about_weights(error: Exception) -> bool:
     return isinstance(error, KeyError) or "state_dict" in str(error) or str(error).startswith("Pretrained")
 
 
-def _assemble(name: str, weights: Weights, net: nn.Module, *, size: int | None, new_head: bool) -> Backbone:
+def _config_of(net: nn.Module, size: int | None) -> dict[str, Any]:
     config: dict[str, Any] = dict(net.pretrained_cfg)  # type: ignore[arg-type]
     if size is not None:
         config["input_size"] = (config["input_size"][0], size, size)
-    return Backbone(
-        name=name,
-        weights=weights,
-        net=net,
-        config=config,
-        stages=stages_of(net, config["input_size"]),
-        new_head=new_head,
-    )
+    return config
 
 
 def _at_size(create: Callable[[], Backbone], name: str, size: int) -> Backbone:

@@ -59,13 +59,13 @@ def stages_of(net: nn.Module, input_size: tuple[int, int, int]) -> tuple[Stage, 
     modules = _largest_modules(net, owner, len(groups))
     stages = []
     for index, (name, group) in enumerate(zip(names, groups, strict=True)):
-        own = [call for call in calls if _within(call.path, modules[index])]
+        own = [call for call in calls if within(call.path, modules[index])]
         if not own:
             raise BackboneError(f"no module of the stage {name} is called: {type(net).__name__} cannot be divided")
         last = max(own, key=lambda call: call.left)
         following = names[index + 1] if index + 1 < len(names) else HEAD
         end = last if following == HEAD else _with_trailing(last, calls, net)
-        layout, prefix_tokens = _layout(end.output, net)
+        layout, prefix_tokens = layout_of(end.output, net)
         stages.append(
             Stage(
                 name=name,
@@ -88,7 +88,7 @@ def begins_with_convolutions(stages: Sequence[Stage]) -> bool:
 def classifier_parameters(net: nn.Module) -> frozenset[str]:
     """Names of the parameters of the classifier, those that are new when the classes are new."""
     modules = classifier_modules(net)
-    return frozenset(name for name, _ in net.named_parameters() if _within(name, modules))
+    return frozenset(name for name, _ in net.named_parameters() if within(name, modules))
 
 
 def classifier_modules(net: nn.Module) -> tuple[str, ...]:
@@ -113,7 +113,20 @@ def _parameter_groups(net: nn.Module) -> list[list[str]]:
     if not hasattr(net, "group_matcher"):
         raise BackboneError(f"timm does not say how {type(net).__name__} is divided into stages")
     groups = group_parameters(net, net.group_matcher(coarse=True))  # type: ignore[operator]
-    return [groups[index] for index in sorted(groups)]
+    return _with_slopes_in_place(net, [groups[index] for index in sorted(groups)])
+
+
+def _with_slopes_in_place(net: nn.Module, groups: list[list[str]]) -> list[list[str]]:
+    """Slopes of activations that were swapped in belong to what they follow: timm's patterns do not know them."""
+    slopes = {f"{path}.weight" for path, module in net.named_modules() if isinstance(module, nn.PReLU)}
+    owner = {name: index for index, group in enumerate(groups) for name in group if name not in slopes}
+    kept = [[name for name in group if name not in slopes] for group in groups]
+    previous = 0
+    for name, _ in net.named_parameters():
+        previous = owner.get(name, previous)
+        if name in slopes:
+            kept[previous].append(name)
+    return [group for group in kept if group]
 
 
 def _names(groups: list[list[str]], classifier: frozenset[str]) -> list[str]:
@@ -132,7 +145,7 @@ def _prefix(group: list[str], groups: list[list[str]]) -> str:
     unique = [
         prefix
         for prefix in (".".join(parts[:length]) for length in range(1, len(parts) + 1))
-        if not any(_within(name, (prefix,)) for name in others)
+        if not any(within(name, (prefix,)) for name in others)
     ]
     counting = [prefix for prefix in unique if any(character.isdigit() for character in prefix)]
     module_prefixes = [prefix for prefix in counting if prefix != group[0]]
@@ -183,8 +196,8 @@ def _alike(call: Call, last: Call) -> bool:
     return any(call.output.shape[axis] == last.output.shape[axis] for axis in channel_axes)
 
 
-def _layout(output: Any, net: nn.Module) -> tuple[Layout, int]:
-    """Layout and number of prefix tokens, read off the output for one square image.
+def layout_of(output: Any, net: nn.Module) -> tuple[Layout, int]:
+    """Layout and number of prefix tokens of what a module returns, read off the output for one square image.
 
     Of three axes, the two equal ones are height and width; where that is not clear, timm's declaration
     decides.
@@ -218,5 +231,6 @@ def _last_norm(own: list[Call], net: nn.Module) -> str | None:
     return max(norms, key=lambda call: call.left).path if norms else None
 
 
-def _within(path: str, prefixes: tuple[str, ...]) -> bool:
+def within(path: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a module or parameter is one of these modules or inside one."""
     return any(path == prefix or path.startswith(f"{prefix}.") for prefix in prefixes)

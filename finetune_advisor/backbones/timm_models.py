@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from finetune_advisor.backbones.stage_probe import StageProbe
     from finetune_advisor.backbones.whitened import Whitened
 
 STAGE_PROBE = "finetune_advisor_stage_probe"
+VARIANT = "finetune_advisor_variant"
 WHITENED = "finetune_advisor_whitened"
 
 # timm's registration looks for this name in the module of the entry point.
-default_cfgs = generate_default_cfgs({STAGE_PROBE: {"classifier": "fc"}, WHITENED: {}})
+default_cfgs = generate_default_cfgs({STAGE_PROBE: {"classifier": "fc"}, VARIANT: {}, WHITENED: {}})
 
 
 @register_model
@@ -34,6 +37,21 @@ def finetune_advisor_stage_probe(pretrained: bool = False, **kwargs: Any) -> Sta
         **kwargs,
     )
     return probe
+
+
+@register_model
+def finetune_advisor_variant(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """A network of timm with other activations or a hidden layer; takes what `variant_net` takes."""
+    from finetune_advisor.backbones.variant import variant_net
+
+    net: nn.Module = build_model_with_cfg(
+        variant_net,
+        VARIANT,
+        pretrained,
+        kwargs_filter=("in_chans", "global_pool", "img_size"),  # type: ignore[arg-type]
+        **kwargs,
+    )
+    return net
 
 
 @register_model

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 from pydantic.fields import FieldInfo
 
+from finetune_advisor.techniques.activation import AnyActivation
 from finetune_advisor.techniques.augmentation import AnyAugmentation
 from finetune_advisor.techniques.averaging import AnyAveraging
 from finetune_advisor.techniques.base import Settings, Technique, documentation, settings_in, summary
@@ -26,6 +27,7 @@ _REGISTRIES: dict[str, Any] = {
     "preprocessing": AnyPreprocessing,
     "strategy": AnyStrategy,
     "initialization": AnyInitialization,
+    "activation": AnyActivation,
     "augmentation": AnyAugmentation,
     "mixing": AnyMixing,
     "loss": AnyLoss,

@@ -136,7 +136,13 @@ class FromBoundary:
 
     def _digest(self, key: str) -> str:
         boundary, pixels, backbone = self.boundary, self.pixels, self.frozen.backbone
-        settings = (boundary.stage.name, boundary.views, boundary.dtype, str(self.frozen.precision))
+        settings = (
+            repr(backbone.variant.activation),
+            boundary.stage.name,
+            boundary.views,
+            boundary.dtype,
+            str(self.frozen.precision),
+        )
         seen = (pixels.preprocess.key(), repr(pixels.augment), pixels.plan.seed, pixels.eval_batch)
         text = repr((FORMAT, backbone.weights.digest, settings, seen, key))
         return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=8).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import torch
+from torch import nn
 
 from finetune_advisor import logistic
 from finetune_advisor.backbones.stage_probe import POOLED
@@ -20,7 +21,8 @@ log = logging.getLogger(__name__)
 def fill_head(prepared: Prepared, *, device: str) -> None:
     """Fill the network's new classifier as the recipe says, the same bits every time.
 
-    A distilled network averages two classifiers, and both start alike.
+    A distilled network averages two classifiers, and both start alike where nothing is random. A hidden layer is filled
+    like the classes above it.
     """
     recipe, net = prepared.recipe, prepared.backbone.net
     assert recipe.head is not None, "checked by Recipe"
@@ -31,8 +33,13 @@ def fill_head(prepared: Prepared, *, device: str) -> None:
         fitted = fit_head(initialization, prepared.data, class_weights=weighted, seed=recipe.seed, device=device)
     generator = torch.Generator().manual_seed(recipe.seed)
     for path in classifier_modules(net):
-        layer = net.get_submodule(path)
-        initialization.fill(layer.weight, layer.bias, generator, fitted=fitted)  # type: ignore[arg-type]
+        for layer in net.get_submodule(path).modules():
+            if isinstance(layer, (nn.Linear, nn.Conv2d)):
+                assert layer.bias is not None, f"{path} has no bias"
+                initialization.fill(layer.weight, layer.bias, generator, fitted=fitted)
+    activation = recipe.head.activation
+    if activation is not None and activation.warning is not None:
+        log.warning("head.activation: %s", activation.warning)
 
 
 def fit_head(probe: Probe, data: Dataset, *, class_weights: bool, seed: int, device: str) -> Fitted:

@@ -22,7 +22,7 @@ from finetune_advisor.data.plan import BatchPlan
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
 from finetune_advisor.techniques.strategy import FineTuning
 from finetune_advisor.training.augment import Augment
-from finetune_advisor.training.averaging import fit_batch_norm
+from finetune_advisor.training.averaging import fit_batch_norm, recalibrate
 from finetune_advisor.training.class_weights import balanced
 from finetune_advisor.training.feed import Feed, Pixels
 from finetune_advisor.training.feeds import choose_feed
@@ -184,6 +184,8 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         eval_batch=recipe.optimizer.batch,
         workers=recipe.runtime.workers,
     )
+    if recipe.backbone.activation is not None:
+        recalibrate(backbone.net, pixels, steps=plan.steps_per_epoch, device=method.device)
     chosen = choose_feed(pixels, prepared, method, folder=caches, watcher=watcher or Watcher())
     return Setup(
         recipe,

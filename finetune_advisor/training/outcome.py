@@ -20,6 +20,7 @@ from finetune_advisor.backbones.build import set_classifier
 from finetune_advisor.backbones.export import save_model
 from finetune_advisor.backbones.stage_probe import ARCHITECTURE, POOLED, stage_probe_of
 from finetune_advisor.backbones.stages import classifier_modules
+from finetune_advisor.backbones.timm_models import VARIANT
 from finetune_advisor.backbones.whitened import Whitened, Whitening
 from finetune_advisor.data.batches import eval_batches, normalize
 from finetune_advisor.metrics import score, softmax
@@ -48,12 +49,20 @@ class Scored:
 
 def save_network(run: RunDir, prepared: Prepared, whitening: Whitening | None) -> None:
     """Write `model/` for a network whose layers were trained, with the whitening of its images in front of it."""
-    net, name = prepared.backbone.net, prepared.recipe.backbone.name
-    if whitening is None:
-        _save(run, net, prepared, architecture=name, model_args=None)
-        return
-    arguments = {"backbone": name.partition(".")[0], "backbone_args": {}, "size": prepared.preprocess.size}
-    _save(run, Whitened(whitening, net), prepared, architecture=whitened.ARCHITECTURE, model_args=arguments)
+    net, (name, arguments) = prepared.backbone.net, _architecture(prepared)
+    if whitening is not None:
+        net, size = Whitened(whitening, net), prepared.preprocess.size
+        name, arguments = whitened.ARCHITECTURE, {"backbone": name, "backbone_args": arguments, "size": size}
+    _save(run, net, prepared, architecture=name, model_args=arguments)
+
+
+def _architecture(prepared: Prepared) -> tuple[str, dict[str, Any]]:
+    """The name under which timm builds the network, and what it takes."""
+    backbone = prepared.backbone
+    name, size = backbone.name.partition(".")[0], backbone.input_size[-1]
+    if backbone.variant.plain:
+        return name, {}
+    return VARIANT, {"backbone": name, "size": size, **backbone.variant.as_arguments()}
 
 
 def save_probe(run: RunDir, probe: FittedProbe, prepared: Prepared, *, device: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.backbones.build import Backbone, build
 from finetune_advisor.backbones.trunk import feature_stages
+from finetune_advisor.backbones.variant import Variant
 from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.pixel_colors import pixel_colors
 from finetune_advisor.data.sources import open_source
@@ -98,7 +99,10 @@ def _network(recipe: Recipe, classes: int, size: int) -> Backbone:
     for technique in recipe.regularization or ():
         arguments |= technique.model_arguments()
     name, weights = recipe.backbone.name, recipe.backbone.weights
-    return build(name, weights, classes=classes, seed=recipe.seed, size=size, **arguments)
+    variant = Variant(recipe.backbone.activation)
+    if recipe.head is not None:
+        variant = replace(variant, hidden=recipe.head.hidden, hidden_activation=recipe.head.activation)
+    return build(name, weights, classes=classes, seed=recipe.seed, size=size, variant=variant, **arguments)
 
 
 def _check_stages(recipe: Recipe, backbone: Backbone) -> None:

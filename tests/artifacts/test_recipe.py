@@ -102,6 +102,7 @@ def test_the_same_regularization_twice_is_refused(training: dict[str, Any]) -> N
     assert sentence.startswith("dropout stands here 2 times")
 
 
+HIDDEN = "head={initialization: {kind: he}, hidden: 8, activation: {kind: relu}}"
 UNCACHED = ("strategy.cached_views=null", "runtime.cache_mib=null")
 
 
@@ -138,6 +139,30 @@ UNCACHED = ("strategy.cached_views=null", "runtime.cache_mib=null")
         ("few_layers", ["mixing={kind: mixup}"], "strategy.cached_views", "set it to null"),
         ("all_layers", ["mixing={kind: cutmix}", "loss={kind: focal}"], "loss", "focal takes one label an image"),
         ("all_layers", ["mixing={kind: cutmix}", "optimizer.batch=1"], "optimizer.batch", "needs two images in a step"),
+        ("from_scratch", ["head.hidden=8"], "head.activation", "choose one, such as relu"),
+        ("few_layers", ["head.activation={kind: relu}"], "head.activation", "no hidden layer"),
+        (
+            "few_layers",
+            [HIDDEN, "head.initialization={kind: zeros}"],
+            "head.initialization.kind",
+            "source of asymmetry",
+        ),
+        ("few_layers", [HIDDEN, "head.initialization={kind: probe}"], "head.initialization.kind", "one linear layer"),
+        ("few_layers", ["backbone.activation={kind: sigmoid}"], "backbone.activation.kind", "never to use it"),
+        ("few_layers", ["backbone.activation={kind: maxout}"], "backbone.activation.kind", "it is for head.activation"),
+        (
+            "probe_then_fine_tune",
+            ["backbone.activation={kind: tanh}"],
+            "head.initialization.kind",
+            "would be fitted on",
+        ),
+        ("linear_probe", ["backbone.activation={kind: tanh}"], "backbone.activation", "leaves the network as it is"),
+        (
+            "few_layers",
+            ["regularization=[{kind: kl_sparsity, units: probability}]"],
+            "regularization.0.units",
+            "head.activation sigmoid",
+        ),
         ("from_scratch", ["regularization=[{kind: l2_sp}]"], "regularization.0", "take l2 instead"),
         ("few_layers", ["regularization=[{kind: l2}, {kind: l2_sp}]"], "regularization.0", "pulls them back"),
         (

@@ -19,6 +19,7 @@ from torch import nn
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe, load_recipe
 from finetune_advisor.data.batches import Batch
+from finetune_advisor.techniques.activation import Activation, Relu
 from finetune_advisor.techniques.augmentation import Context
 from finetune_advisor.techniques.base import Technique, documentation, summary
 from finetune_advisor.techniques.catalog import catalog, families, kind_of
@@ -52,14 +53,19 @@ def recipe_with(family: str, technique: type[Technique]) -> Recipe:
         return Recipe.model_validate({**load_recipe(value["kind"]).model_dump(), "strategy": value})
     if family in ("augmentation", "regularization"):
         value = (value,)
+    if family == "activation":
+        head = {"initialization": {"kind": "he"}, "hidden": 5, "activation": value}
+        return Recipe.model_validate({**load_recipe("few_layers").model_dump(), "head": head})
     if family == "initialization":
         family, value = "head", {"initialization": value}
     base = load_recipe("few_layers", ["strategy.cached_views=null"] if family == "mixing" else [])
     return Recipe.model_validate({**base.model_dump(), family: value})
 
 
-def tiny_net(drop_rate: float) -> nn.Sequential:
-    layers = [nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(drop_rate)]
+def tiny_net(drop_rate: float, activation: Activation | None) -> nn.Sequential:
+    activation = activation or Relu()
+    convolution = nn.Conv2d(3, 4 * activation.inputs_per_unit, 3, stride=4)
+    layers = [convolution, activation.module(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(drop_rate)]
     return nn.Sequential(*layers, nn.Linear(4, CLASSES))
 
 
@@ -93,7 +99,7 @@ def losses_around_a_step(recipe: Recipe) -> tuple[float, float]:
     arguments = {key: value for technique in regularization for key, value in technique.model_arguments().items()}
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        net = tiny_net(arguments.get("drop_rate", 0.0))
+        net = tiny_net(arguments.get("drop_rate", 0.0), recipe.head.activation)
         generator = torch.Generator().manual_seed(recipe.seed)
         recipe.head.initialization.fill(net[-1].weight, net[-1].bias, generator, fitted=fitted(recipe))
         made = batch(recipe)
@@ -145,7 +151,7 @@ def test_every_file_of_a_family_is_in_its_registry() -> None:
     import finetune_advisor.techniques
 
     root = Path(finetune_advisor.techniques.__file__).parent
-    not_techniques = {"__init__", "base", "settings", "geometry", "torch_policy"}
+    not_techniques = {"__init__", "base", "settings", "activation_modules", "geometry", "torch_policy"}
     files = {(path.parent.name, path.stem) for path in root.glob("*/*.py") if path.stem not in not_techniques}
     assert files == {(entry.family, entry.kind) for entry in catalog()}
 

@@ -63,6 +63,7 @@ class Probe(Strategy):
         ),
         "runtime.cache_mib": (None, "{kind} keeps nothing: it would be ignored"),
         "runtime.compile": (False, "{kind} trains no network: compiling it would be ignored"),
+        "backbone.activation": (None, "{kind} leaves the network as it is: it cannot get used to another activation"),
     }
 
     def trainable(self, stages: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002
