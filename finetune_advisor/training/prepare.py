@@ -75,12 +75,15 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
     Raises:
         BackboneError: an unknown network, stage or input size, or weights that cannot be had; told before any
             image is read.
-        RecipeError: training ends before everything that is to train does; told before any image is read.
+        RecipeError: training ends before everything that is to train does, or the optimizer cannot be built here; told
+            before any image is read.
         DataError: the images cannot be used.
     """
     listing = open_source(recipe.data.path, group=recipe.data.group)
     backbone = _network(recipe, len(listing.classes), recipe.preprocessing.size)
     _check_stages(recipe, backbone)
+    if recipe.optimizer is not None:
+        recipe.optimizer.check()
     _warn_of_normalization(recipe, backbone)
     data = open_dataset(
         listing,

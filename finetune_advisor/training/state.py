@@ -121,15 +121,19 @@ class TrainState:
         tensors = {_NET + name: _plain(value) for name, value in self.net.state_dict().items()}
         tensors[_IMAGES] = identity.images_tensor()
         tensors |= {_AVERAGE + name: _plain(value) for name, value in self.average.tensors.items()}
+        numbers: dict[str, int | float] = {}
         for index, values in self.optimizer.state_dict()["state"].items():
             for key, value in values.items():
-                if value is not None:
-                    tensors[f"{_OPTIMIZER}{index}.{key}"] = _plain(torch.as_tensor(value))
+                if isinstance(value, Tensor):
+                    tensors[f"{_OPTIMIZER}{index}.{key}"] = _plain(value)
+                elif value is not None:
+                    numbers[f"{index}.{key}"] = value
         counters = {
             "format": CHECKPOINT_FORMAT,
             "version": installed_version(),
             "identity": identity.as_json(),
             "step": self.step,
+            "optimizer": numbers,
             "schedule": asdict(self.schedule),
             "averaged": self.average.count,
             "best_metric": self.best_metric,
@@ -160,7 +164,7 @@ class TrainState:
                 "Resume with the version that wrote it, or start a new run.",
             )
         identity.require_same(counters["identity"], tensors[_IMAGES], path)
-        self._load_tensors(path, tensors)
+        self._load_tensors(path, tensors, counters["optimizer"])
         self.step = counters["step"]
         self.schedule = ScheduleState(**counters["schedule"])
         self.average.restore(counters["averaged"], _named(tensors, _AVERAGE), self.moving)
@@ -174,12 +178,11 @@ class TrainState:
         self.tally = Tally(**counters["tally"])
         self.spent = Spent(**counters["spent"])
 
-    def _load_tensors(self, path: Path, tensors: dict[str, Tensor]) -> None:
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith(_OPTIMIZER):
-                index, key = name.removeprefix(_OPTIMIZER).split(".", 1)
-                moments.setdefault(int(index), {})[key] = value
+    def _load_tensors(self, path: Path, tensors: dict[str, Tensor], numbers: dict[str, int | float]) -> None:
+        moments: dict[int, dict[str, Tensor | int | float]] = {}
+        for name, value in [*_named(tensors, _OPTIMIZER).items(), *numbers.items()]:
+            index, key = name.split(".", 1)
+            moments.setdefault(int(index), {})[key] = value
         try:
             self.net.load_state_dict(_named(tensors, _NET))
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})

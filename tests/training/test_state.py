@@ -15,6 +15,7 @@ from torch import nn
 
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.errors import RunError, StorageError
+from finetune_advisor.techniques.optimizer import Timm
 from finetune_advisor.techniques.schedule import ScheduleState
 from finetune_advisor.training.clock import Spent
 from finetune_advisor.training.identity import Identity
@@ -31,6 +32,8 @@ OPTIMIZERS = {
     "adamw": lambda net: torch.optim.AdamW(net.parameters(), lr=0.1),
     "sgd": lambda net: torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9),
     "plain sgd": lambda net: torch.optim.SGD(net.parameters(), lr=0.1),
+    "numbers beside tensors": lambda net: Timm(name="laprop").build([{"params": list(net.parameters()), "lr": 0.01}]),
+    "a flag beside tensors": lambda net: Timm(name="muon").build([{"params": list(net.parameters()), "lr": 0.01}]),
 }
 
 

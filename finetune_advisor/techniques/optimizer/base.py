@@ -33,6 +33,13 @@ class Optimizer(Technique):
         """Peak rate of the pretrained layers of a stage that has `depth` pretrained stages above it."""
         return self.lr * self.body_lr_ratio * (self.layer_decay or 1.0) ** depth
 
+    def check(self) -> None:
+        """Make sure, before any image is looked at, that it can be built here; what is torch's own always can.
+
+        Raises:
+            RecipeError: it cannot.
+        """
+
     @abstractmethod
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """The torch optimizer, without weight decay.
