@@ -64,6 +64,15 @@ def scalar_text(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
+def flow_text(value: Any) -> str:
+    """Any value of a recipe as YAML on one line: mappings and lists in their braces."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name}: {flow_text(part)}' for name, part in value.items())}}}"
+    if isinstance(value, (tuple, list)):
+        return f"[{', '.join(map(flow_text, value))}]"
+    return scalar_text(value)
+
+
 def _needs_quotes(text: str) -> bool:
     """Whether PyYAML, which does not know our numbers and lists, would leave out quotes that are needed."""
     return scalar(text) != text or not text.isprintable() or bool(set(text) & set(",[]{}"))

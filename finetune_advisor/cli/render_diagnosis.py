@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from finetune_advisor.artifacts.diagnosis import Diagnosis, Finding
-from finetune_advisor.artifacts.recipe_dump import scalar_text
+from finetune_advisor.artifacts.recipe_dump import flow_text
 from finetune_advisor.reporting.names import shown, some
 
 MOST_NAMES = 5
@@ -32,18 +32,10 @@ def _body(finding: Finding) -> RenderableType:
     if finding.names:
         lines.append(Text(some(finding.names, MOST_NAMES)))
     lines += [
-        Text.assemble("→ ", (f"{edit.key}: {_value(edit.value)}", "bold cyan"), (f"  {edit.reason}", "dim"))
+        Text.assemble("→ ", (f"{edit.key}: {flow_text(edit.value)}", "bold cyan"), (f"  {edit.reason}", "dim"))
         for edit in finding.edits
     ]
     return Group(*lines)
-
-
-def _value(value: object) -> str:
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{name}: {_value(part)}' for name, part in value.items())}}}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_value, value))}]"
-    return scalar_text(value)
 
 
 def render_verdict(diagnosis: Diagnosis) -> RenderableType:
