@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.recipe_file import shipped_recipes
+from finetune_advisor.artifacts.recipe_file import baseline_recipes, shipped_recipes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -56,6 +56,8 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> N
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"finetune_advisor"}
     assert {f"finetune_advisor/shipped_recipes/{name}.yaml" for name in shipped_recipes()} <= set(names)
+    baselines = {f"finetune_advisor/shipped_recipes/baselines/{name}.yaml" for name in baseline_recipes()}
+    assert baselines and baselines <= set(names)
     assert {"finetune_advisor/py.typed", "finetune_advisor/advice/calibration.yaml"} <= set(names)
     assert {f"finetune_advisor/reporting/templates/{name}" for name in ("analysis.html.j2", "style.css")} <= set(names)
     assert "finetune_advisor/reporting/reference_similarity.yaml" in names
@@ -67,7 +69,7 @@ def test_installed_recipes_are_those_of_the_wheel(installed: Path, tmp_path: Pat
         "import finetune_advisor, json; from finetune_advisor.artifacts import recipe_file as r;"
         "from finetune_advisor.advice.calibration import calibration;"
         "print(json.dumps([finetune_advisor.__file__, calibration().amount.plenty_per_class,"
-        "[str(r.shipped_path(n)) for n in r.shipped_recipes() if r.load_recipe(n)]]))"
+        "[str(r.shipped_path(n)) for n in (*r.shipped_recipes(), *r.baseline_recipes()) if r.load_recipe(n)]]))"
     )
     home, plenty, recipes = json.loads(run("-c", script, cwd=tmp_path, PYTHONPATH=str(installed)))
     assert Path(home).is_relative_to(installed)
@@ -77,7 +79,7 @@ def test_installed_recipes_are_those_of_the_wheel(installed: Path, tmp_path: Pat
 
 def test_the_installed_command_lists_its_recipes(installed: Path, tmp_path: Path) -> None:
     output = run("-m", "finetune_advisor", "recipes", "list", "--json", cwd=tmp_path, PYTHONPATH=str(installed))
-    assert [row["name"] for row in json.loads(output)] == list(shipped_recipes())
+    assert [row["name"] for row in json.loads(output)] == [*shipped_recipes(), *baseline_recipes()]
 
 
 def test_the_wheel_brings_the_command(wheel: Path) -> None:

@@ -11,6 +11,8 @@ from finetune_advisor.artifacts.recipe_dump import dump_recipe, is_edited
 from finetune_advisor.artifacts.recipe_edits import edit, set_values
 from finetune_advisor.artifacts.recipe_problems import recipe_of
 from finetune_advisor.artifacts.recipe_sources import (
+    baseline_recipes,
+    is_shipped,
     load_tree,
     read_recipe_text,
     shipped_path,
@@ -21,10 +23,12 @@ from finetune_advisor.artifacts.recipe_yaml import Place, tree_of
 
 __all__ = [
     "Difference",
+    "baseline_recipes",
     "change_recipe",
     "diff_recipes",
     "dump_recipe",
     "is_edited",
+    "is_shipped",
     "load_recipe",
     "read_recipe_text",
     "recipe_schema",

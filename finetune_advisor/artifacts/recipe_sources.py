@@ -14,20 +14,31 @@ _MOST_BYTES = 1_000_000
 
 
 def shipped_recipes() -> tuple[str, ...]:
-    """The names of the recipes that come with this package."""
-    return tuple(sorted(path.stem for path in _shipped_folder().glob("*.yaml")))
+    """The names of the recipes to start from that come with this package."""
+    return _names_in(_shipped_folder())
+
+
+def baseline_recipes() -> tuple[str, ...]:
+    """The names of what other tools and guides do, rebuilt as recipes to compare with; also shipped."""
+    return _names_in(_baselines_folder())
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a recipe of that name comes with this package, to start from or to compare with."""
+    return name in shipped_recipes() or name in baseline_recipes()
 
 
 def shipped_path(name: str) -> Path:
-    """The file of a shipped recipe.
+    """The file of a shipped recipe or baseline.
 
     Raises:
         RecipeError: no recipe of that name is shipped.
     """
-    if name not in shipped_recipes():
-        message = f"no recipe named {name!r} is shipped{did_you_mean(name, shipped_recipes())}"
-        raise RecipeError([Problem("", message)], _shipped_hint())
-    return _shipped_folder() / f"{name}.yaml"
+    if not is_shipped(name):
+        near = did_you_mean(name, (*shipped_recipes(), *baseline_recipes()))
+        raise RecipeError([Problem("", f"no recipe named {name!r} is shipped{near}")], _shipped_hint())
+    folder = _baselines_folder() if name in baseline_recipes() else _shipped_folder()
+    return folder / f"{name}.yaml"
 
 
 def shipped_purpose(name: str) -> str:
@@ -89,6 +100,14 @@ def _is_set(node: Node, name: str) -> bool:
     return inside is not None and inside.value is not None
 
 
+def _names_in(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+def _baselines_folder() -> Path:
+    return _shipped_folder() / "baselines"
+
+
 def _shipped_folder() -> Path:
     """Inside the wheel, or beside the package where it is installed for editing."""
     package = Path(__file__).parents[1]
@@ -98,7 +117,7 @@ def _shipped_folder() -> Path:
 
 def _locate(source: str | Path, folder: Path) -> tuple[Path, str]:
     """The file that a name or path means, and what problems call it; a shipped name goes before a file."""
-    if isinstance(source, str) and source in shipped_recipes():
+    if isinstance(source, str) and is_shipped(source):
         return shipped_path(source), f"{source} (shipped)"
     path = folder / source
     return path, str(path)
@@ -140,7 +159,7 @@ def _read_text(path: Path, problem: Problem) -> str:
             raise _unusable(problem, f"{it}is larger than 1 MB, expected a recipe")
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
-        near = did_you_mean(path.stem, shipped_recipes())
+        near = did_you_mean(path.stem, (*shipped_recipes(), *baseline_recipes()))
         message = f"{it}does not exist, and no recipe of that name is shipped{near}"
         raise _unusable(problem, message, _shipped_hint()) from error
     except IsADirectoryError as error:

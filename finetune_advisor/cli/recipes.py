@@ -24,20 +24,28 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 
 @recipes_app.command("list")
 def list_recipes(as_json: AsJson = False) -> None:
-    """The recipes that come with the tool."""
-    from finetune_advisor.artifacts.recipe_file import shipped_path, shipped_purpose, shipped_recipes
+    """The recipes that come with the tool, to start from or, as baselines, to compare with."""
+    from finetune_advisor.artifacts.recipe_file import (
+        baseline_recipes,
+        shipped_path,
+        shipped_purpose,
+        shipped_recipes,
+    )
 
+    parts = {"recipe": ("when", shipped_recipes()), "baseline": ("what others do", baseline_recipes())}
     if as_json:
         rows = [
-            {"name": name, "purpose": shipped_purpose(name), "path": str(shipped_path(name))}
-            for name in shipped_recipes()
+            {"name": name, "kind": kind, "purpose": shipped_purpose(name), "path": str(shipped_path(name))}
+            for kind, (_, names) in parts.items()
+            for name in names
         ]
         out.print_json(data=rows)
         return
-    table = Table("recipe", "when")
-    for name in shipped_recipes():
-        table.add_row(escape(name), escape(shipped_purpose(name)))
-    out.print(table)
+    for kind, (about, names) in parts.items():
+        table = Table(kind, about)
+        for name in names:
+            table.add_row(escape(name), escape(shipped_purpose(name)))
+        out.print(table)
 
 
 @recipes_app.command("show")

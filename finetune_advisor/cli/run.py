@@ -106,7 +106,7 @@ class _Target:
 
 
 def _new(recipe: str | None, overrides: list[str] | None, run_dir: Path | None, seed: int | None) -> _Target:
-    from finetune_advisor.artifacts.recipe_file import load_recipe, shipped_recipes
+    from finetune_advisor.artifacts.recipe_file import is_shipped, load_recipe
     from finetune_advisor.artifacts.rundir import NumberedRun, RunDir
 
     if recipe is None and not Path("recipe.yaml").is_file():
@@ -117,7 +117,7 @@ def _new(recipe: str | None, overrides: list[str] | None, run_dir: Path | None, 
     source = recipe or "recipe.yaml"
     loaded = load_recipe(source, [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])])
     place = RunDir(run_dir) if run_dir else NumberedRun(RUNS, loaded.name)
-    return _Target(loaded, place, file=None if source in shipped_recipes() else Path(source))
+    return _Target(loaded, place, file=None if is_shipped(source) else Path(source))
 
 
 def _resumed(

@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from finetune_advisor.artifacts.recipe_file import load_recipe, shipped_path, shipped_recipes
+from finetune_advisor.artifacts.recipe_file import baseline_recipes, load_recipe, shipped_path, shipped_recipes
 from finetune_advisor.cli.recipes import recipes_app
 from finetune_advisor.cli.techniques import techniques
 from finetune_advisor.errors import FinetuneAdvisorError, RecipeError, StorageError
@@ -32,9 +32,9 @@ def run_json(*arguments: str) -> Any:
 
 def test_list_says_when_each_recipe_is_right() -> None:
     rows = run_json("recipes", "list")
-    assert [row["name"] for row in rows] == list(shipped_recipes())
+    assert [row["name"] for row in rows] == [*shipped_recipes(), *baseline_recipes()]
     assert all(len(row["purpose"]) > 20 for row in rows)
-    assert all(name in run("recipes", "list") for name in shipped_recipes())
+    assert all(name in run("recipes", "list") for name in (*shipped_recipes(), *baseline_recipes()))
 
 
 def test_show_prints_the_file_as_it_is() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.artifacts.recipe_file import baseline_recipes, load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.cli.console import Bars
 
@@ -172,6 +172,12 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(cli, tiny, data, base) -> N
     assert plan["steps"] == (4 if short else None)
     assert "Nothing was trained" in cli("run", base, *tiny, *data, *short, "--dry-run").stdout
     assert not any(Path().iterdir())
+
+
+@pytest.mark.parametrize("name", baseline_recipes())
+def test_a_baseline_can_be_planned_as_it_is(cli, tiny, data, name) -> None:
+    plan = json.loads(cli("run", name, *tiny, *data, "--dry-run", "--json").stdout)
+    assert plan["strategy"] == load_recipe(name).strategy.kind
 
 
 def test_a_dry_run_counts_every_parameter_once(cli, tiny, data) -> None:
