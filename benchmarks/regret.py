@@ -1,0 +1,126 @@
+"""Is the advice right, and is it worth it? Every recipe on every task; one JSON line a run.
+
+    python benchmarks/regret.py DATA_SET... --lines regret.jsonl --minutes 75 --seeds 2
+    python benchmarks/regret.py DATA_SET... --lines regret.jsonl --page benchmarks/results
+
+Each DATA_SET is a folder with `train/` and `test/` of class folders, and `groups.csv` if images have relatives. Runs
+that the file already holds are not repeated, so a killed benchmark goes on; what tells most is run first, for all
+tasks. --page makes regret.json and regret.md of the lines there are, and runs nothing. --gpu takes larger settings.
+Several processes share the work with --shard 0/2, --shard 1/2, and the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from machine import COMMIT
+from regret_runs import ROUNDS, TRIAL, Bench
+from regret_tasks import CPU, GPU, Settings, Task, tasks_of, use_cache
+
+from finetune_advisor.errors import FinetuneAdvisorError
+
+Key = tuple[str, int, str]
+
+IMPORTS = "import finetune_advisor.training.train, finetune_advisor.workflows.analysis"
+
+
+def read_lines(path: Path) -> list[dict]:
+    """All complete lines; one that a killed process left unfinished is skipped."""
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8")
+    complete = text if text.endswith("\n") else text.rpartition("\n")[0]
+    return [json.loads(line) for line in complete.splitlines() if line]
+
+
+def append_line(path: Path, line: dict) -> None:
+    """In one write, so that several processes can share the file."""
+    with path.open("r+b" if path.exists() else "x+b") as file:
+        torn = file.seek(0, 2) > 0 and (file.seek(-1, 2), file.read(1))[1] != b"\n"
+    with path.open("ab") as file:
+        file.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
+
+
+def key_of(line: dict) -> Key:
+    return line["task"], line["seed"], line["recipe"]
+
+
+def planned(tasks: Sequence[Task], *, with_trial: bool) -> Iterator[tuple[Task, str]]:
+    """All runs in their order: a seed after the other, in each what tells most first, in turn over the tasks."""
+    for seed in sorted({task.seed for task in tasks}):
+        for names in (*ROUNDS, *([(TRIAL,)] if with_trial else [])):
+            for task in tasks:
+                if task.seed == seed:
+                    yield from ((task, name) for name in names)
+
+
+def startup() -> dict[str, float]:
+    """What a fresh process takes to load what a run needs: runs here share one, and are charged for it on the page."""
+    begin = time.perf_counter()
+    code = f"import time; {IMPORTS}; print(time.process_time())"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    return {"seconds": round(time.perf_counter() - begin, 2), "cpu": float(done.stdout)}
+
+
+def go(tasks: Sequence[Task], settings: Settings, lines: Path, *, minutes: float, trial: float | None) -> None:
+    """Make the runs that are missing until the time is over."""
+    done, end, began = {key_of(line) for line in read_lines(lines)}, time.monotonic() + 60 * minutes, startup()
+    with tempfile.TemporaryDirectory(prefix="regret-") as place:
+        for task, recipe in planned(tasks, with_trial=trial is not None):
+            if (task.name, task.seed, recipe) in done:
+                continue
+            if time.monotonic() > end:
+                print("the time is over; the same command goes on", flush=True)
+                return
+            folder = Path(place) / f"{task.data}-{task.per_class}-{task.seed}"
+            use_cache(folder / "cache")
+            bench = Bench.of(task, settings, folder)
+            try:
+                line = bench.line(recipe, trial_minutes=trial)
+            except FinetuneAdvisorError as problem:
+                line = {"task": task.name, "seed": task.seed, "recipe": recipe, "error": problem.message}
+            append_line(lines, {**line, "startup": began, "commit": COMMIT})
+            told = line.get("error") or line.get("cell") or f"{line['accuracy']:.3f}"
+            print(
+                f"{time.strftime('%H:%M:%S')} {task.name} {task.seed} {recipe} {told} {line.get('seconds')}", flush=True
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="*")
+    parser.add_argument("--lines", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=180.0)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--shard", default="0/1", help="I/N: the tasks of this process")
+    parser.add_argument("--trial", type=float, metavar="MINUTES", help="also settle border cases by a trial")
+    parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--page", type=Path, metavar="FOLDER", help="write regret.json and regret.md there")
+    arguments = parser.parse_args()
+    if arguments.page:
+        from regret_page import publish_page
+
+        publish_page(read_lines(arguments.lines), arguments.page)
+        return
+    settings = GPU if arguments.gpu else CPU
+    tasks = [
+        task
+        for seed in range(arguments.seeds)
+        for folder in arguments.data
+        for task in tasks_of(folder, settings, seed=seed)
+    ]
+    shard, shards = map(int, arguments.shard.split("/"))
+    names = sorted({task.name for task in tasks})
+    mine = [task for task in tasks if names.index(task.name) % shards == shard]
+    go(mine, settings, arguments.lines, minutes=arguments.minutes, trial=arguments.trial)
+
+
+if __name__ == "__main__":
+    main()
