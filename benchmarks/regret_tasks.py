@@ -47,7 +47,7 @@ class Settings:
     device: str
 
 
-CPU = Settings("cpu", 96, (5, 20, 80), 400, 300, 800, (5, 24), 32, "cpu")
+CPU = Settings("cpu", 96, (5, 20, 80), 300, 200, 400, (3, 24), 16, "cpu")
 GPU = Settings("gpu", 224, (5, 20, 80, 320), 4000, 2000, None, (1, 1), None, "cuda")
 
 
