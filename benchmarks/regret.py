@@ -12,44 +12,21 @@ Several processes share the work with --shard 0/2, --shard 1/2, and the same fil
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from machine import COMMIT
-from regret_runs import ROUNDS, TRIAL, Bench
+from regret_lines import append_line, read_lines
+from regret_recipes import ROUNDS, TRIAL, key_of
+from regret_runs import Bench
 from regret_tasks import CPU, GPU, Settings, Task, tasks_of, use_cache
 
 from finetune_advisor.errors import FinetuneAdvisorError
 
-Key = tuple[str, int, str]
-
 IMPORTS = "import finetune_advisor.training.train, finetune_advisor.workflows.analysis"
-
-
-def read_lines(path: Path) -> list[dict]:
-    """All complete lines; one that a killed process left unfinished is skipped."""
-    if not path.is_file():
-        return []
-    text = path.read_text(encoding="utf-8")
-    complete = text if text.endswith("\n") else text.rpartition("\n")[0]
-    return [json.loads(line) for line in complete.splitlines() if line]
-
-
-def append_line(path: Path, line: dict) -> None:
-    """In one write, so that several processes can share the file."""
-    with path.open("r+b" if path.exists() else "x+b") as file:
-        torn = file.seek(0, 2) > 0 and (file.seek(-1, 2), file.read(1))[1] != b"\n"
-    with path.open("ab") as file:
-        file.write((b"\n" if torn else b"") + json.dumps(line).encode() + b"\n")
-
-
-def key_of(line: dict) -> Key:
-    return line["task"], line["seed"], line["recipe"]
 
 
 def planned(tasks: Sequence[Task], *, with_trial: bool) -> Iterator[tuple[Task, str]]:
@@ -70,27 +47,29 @@ def startup() -> dict[str, float]:
 
 
 def go(tasks: Sequence[Task], settings: Settings, lines: Path, *, minutes: float, trial: float | None) -> None:
-    """Make the runs that are missing until the time is over."""
+    """Make the runs that are missing until the time is over.
+
+    What tasks need on the disk lies beside the lines until all is done, so that going on costs nothing twice.
+    """
     done, end, began = {key_of(line) for line in read_lines(lines)}, time.monotonic() + 60 * minutes, startup()
-    with tempfile.TemporaryDirectory(prefix="regret-") as place:
-        for task, recipe in planned(tasks, with_trial=trial is not None):
-            if (task.name, task.seed, recipe) in done:
-                continue
-            if time.monotonic() > end:
-                print("the time is over; the same command goes on", flush=True)
-                return
-            folder = Path(place) / f"{task.data}-{task.per_class}-{task.seed}"
-            use_cache(folder / "cache")
-            bench = Bench.of(task, settings, folder)
-            try:
-                line = bench.line(recipe, trial_minutes=trial)
-            except FinetuneAdvisorError as problem:
-                line = {"task": task.name, "seed": task.seed, "recipe": recipe, "error": problem.message}
-            append_line(lines, {**line, "startup": began, "commit": COMMIT})
-            told = line.get("error") or line.get("cell") or f"{line['accuracy']:.3f}"
-            print(
-                f"{time.strftime('%H:%M:%S')} {task.name} {task.seed} {recipe} {told} {line.get('seconds')}", flush=True
-            )
+    for task, recipe in planned(tasks, with_trial=trial is not None):
+        if (task.name, task.seed, recipe) in done:
+            continue
+        if time.monotonic() > end:
+            print("the time is over; the same command goes on", flush=True)
+            return
+        folder = lines.with_suffix(".work") / f"{task.data}-{task.per_class}-{task.seed}"
+        use_cache(folder / "cache")
+        bench = Bench.of(task, settings, folder)
+        try:
+            line = bench.line(recipe, trial_minutes=trial)
+        except FinetuneAdvisorError as problem:
+            line = {"task": task.name, "seed": task.seed, "recipe": recipe, "error": problem.message}
+        append_line(lines, {**line, "startup": began, "commit": COMMIT})
+        told = line.get("error") or line.get("cell") or f"{line['accuracy']:.3f}"
+        now = time.strftime("%H:%M:%S")
+        print(f"{now} {task.name} {task.seed} {recipe} {told} {line.get('seconds')} s", flush=True)
+    print(f"all is done: {lines.with_suffix('.work')} can go", flush=True)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The runs of regret.py: which recipes, in which order, how they are cut down, and what one line says of each."""
+"""The runs of regret.py: how recipes are cut down to the settings, and what one line says of a run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any, get_args
+from typing import Any
 
+from regret_recipes import ADVISED, ANALYZE, TRIAL, Line
 from regret_tasks import Settings, Task, write_task
 
 from finetune_advisor.advice.advise import advise
@@ -23,25 +24,6 @@ from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.data.sources import open_source
 from finetune_advisor.training.train import train
 from finetune_advisor.workflows.trial import trial
-
-ANALYZE, TRIAL, ADVISED = "analyze", "trial", "advised/"
-"""Lines that are no runs of a shipped recipe: the analysis, the trial, and the recipes that `advise` writes."""
-
-CELLS: tuple[Cell, ...] = get_args(Cell)
-
-ROUNDS: tuple[tuple[str, ...], ...] = (
-    (ANALYZE, "linear_probe", "stage_probe", "advised/linear_probe", "advised/stage_probe", "top_layer_probe"),
-    ("few_layers", "fastai_fine_tune"),
-    ("advised/few_layers", "advised/many_layers", "many_layers"),
-    ("probe_then_fine_tune", "all_layers"),
-    ("tenth_of_the_rate", "autogluon"),
-    ("keras_two_stages", "bit_hyperrule"),
-)
-"""What tells most comes first, so that a benchmark that is cut short has it for all tasks."""
-
-RECIPES = tuple(name for names in ROUNDS for name in names if name not in (ANALYZE, TRIAL))
-
-Line = dict[str, Any]
 
 
 @dataclass(frozen=True)

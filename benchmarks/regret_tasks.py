@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,7 +78,7 @@ def tasks_of(folder: Path, settings: Settings, *, seed: int) -> list[Task]:
     trainable = [sample for sample in shuffled if sample.split != "test"]
     test = stratified_sample(replace(listing, samples=listing.part("test")), settings.test_images, seed=0).samples
     counts = Counter(sample.label for sample in trainable)
-    sizes = dict.fromkeys(_cut(size, counts.values(), settings.most_images) for size in settings.per_class)
+    sizes = _sizes(settings, list(counts.values()))
     return [Task(folder.name, size, seed, _taken(listing, trainable, size), test) for size in sizes]
 
 
@@ -97,13 +96,17 @@ def use_cache(place: Path) -> None:
     os.environ["XDG_CACHE_HOME"] = str(place.resolve())
 
 
-def forget(place: Path) -> None:
-    shutil.rmtree(place, ignore_errors=True)
+def _sizes(settings: Settings, available: Sequence[int]) -> list[int]:
+    """Images a class of each task: one that is less than twice the one before takes its place."""
+    sizes: list[int] = []
+    for size in settings.per_class:
+        cut = _cut(size, available, settings.most_images)
+        sizes = [before for before in sizes if before * 2 <= cut] + [cut]
+    return sizes
 
 
-def _cut(size: int, counts: Iterable[int], most: int) -> int:
+def _cut(size: int, available: Sequence[int], most: int) -> int:
     """The largest number of images a class, up to `size`, with which there are at most `most` in all."""
-    available = list(counts)
     while sum(min(size, count) for count in available) > most:
         size -= 1
     return min(size, max(available))
