@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune_advisor import logistic
-from finetune_advisor.analysis.power_law import FEWEST_POINTS, fit_power_law, forecast
+from finetune_advisor.analysis.power_law import FEWEST_POINTS, covariance, credible_laws
 from finetune_advisor.analysis.probes import LEAST_PER_CLASS, stratified
 from finetune_advisor.artifacts.profile import CurvePoint, Forecast, PowerLaw
 from finetune_advisor.data.split import stratified_folds
@@ -98,7 +98,7 @@ def learning_curve(
         CurvePoint(images=float(count), accuracy=float(accuracies.mean()), std=_spread(accuracies))
         for count, accuracies in zip(images_S, accuracy_CS.T, strict=True)
     )
-    return _with_law(points, images_S, 1 - accuracy_CS, images=images, seed=seed)
+    return _with_law(points, images_S, 1 - accuracy_CS, images=images, judged=len(labels_N))
 
 
 def _spread(accuracy_C: FloatArray) -> float:
@@ -107,7 +107,7 @@ def _spread(accuracy_C: FloatArray) -> float:
 
 
 def _with_law(
-    points: tuple[CurvePoint, ...], images_S: FloatArray, error_CS: FloatArray, *, images: int, seed: int
+    points: tuple[CurvePoint, ...], images_S: FloatArray, error_CS: FloatArray, *, images: int, judged: int
 ) -> Curve:
     error_S = error_CS.mean(axis=0)
     if len(points) < FEWEST_POINTS:
@@ -117,10 +117,9 @@ def _with_law(
     elif error_S[-1] >= error_S[0]:
         log.info("no power law: more images do not help the probe")
     else:
-        weight_S = len(error_CS) / (error_CS.var(axis=0, ddof=1) + error_S * (1 - error_S) / images_S[-1])
-        law = fit_power_law(images_S, error_S, weight_S)
-        later = forecast(images_S, error_CS, weight_S, images=float(TIMES * images), seed=seed)
-        return Curve(points, law, later)
+        spread_SS = covariance(error_CS, draws=DRAWS, judged=judged)
+        laws = credible_laws(images_S, error_S, spread_SS)
+        return Curve(points, laws.middle(), laws.forecast(float(TIMES * images)))
     return Curve(points)
 
 

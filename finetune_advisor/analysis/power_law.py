@@ -1,81 +1,122 @@
 """error(n) = floor + scale * n ** -exponent through the points of a learning curve, and how sure its continuation is.
 
-Shapes: S sizes, C chains (each a nested sequence of subsets with images of its own to be judged on), B curves, E
-exponents that are tried.
+A few noisy points hardly tell a floor from a small exponent, least of all where the curve is almost flat. The best law
+alone would then be sure of whatever the noise suggests, so all laws count, each by its likelihood. Before the points
+are seen any exponent is as credible as any other, on a logarithmic scale, and so is any floor as a share of the error
+at the largest size, on the scale of that share's standard error: no floor at all and nothing but floor are real cases,
+and must not be crowded out by what lies between. What the points do not tell stays open, and the forecast's interval
+is as wide as that.
+
+Shapes: S sizes, C chains (each a nested sequence of subsets with images of its own to be judged on), L laws, F sizes
+in units of the largest, G errors.
 
 Sources: Cortes, Jackel, Solla, Vapnik and Denker, "Learning curves: asymptotic values and rate of convergence", NIPS
-1993; Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979.
+1993; Gelman et al., "Bayesian Data Analysis", 2013, chapter 3 (a posterior on a grid); Agresti and Coull, "Approximate
+is better than exact for interval estimation of binomial proportions", The American Statistician 1998.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr
 
 from finetune_advisor.artifacts.profile import Forecast, PowerLaw
 
-EXPONENTS = np.concatenate([np.arange(1, 100) / 100, np.arange(50, 101) / 50])
-"""That are tried: for each of them floor and scale are a small linear problem, so the best of all is certain."""
+EXPONENTS = np.geomspace(0.1, 2, 40)
+FLOOR_SHARES = np.sin(np.linspace(0, np.pi / 2, 42)[:-1]) ** 2
+"""Floors as shares of the error at the largest size: Jeffreys' prior of a share, as a grid of even weights."""
 
 FEWEST_POINTS = 4
 """Three points are met exactly by many laws."""
 
-BOOTSTRAPS = 400
+APART = 0.3
+"""Weight of sizes that err independently in the covariance: what a dozen chains say is too noisy to be inverted."""
 
 FloatArray = npt.NDArray[np.floating]
 
 
-def fit_power_law(images_S: FloatArray, error_S: FloatArray, weight_S: FloatArray) -> PowerLaw | None:
-    """The law with the least weighted squares, floor >= 0 and 0 < exponent <= 2; None where nothing falls.
+@dataclass(frozen=True)
+class Laws:
+    """Laws with how credible each is, given the points of a curve."""
+
+    largest: float
+    """Images at the last point, where each law's error is `end_L`."""
+    end_L: FloatArray
+    end_std_L: FloatArray
+    share_L: FloatArray
+    exponent_L: FloatArray
+    weight_L: FloatArray
+
+    def middle(self) -> PowerLaw:
+        """The law nearest to the mean of all, from the first point on to ten times the last."""
+        far_F = np.geomspace(0.1, 10, 9)
+        error_LF = self.end_L[:, None] * self._left(far_F)
+        best = int(((error_LF - self.weight_L @ error_LF) ** 2).sum(axis=1).argmin())
+        end, share, exponent = (float(each[best]) for each in (self.end_L, self.share_L, self.exponent_L))
+        return PowerLaw(floor=share * end, scale=(1 - share) * end * self.largest**exponent, exponent=exponent)
+
+    def forecast(self, images: float) -> Forecast:
+        """What the law in the middle says of another number of images, and where 95 % of what is credible lies."""
+        law = self.middle()
+        accuracy = 1 - law.floor - law.scale * images**-law.exponent
+        left_L = self._left(np.array([images / self.largest]))[:, 0]
+        error_G = np.linspace(0, 1, 251)
+        below_G = ndtr((error_G[:, None] - left_L * self.end_L) / (left_L * self.end_std_L)) @ self.weight_L
+        high, low = 1 - np.interp([0.025, 0.975], below_G, error_G)
+        return Forecast(
+            images=images, accuracy=accuracy, low=float(min(low, accuracy)), high=float(max(high, accuracy))
+        )
+
+    def _left(self, times_F: FloatArray) -> FloatArray:
+        """Share of the error at the last point that is left at so many times its images (L, F)."""
+        return _shape(self.share_L, self.exponent_L, times_F)
+
+
+def _shape(share_L: FloatArray, exponent_L: FloatArray, times_F: FloatArray) -> FloatArray:
+    share_L1, exponent_L1 = share_L[:, None], exponent_L[:, None]
+    return np.asarray(share_L1 + (1 - share_L1) * times_F**-exponent_L1)
+
+
+def covariance(error_CS: FloatArray, *, draws: int, judged: int) -> FloatArray:
+    """Covariance between sizes of the mean error over chains (S, S).
+
+    Chains of different draws are judged on the same images, so that only those of one draw count as independent; and no
+    size is surer than the number of images that judge it allows.
+
+    Args:
+        error_CS: share of wrong answers.
+        draws: how often each image judges.
+        judged: how many do.
+    """
+    error_S = error_CS.mean(axis=0)
+    # As if there were two more errors and two more right answers: no errors among few images are not certainly none.
+    share_S = (error_S * judged + 2) / (judged + 4)
+    seen_SS = np.cov(error_CS, rowvar=False) * draws / len(error_CS)
+    deviation_S = np.sqrt(np.maximum(np.diag(seen_SS), share_S * (1 - share_S) / judged))
+    seen_S = np.sqrt(np.maximum(np.diag(seen_SS), np.finfo(float).tiny))
+    correlation_SS = (1 - APART) * seen_SS / np.outer(seen_S, seen_S)
+    np.fill_diagonal(correlation_SS, 1.0)
+    return np.asarray(correlation_SS * np.outer(deviation_S, deviation_S))
+
+
+def credible_laws(images_S: FloatArray, error_S: FloatArray, covariance_SS: FloatArray) -> Laws:
+    """All laws with their posterior weight; the error at the largest size is a linear problem for each.
 
     Args:
         images_S: training images of each point.
         error_S: share of wrong answers.
-        weight_S: one over the variance of each.
+        covariance_SS: of these shares.
     """
-    floor_B, scale_B, exponent_B = _fit(images_S, error_S[None], weight_S)
-    if scale_B[0] <= 0:
-        return None
-    return PowerLaw(floor=float(floor_B[0]), scale=float(scale_B[0]), exponent=float(exponent_B[0]))
-
-
-def forecast(
-    images_S: FloatArray, error_CS: FloatArray, weight_S: FloatArray, *, images: float, seed: int
-) -> Forecast | None:
-    """What the law says of another number of images, with a bootstrap interval over the chains; None without a law."""
-    law = fit_power_law(images_S, error_CS.mean(axis=0), weight_S)
-    if law is None:
-        return None
-    rng = np.random.default_rng(seed)
-    chains = len(error_CS)
-    drawn_BS = np.stack([error_CS[rng.integers(chains, size=chains)].mean(axis=0) for _ in range(BOOTSTRAPS)])
-    floor_B, scale_B, exponent_B = _fit(images_S, drawn_BS, weight_S)
-    later_B = floor_B + scale_B * images**-exponent_B
-    middle = law.floor + law.scale * images**-law.exponent
-    low, high = 1 - np.quantile(later_B, [0.975, 0.025])
-    accuracy = 1 - middle
-    return Forecast(images=images, accuracy=accuracy, low=float(min(low, accuracy)), high=float(max(high, accuracy)))
-
-
-def _fit(images_S: FloatArray, error_BS: FloatArray, weight_S: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Floor, scale and exponent of each curve (B,); the scale is 0 where a constant fits best."""
-    # In units of the largest size, so that powers keep their precision.
-    relative_S = images_S / images_S.max()
-    share_S = weight_S / weight_S.sum()
-    power_ES = relative_S ** -EXPONENTS[:, None]
-    power_mean_E = power_ES @ share_S
-    error_mean_B = error_BS @ share_S
-    spread_E = (power_ES**2) @ share_S - power_mean_E**2
-    slope_BE = ((error_BS * share_S) @ power_ES.T - error_mean_B[:, None] * power_mean_E) / spread_E
-    floor_BE = error_mean_B[:, None] - slope_BE * power_mean_E
-    # Where the floor would be negative it is 0, and the scale alone is fitted.
-    through_BE = ((error_BS * share_S) @ power_ES.T) / ((power_ES**2) @ share_S)
-    sunk_BE = floor_BE < 0
-    slope_BE, floor_BE = np.where(sunk_BE, through_BE, slope_BE), np.where(sunk_BE, 0.0, floor_BE)
-    rising_BE = slope_BE < 0
-    slope_BE, floor_BE = np.where(rising_BE, 0.0, slope_BE), np.where(rising_BE, error_mean_B[:, None], floor_BE)
-    miss_BES = floor_BE[:, :, None] + slope_BE[:, :, None] * power_ES - error_BS[:, None, :]
-    best_B = ((miss_BES**2) @ share_S).argmin(axis=1)
-    row_B = np.arange(len(error_BS))
-    exponent_B = EXPONENTS[best_B]
-    return floor_BE[row_B, best_B], slope_BE[row_B, best_B] * images_S.max() ** exponent_B, exponent_B
+    share_L, exponent_L = (grid.ravel() for grid in np.meshgrid(FLOOR_SHARES, EXPONENTS))
+    largest = float(images_S.max())
+    shape_LS = _shape(share_L, exponent_L, images_S / largest)
+    precision_SS = np.linalg.inv(covariance_SS)
+    known_L = ((shape_LS @ precision_SS) * shape_LS).sum(axis=1)
+    end_L = shape_LS @ precision_SS @ error_S / known_L
+    miss_LS = error_S - end_L[:, None] * shape_LS
+    log_L = -0.5 * (((miss_LS @ precision_SS) * miss_LS).sum(axis=1) + np.log(known_L))
+    weight_L = np.exp(log_L - log_L.max())
+    return Laws(largest, end_L, known_L**-0.5, share_L, exponent_L, weight_L / weight_L.sum())
