@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from finetune_advisor.logistic import Standardizer
 
-WORKING_FLOATS = 2**25
-"""Distances held at once (128 MiB)."""
+WORKING_FLOATS = 2**23
+"""Distances held at once (32 MiB, several times while they are sorted)."""
 
 
 def nearest(

@@ -10,7 +10,7 @@ Three readings are joined, because each is blind to something:
   it does not know how many classes there are, and so speaks at every depth.
 - *Familiarity*: how sure the ruler's ImageNet classifier is of each image: what the content says.
 
-Shapes: N images, C channels, B bootstrap samples.
+Shapes: N images, C channels, B bootstrap samples, R images at a time.
 
 Sources: Ioffe and Szegedy, "Batch Normalization", ICML 2015 (the running statistics); Hendrycks and Gimpel, "A Baseline
 for Detecting Misclassified and Out-of-Distribution Examples", ICLR 2017 (confidence as a sign of familiar content).
@@ -66,6 +66,9 @@ DEAD = 1e-6
 
 BOOTSTRAP_SAMPLES = 200
 
+ROWS = 2048
+"""Images that are looked at together in double precision: of all of them together it would take gigabytes."""
+
 FloatArray = npt.NDArray[np.floating]
 
 
@@ -76,12 +79,11 @@ def similarity(ruler: Features, *, seed: int) -> Similarity:
         ruler: what the ruler saw of the trainable images; at least two.
         seed: seeds the bootstrap.
     """
-    logits_NK = ruler.arrays["logits"].astype(np.float64)
-    max_logit_N = logits_NK.max(axis=1)
+    max_logit_N, entropy = _confidence(ruler.arrays["logits"])
     images = len(max_logit_N)
-    drawn_BN = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=BOOTSTRAP_SAMPLES)
     # The first row is the data as it is, the others are bootstrap samples of it.
-    weight_BN = np.vstack([np.full((1, images), 1 / images), drawn_BN / images])
+    weight_BN = np.full((1 + BOOTSTRAP_SAMPLES, images), 1 / images)
+    weight_BN[1:] *= np.random.default_rng(seed).multinomial(images, weight_BN[0], size=BOOTSTRAP_SAMPLES)
     shifts = {shift.stage: shift for shift in _shifts(ruler, weight_BN)}
     early_B = _early([shift for name, shift in shifts.items() if name not in LEFT_OUT])
     late_B = np.clip(weight_BN @ _familiarity(max_logit_N) / FAMILIAR, 0, 1)
@@ -98,7 +100,7 @@ def similarity(ruler: Features, *, seed: int) -> Similarity:
             for name, shift in shifts.items()
         ),
         max_logit=float(max_logit_N.mean()),
-        entropy=_entropy(logits_NK),
+        entropy=entropy,
     )
 
 
@@ -115,30 +117,54 @@ def _shifts(ruler: Features, weight_BN: FloatArray) -> Iterator[_Shift]:
     for stage in ruler.stages:
         if stage not in ruler.reference:
             continue
-        mean_NC, variance_NC = _standardized(ruler, stage)
-        single_N = np.median(_divergence(mean_NC**2, variance_NC), axis=1)
-        yield _Shift(stage, _divergence_of_all(mean_NC, variance_NC, weight_BN), weight_BN @ single_N - TYPICAL[stage])
+        moments, single_N = _moments(ruler, stage, weight_BN)
+        divergence_B = _divergence_of_all(moments, count_B=1 / (weight_BN**2).sum(axis=1))
+        yield _Shift(stage, divergence_B, weight_BN @ single_N - TYPICAL[stage])
 
 
-def _standardized(ruler: Features, stage: str) -> tuple[FloatArray, FloatArray]:
-    """Each image's mean and variance of the living channels, in units of ImageNet's distribution (N, C) each."""
-    mean_NC, variance_NC = np.split(ruler.arrays[f"norm.{stage}"].astype(np.float64), 2, axis=1)
-    reference_mean_C, reference_variance_C = ruler.reference[stage].astype(np.float64)
+@dataclass(frozen=True)
+class _Moments:
+    """Weighted means over the images, in units of ImageNet's distribution of each channel."""
+
+    mean_BC: FloatArray
+    square_BC: FloatArray
+    """Of the squares of the images' means."""
+    variance_BC: FloatArray
+    """Of the variances within the images."""
+
+
+def _moments(ruler: Features, stage: str, weight_BN: FloatArray) -> tuple[_Moments, FloatArray]:
+    """The moments of all images together, and the divergence of each image alone (N,)."""
+    norm_N2C, reference_2C = ruler.arrays[f"norm.{stage}"], ruler.reference[stage].astype(np.float64)
+    sums = np.zeros((3, len(weight_BN), int((reference_2C[1] > DEAD).sum())))
+    single_N = np.empty(len(norm_N2C))
+    for start in range(0, len(norm_N2C), ROWS):
+        rows = slice(start, start + ROWS)
+        mean_RC, variance_RC = _standardized(norm_N2C[rows], reference_2C)
+        single_N[rows] = np.median(_divergence(mean_RC**2, variance_RC), axis=1)
+        for total_BC, value_RC in zip(sums, (mean_RC, mean_RC**2, variance_RC), strict=True):
+            total_BC += weight_BN[:, rows] @ value_RC
+    return _Moments(*sums), single_N
+
+
+def _standardized(norm_R2C: FloatArray, reference_2C: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Each image's mean and variance of the living channels, in units of ImageNet's distribution (R, C) each."""
+    mean_RC, variance_RC = np.split(norm_R2C.astype(np.float64), 2, axis=1)
+    reference_mean_C, reference_variance_C = reference_2C
     alive_C = reference_variance_C > DEAD
     scale_C = reference_variance_C[alive_C]
-    return (mean_NC[:, alive_C] - reference_mean_C[alive_C]) / np.sqrt(scale_C), variance_NC[:, alive_C] / scale_C
+    return (mean_RC[:, alive_C] - reference_mean_C[alive_C]) / np.sqrt(scale_C), variance_RC[:, alive_C] / scale_C
 
 
-def _divergence_of_all(mean_NC: FloatArray, variance_NC: FloatArray, weight_BN: FloatArray) -> FloatArray:
+def _divergence_of_all(moments: _Moments, *, count_B: FloatArray) -> FloatArray:
     """Median over channels of KL(data || ImageNet) between normal distributions (B,).
 
     The mean of few images scatters around that of their kind; what this adds to the squared shift is taken off.
     """
-    count_B = 1 / (weight_BN**2).sum(axis=1)
-    mean_BC = weight_BN @ mean_NC
-    spread_BC = np.clip(weight_BN @ mean_NC**2 - mean_BC**2, 0, None) * (count_B / np.maximum(count_B - 1, 1))[:, None]
+    mean_BC = moments.mean_BC
+    spread_BC = np.clip(moments.square_BC - mean_BC**2, 0, None) * (count_B / np.maximum(count_B - 1, 1))[:, None]
     shift2_BC = mean_BC**2 - spread_BC / count_B[:, None]
-    return np.asarray(np.median(_divergence(shift2_BC, weight_BN @ variance_NC + spread_BC), axis=1))
+    return np.asarray(np.median(_divergence(shift2_BC, moments.variance_BC + spread_BC), axis=1))
 
 
 def _divergence(shift2: FloatArray, variance: FloatArray) -> FloatArray:
@@ -167,6 +193,12 @@ def _interval(score_B: FloatArray) -> tuple[float, float]:
     return float(np.clip(score_B[0] + low, 0, 1)), float(np.clip(score_B[0] + high, 0, 1))
 
 
-def _entropy(logits_NK: FloatArray) -> float:
-    probabilities_NK = softmax(logits_NK)
-    return float(-(probabilities_NK * np.log(np.clip(probabilities_NK, 1e-12, None))).sum(axis=1).mean())
+def _confidence(logits_NK: FloatArray) -> tuple[FloatArray, float]:
+    """Largest logit of each image (N,), and the mean entropy of the probabilities, in nats."""
+    entropy_N = np.empty(len(logits_NK))
+    for start in range(0, len(logits_NK), ROWS):
+        probabilities_RK = softmax(logits_NK[start : start + ROWS].astype(np.float64))
+        entropy_N[start : start + ROWS] = -(probabilities_RK * np.log(np.clip(probabilities_RK, 1e-12, None))).sum(
+            axis=1
+        )
+    return logits_NK.max(axis=1).astype(np.float64), float(entropy_N.mean())

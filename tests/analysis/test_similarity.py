@@ -130,6 +130,14 @@ def test_the_seed_draws_the_bootstrap_and_nothing_else() -> None:
     assert one.low != other.low
 
 
+def test_how_many_images_are_looked_at_together_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = similarity(made_up(images=100, shift=0.3), seed=0)
+    monkeypatch.setattr("finetune_advisor.analysis.similarity.ROWS", 7)
+    parts = similarity(made_up(images=100, shift=0.3), seed=0)
+    assert parts.model_dump(exclude={"per_stage"}) == pytest.approx(whole.model_dump(exclude={"per_stage"}))
+    assert [stage.score for stage in parts.per_stage] == pytest.approx([stage.score for stage in whole.per_stage])
+
+
 def of_files(paths: Sequence[Path]) -> Similarity:
     measured = measure(paths, [ruler()], device="cpu", workers=default_workers(), use_cache=False)
     assert not measured.unreadable
