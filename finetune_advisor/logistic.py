@@ -53,7 +53,9 @@ class Standardizer:
         return Standardizer(x_ND.mean(axis=0, dtype=np.float64), scale_D)
 
     def apply(self, x_ND: FloatArray) -> FloatArray:
-        return np.asarray((x_ND - self.mean_D) / self.scale_D)
+        standardized_ND = np.asarray(x_ND - self.mean_D)
+        standardized_ND /= self.scale_D
+        return standardized_ND
 
 
 @dataclass(frozen=True)

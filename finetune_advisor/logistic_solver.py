@@ -84,8 +84,12 @@ def principal_axes(x_ND: FloatArray, *, most: int | None = None) -> Axes:
     if most is not None:
         keep[:-most] = False
     energy_R, vector_nR = energy_R[keep], vector_nR[:, keep]
-    turned_NR = vector_nR * np.sqrt(energy_R) if wide else x_ND @ vector_nR
-    return Axes(np.concatenate([turned_NR, np.ones((images, 1))], axis=1), np.append(energy_R, images))
+    # The column of the bias is there from the start: to append it would copy the largest array there is.
+    vector_nR = np.pad(vector_nR, ((0, 0), (0, 1)))
+    energy_R = np.append(energy_R, images)
+    design_NR = vector_nR * np.sqrt(energy_R) if wide else x_ND @ vector_nR
+    design_NR[:, -1] = 1
+    return Axes(design_NR, energy_R)
 
 
 def solve(

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
+import torch
 
 from finetune_advisor.artifacts.profile import Forecast, PowerLaw
 
@@ -64,7 +64,8 @@ class Laws:
         accuracy = 1 - law.floor - law.scale * images**-law.exponent
         left_L = self._left(np.array([images / self.largest]))[:, 0]
         error_G = np.linspace(0, 1, 251)
-        below_G = ndtr((error_G[:, None] - left_L * self.end_L) / (left_L * self.end_std_L)) @ self.weight_L
+        deviates_GL = (error_G[:, None] - left_L * self.end_L) / (left_L * self.end_std_L)
+        below_G = torch.special.ndtr(torch.from_numpy(deviates_GL)).numpy() @ self.weight_L
         high, low = 1 - np.interp([0.025, 0.975], below_G, error_G)
         return Forecast(
             images=images, accuracy=accuracy, low=float(min(low, accuracy)), high=float(max(high, accuracy))

@@ -13,6 +13,7 @@ import numpy as np
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.diagnosis.curves import Curves, FloatArray, curves_of, tail
+from finetune_advisor.techniques.loss import CrossEntropy
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Case:
     @property
     def lowest_loss(self) -> float:
         """What smoothed labels leave of the training loss when every image is recognized, in nats."""
-        smoothing = self.recipe.loss.label_smoothing if self.recipe.loss is not None else 0.0
+        loss = self.recipe.loss
+        smoothing = loss.label_smoothing if isinstance(loss, CrossEntropy) else 0.0
         if not smoothing:
             return 0.0
         classes = max(2, len(self.classes))
