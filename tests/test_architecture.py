@@ -39,6 +39,7 @@ COMMANDS = {
     "export": None,
     "predict": None,
     "recipes": ["copy", "diff", "list", "preview", "schema", "show", "validate"],
+    "report": None,
     "run": None,
     "techniques": None,
 }

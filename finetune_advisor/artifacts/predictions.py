@@ -8,12 +8,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.errors import RunError
 
 
 def save_predictions(
@@ -35,3 +37,38 @@ def save_predictions(
         best = int(probabilities_K.argmax())
         rows.writerow([name, classes[label], classes[best], f"{probabilities_K[best]:.6f}"])
     atomic_write(path, text.getvalue().encode(errors="surrogateescape"))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said of one labeled image."""
+
+    name: str
+    label: str
+    prediction: str
+    probability: float
+    """Of the prediction."""
+
+    @property
+    def right(self) -> bool:
+        return self.label == self.prediction
+
+
+def load_predictions(path: Path) -> tuple[Answer, ...]:
+    """Read what `save_predictions` wrote.
+
+    Raises:
+        RunError: the file is missing or is not such a table.
+    """
+    try:
+        text = path.read_bytes().decode(errors="surrogateescape")
+        return tuple(
+            Answer(row["path"], row["label"], row["prediction"], float(row["probability"]))
+            for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        )
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing.", "Name the folder of a finished run.") from None
+    except (csv.Error, KeyError, TypeError, ValueError) as problem:
+        raise RunError(
+            f"{path} is damaged: expected path, label, prediction and probability ({problem!r})."
+        ) from problem

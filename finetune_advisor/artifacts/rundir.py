@@ -89,6 +89,10 @@ class RunDir:
         return self.path / "export"
 
     @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def diagnosis(self) -> Path:
         return self.path / "diagnosis.json"
 
@@ -112,7 +116,7 @@ class RunDir:
     @property
     def drawn(self) -> bool:
         """Whether everything that is made of a finished run's files is there."""
-        return all(path.is_file() for path in (self.curves, self.confusion, self.diagnosis))
+        return all(path.is_file() for path in (self.curves, self.confusion, self.diagnosis, self.report))
 
     @property
     def resume_command(self) -> str:

@@ -18,6 +18,7 @@ from finetune_advisor.cli.evaluate import evaluate
 from finetune_advisor.cli.export import export
 from finetune_advisor.cli.predict import predict
 from finetune_advisor.cli.recipes import recipes_app
+from finetune_advisor.cli.report import report
 from finetune_advisor.cli.run import run
 from finetune_advisor.cli.techniques import techniques
 from finetune_advisor.errors import FinetuneAdvisorError, Interrupted
@@ -60,6 +61,7 @@ app = typer.Typer(
 app.command()(analyze)
 app.command()(run)
 app.command()(diagnose)
+app.command()(report)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(export)

@@ -54,8 +54,11 @@ class Case:
 
     @property
     def chance_loss(self) -> float:
-        """Loss of naming all classes alike, in nats."""
-        return math.log(max(2, len(self.classes)))
+        """Training loss of naming all classes alike, in nats."""
+        classes = max(2, len(self.classes))
+        # Focal loss weighs an image by what is missing of its probability.
+        weight = (1 - 1 / classes) ** getattr(self.recipe.loss, "gamma", 0.0)
+        return weight * math.log(classes)
 
     @property
     def lowest_loss(self) -> float:

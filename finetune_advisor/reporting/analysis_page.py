@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from finetune_advisor.artifacts.profile import PROFILE_NAME, Cell, Predicted, Profile, Size
 from finetune_advisor.artifacts.storage import atomic_write
@@ -17,21 +15,11 @@ from finetune_advisor.reporting.curve_chart import curve_plot
 from finetune_advisor.reporting.findings import findings, split_leak
 from finetune_advisor.reporting.gallery import gallery
 from finetune_advisor.reporting.names import quoted, shown
+from finetune_advisor.reporting.pages import template
 from finetune_advisor.reporting.references import references
-from finetune_advisor.reporting.sentences import (
-    VIEW_NAMES,
-    duration,
-    gain_sentence,
-    percent,
-    view_sentence,
-)
+from finetune_advisor.reporting.sentences import gain_sentence
 from finetune_advisor.reporting.thumbnails import thumbnails
 from finetune_advisor.reporting.yaml_lines import yaml_lines
-
-if TYPE_CHECKING:
-    from jinja2 import Template
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -97,7 +85,7 @@ def page(
     """The HTML that `write_page` writes."""
     assert profile.cell is not None, "the profile is not placed"
     pictures = gallery(profile.health)
-    return _template().render(
+    return template("analysis.html.j2").render(
         profile=profile,
         advised=advised,
         name=data_name(profile),
@@ -150,25 +138,3 @@ def _commands(profile: Profile, recipe: Path, clean: Path | None) -> tuple[tuple
             (f"finetune-advisor analyze {data}", "After correcting labels: only what changed is measured again.")
         )
     return tuple(found)
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    words: dict[str, Any] = {
-        "shown": shown,
-        "percent": percent,
-        "duration": duration,
-        "view_name": lambda view: VIEW_NAMES[view],
-        "view_sentence": view_sentence,
-    }
-    environment.filters |= words
-    return environment.get_template("analysis.html.j2")

@@ -23,8 +23,8 @@ class Row:
     drawn: Sequence[Image.Image]
 
 
-def draw_contact_sheet(rows: Sequence[Row], path: Path, *, title: str) -> None:
-    """Write a PNG with a line for each image.
+def draw_contact_sheet(rows: Sequence[Row], path: Path, *, title: str, heads: Sequence[str] | None = None) -> None:
+    """Write a PNG with a line for each image; `heads` are the names of its columns, if they are not epochs.
 
     Raises:
         StorageError: the file cannot be written.
@@ -40,6 +40,6 @@ def draw_contact_sheet(rows: Sequence[Row], path: Path, *, title: str) -> None:
             cell.set_xticks([])
             cell.set_yticks([])
             if number == 0:
-                cell.set_title(f"epoch {column}" if column else "as it is", fontsize=8)
+                cell.set_title(heads[column] if heads else f"epoch {column}" if column else "as it is", fontsize=8)
         axes[number, 0].set_ylabel(short(row.title, 20), fontsize=8)
     save_figure(figure, path)

@@ -14,8 +14,8 @@ from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe
 from finetune_advisor.data.wording import counted
-from finetune_advisor.reporting.analysis_page import TEMPLATES
 from finetune_advisor.reporting.names import shown, some
+from finetune_advisor.reporting.pages import TEMPLATES
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
 FEW_IMAGES = 30

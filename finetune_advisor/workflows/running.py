@@ -15,6 +15,7 @@ from finetune_advisor.training.interrupt import resumable
 from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Watcher
 from finetune_advisor.workflows.diagnosing import diagnose_run
+from finetune_advisor.workflows.run_page import write_run_page
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def run_and_draw(
     device: str = "cpu",
     watcher: Watcher | None = None,
 ) -> RunDir:
-    """Execute a recipe, or go on with it, read its curves, and draw them.
+    """Execute a recipe, or go on with it, read its curves, draw them, and report.
 
     A finished run is not trained again when it is resumed; what is missing of its figures is drawn.
 
@@ -43,6 +44,7 @@ def run_and_draw(
         with resumable(folder):
             draw_run(folder)
             diagnose_run(folder, device=device)
+            write_run_page(folder, device=device)
     return folder
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from finetune_advisor.artifacts.diagnosis import Diagnosis, Edit, Finding
 from finetune_advisor.artifacts.health import (
     BadFile,
     FoldLeak,
@@ -19,6 +22,8 @@ from finetune_advisor.artifacts.health import (
     OddImage,
     Outlier,
 )
+from finetune_advisor.artifacts.history import Record
+from finetune_advisor.artifacts.predictions import Answer
 from finetune_advisor.artifacts.profile import (
     CurvePoint,
     Forecast,
@@ -36,7 +41,10 @@ from finetune_advisor.artifacts.profile import (
     TrialRung,
     ViewEffect,
 )
+from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.metrics import score
 from finetune_advisor.reporting.analysis_page import Advised
+from finetune_advisor.reporting.run_page import RunFacts
 
 STAGES = ("stem", "blocks.0", "blocks.1", "blocks.2", "blocks.3", "blocks.4", "blocks.5", "blocks.6")
 MakeFull = Callable[..., Profile]
@@ -289,3 +297,84 @@ def pictures(tmp_path: Path, full: Profile, hostile: Profile) -> dict[str, Path]
         found[name] = tmp_path / f"{number}.jpg"
         Image.new("RGB", (300, 200), (20 * number % 255, 90, 120)).save(found[name])
     return found
+
+
+def run_facts_of(names: list[str], classes: tuple[str, str, str], *, path: Path, picture: bool = True) -> RunFacts:
+    """Everything a run's page is made of; of three images of a class one is wrong."""
+    answers = [
+        Answer(name, classes[at % 3], classes[(at + (at % 4 == 0)) % 3], 0.4 + 0.59 * (at * 7 % 11) / 11)
+        for at, name in enumerate(names)
+    ]
+    labels = np.array([classes.index(one.label) for one in answers])
+    chosen = np.array([classes.index(one.prediction) for one in answers])
+    probabilities = np.full((len(names), 3), 0.1)
+    probabilities[np.arange(len(names)), chosen] = 0.8
+    scores = score(probabilities, labels, classes)
+    records = tuple(
+        Record(
+            step=7 * epoch,
+            epoch=float(epoch),
+            lr={"head": 3e-3 / epoch, "head_norm_bias": 3e-3 / epoch, "body": 3e-4 / epoch},
+            train_loss=1.0 / epoch,
+            train_accuracy=1 - 0.5 / epoch,
+            val_loss=None if epoch == 3 else 1.2 / epoch,
+            val_accuracy=0.9 - 0.4 / epoch,
+            images_per_second=50.0,
+            seconds=9.0 * epoch,
+            update_ratio={"head": 0.1 / epoch, "body": 2e-3 / epoch},
+        )
+        for epoch in range(1, 7)
+    )
+    finding = Finding(
+        sign="overfitting",
+        title="Big gap",
+        evidence="1.000 on training images, 0.857 on validation images",
+        meaning="By heart.",
+        names=classes,
+        edits=(Edit(key="regularization", value=[{"kind": "dropout", "rate": 0.3}], reason="big gap"),),
+    )
+    square = Image.new("RGB", (96, 96), (200, 120, 40))
+    return RunFacts(
+        path=path,
+        recipe=load_recipe("few_layers", [f"data.path={names[0]}"]),
+        recipe_yaml="# why\nname: few_layers\n",
+        metrics={
+            "val": scores,
+            "test": scores,
+            "val_is": "held out",
+            "recipe": "few_layers",
+            "classes": list(classes),
+            "seconds": {"images": 3.0, "training": 50.0, "total": 53.0},
+        },
+        records=records,
+        answers=answers,
+        diagnosis=Diagnosis(run="run", finished=True, healthy="", findings=(finding,), unseen=("the weights: gone",)),
+        environment={"python": "3.12", "packages": {"torch": "2.6"}, "command": ["run", classes[0]]},
+        why=("Little data, different from ImageNet.",),
+        looks=dict.fromkeys(names, (square, square)) if picture else {},
+        filters=Image.new("RGBA", (40, 20)),
+    )
+
+
+@pytest.fixture
+def run_facts(names: list[str]) -> RunFacts:
+    """A fine-tuning with nothing left out."""
+    return run_facts_of(names, ("banded", "dotted", "woven"), path=Path("runs/textures-1"))
+
+
+@pytest.fixture
+def hostile_run() -> RunFacts:
+    """The same with names that were made to break out."""
+    classes = (Hostile.folder, Hostile.second, Hostile.third)
+    return run_facts_of(list(Hostile.names), classes, path=Path("runs") / "a'&<b>")
+
+
+@pytest.fixture
+def bare_run(names: list[str]) -> RunFacts:
+    """A probe without test images, whose folder holds only what it must."""
+    facts = run_facts_of(names, ("banded", "dotted", "woven"), path=Path("runs/textures-2"), picture=False)
+    records = tuple(
+        Record(n, 0.0, None, None, None, 0.5, 0.8, None, 1.0, strength=10.0**-n, chosen=n == 3) for n in range(1, 6)
+    )
+    metrics = {**facts.metrics, "test": None, "val_is": "out of fold", "recipe": "linear_probe"}
+    return replace(facts, metrics=metrics, records=records, diagnosis=None, environment={}, why=(), filters=None)

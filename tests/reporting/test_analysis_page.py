@@ -186,7 +186,9 @@ def test_it_is_written_whole(full: Profile, advise: Advise, tmp_path: Path) -> N
 
 def test_writing_the_page_loads_nothing_heavy() -> None:
     script = (
-        "import sys; from finetune_advisor.reporting.analysis_page import _template; _template();"
+        "import sys; import finetune_advisor.reporting.analysis_page, finetune_advisor.reporting.run_page;"
+        "from finetune_advisor.reporting.pages import template;"
+        "template('analysis.html.j2'); template('run.html.j2');"
         "print([name for name in ('torch', 'matplotlib', 'scipy', 'sklearn') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)

@@ -16,6 +16,7 @@ import pytest
 
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.reporting.analysis_page import Advised, page
+from finetune_advisor.reporting.run_page import RunFacts, run_page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -132,3 +133,16 @@ def test_the_policy_stops_what_would_leave_the_page_and_the_console_would_say_so
     opened = open_page(html(bare).replace("</main>", '<img src="http://localhost:9/x.png"><script>1</script></main>'))
     assert len(opened.console) >= 2
     assert any("Content Security Policy" in line for line in opened.console)
+
+
+def test_the_page_of_a_run_is_as_silent_and_as_narrow(
+    open_page: Callable[[str], Opened], run_facts: RunFacts, hostile_run: RunFacts
+) -> None:
+    opened = open_page(run_page(run_facts, version="1"))
+    assert "How to use the model" in opened.dom and opened.console == ()
+    seen = open_page(asked(run_page(run_facts, version="1"))).seen
+    assert seen["charts"] == 7 and seen["images"] >= 9 and seen["empty"] == 0
+    assert seen["beyond"] == []
+    opened = open_page(asked(run_page(hostile_run, version="1")))
+    assert opened.console == () and opened.seen["beyond"] == []
+    assert opened.seen["scripts"] == 1 and opened.seen["title"].endswith("what came of the run and how to use it")
