@@ -58,7 +58,7 @@ class Case:
         classes = max(2, len(self.classes))
         # Focal loss weighs an image by what is missing of its probability.
         weight = (1 - 1 / classes) ** getattr(self.recipe.loss, "gamma", 0.0)
-        return weight * math.log(classes)
+        return float(weight * math.log(classes))
 
     @property
     def lowest_loss(self) -> float:
