@@ -64,6 +64,8 @@ class Backbone(Settings):
     """timm's name of the network."""
     weights: Text
     """bundled, hub, random, or a file."""
+    initialization: AnyInitialization | None = None
+    """What every layer below the head starts from, where weights are random; null: as timm does it."""
     activation: AnyActivation | None = None
     """Swapped in for the network's own, with the statistics of BatchNorm measured anew; null: its own."""
 

@@ -43,6 +43,11 @@ class RunDir:
         return self.path / "timetable.json"
 
     @property
+    def signal(self) -> Path:
+        """How the outputs of each layer varied before training, where weights were random."""
+        return self.path / "signal.json"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 

@@ -19,6 +19,7 @@ def technique_conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
     yield from _compiled(values)
     yield from _head(values)
     yield from _swapped(values)
+    yield from _started(values)
 
 
 def _items(values: Mapping[str, Any], family: str) -> dict[str, tuple[int, Mapping[str, Any]]]:
@@ -112,4 +113,26 @@ def _swapped(values: Mapping[str, Any]) -> Iterator[Conflict]:
             "head.initialization.kind",
             "the probe would be fitted on the network with its own activations; choose zeros, or null for "
             "backbone.activation",
+        )
+
+
+def _started(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    """What the layers of a whole network cannot start from."""
+    start = kind_at(values, "backbone.initialization")
+    if start is None:
+        return
+    if at(values, "backbone.weights") != "random":
+        yield "backbone.initialization", "it would throw the pretrained weights away: set it to null"
+    elif start == "zeros":
+        yield (
+            "backbone.initialization.kind",
+            "from zeros all neurons compute the same gradient and stay alike, there is no source of asymmetry; take he",
+        )
+    elif start == "probe":
+        yield "backbone.initialization.kind", "a probe is one linear layer and can start the head only; choose he"
+    elif kind_at(values, "head.initialization") == "probe":
+        yield (
+            "head.initialization.kind",
+            "the probe would be fitted on timm's random weights, not on yours; choose zeros, or null for "
+            "backbone.initialization",
         )

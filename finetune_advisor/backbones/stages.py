@@ -105,8 +105,12 @@ def output_layers(net: nn.Module) -> tuple[str, ...]:
 
 
 def _last_layer(path: str, module: nn.Module) -> str:
-    inside = [name for name, child in module.named_modules() if isinstance(child, (nn.Linear, nn.Conv2d))]
-    return f"{path}.{inside[-1]}".rstrip(".")
+    return f"{path}.{list(weighted_layers(module))[-1]}".rstrip(".")
+
+
+def weighted_layers(module: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+    """Linear layers and convolutions, by their path in the module; the module itself has the path ""."""
+    return {path: layer for path, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))}
 
 
 def _parameter_groups(net: nn.Module) -> list[list[str]]:

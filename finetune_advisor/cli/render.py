@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finetune_advisor.artifacts.diagnosis import Diagnosis
+from finetune_advisor.artifacts.signal import signal_sentence
 from finetune_advisor.cli.render_diagnosis import render_verdict
 from finetune_advisor.data.wording import counted
 from finetune_advisor.reporting.names import shown, some
@@ -140,6 +141,9 @@ def render_plan(plan: Plan) -> RenderableType:
             *_duration(plan),
             ("memory", f"{plan.memory_mib:.0f} MiB of parameters, gradients and optimizer; activations come on top"),
         ]
+    if plan.signal:
+        facts.append(("signal", signal_sentence(plan.signal)))
+    facts += [("sizes", remark) for remark in plan.sizing]
     grid = Table.grid(padding=(0, 2))
     for name, value in facts:
         grid.add_row(Text(name, "bold"), Text(value))

@@ -15,10 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from finetune_advisor import processes
 from finetune_advisor.data.batches import Batch
-from finetune_advisor.training.feed import Pixels
-
-STEPS_MEASURED = 32
-"""Batches that say enough about means and variances."""
 
 
 @dataclass
@@ -125,28 +121,6 @@ def fit_batch_norm(
         net.eval()
         for module, momentum in zip(following, momenta, strict=True):
             module.momentum = momentum
-
-
-def recalibrate(net: nn.Module, pixels: Pixels, *, steps: int, device: torch.device) -> None:
-    """Measure the statistics of every BatchNorm layer, also of frozen ones, as after other activations were swapped in.
-
-    Args:
-        net: left in evaluation mode.
-        pixels: the training images, which go through the whole network.
-        steps: of the first epoch; at most `STEPS_MEASURED` of them are read.
-        device: of the network.
-    """
-    fit_batch_norm(
-        net,
-        lambda: pixels.batches(0, min(steps, STEPS_MEASURED)),
-        forward=pixels.forward,
-        set_mode=lambda: _set_training(net),
-        device=device,
-    )
-
-
-def _set_training(net: nn.Module) -> None:
-    net.train()
 
 
 def _share(layers: Sequence[_BatchNorm], images: int) -> None:

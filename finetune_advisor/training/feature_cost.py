@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from finetune_advisor import processes
 from finetune_advisor.backbones.readings import read_inputs
-from finetune_advisor.backbones.stages import output_layers
+from finetune_advisor.backbones.stages import output_layers, weighted_layers
 from finetune_advisor.techniques.regularization import FeaturePenalty
 
 
@@ -34,8 +34,8 @@ def readings(net: nn.Module, technique: FeaturePenalty) -> Iterator[Callable[[],
 
 def features_of(net: nn.Module) -> int:
     """How many are read: D."""
-    layers = [net.get_submodule(path) for path in output_layers(net)]
-    return sum(layer.weight.shape[1] for layer in layers if isinstance(layer, (nn.Linear, nn.Conv2d)))
+    layers = weighted_layers(net)
+    return sum(layers[path].weight.shape[1] for path in output_layers(net))
 
 
 def slope_at(technique: FeaturePenalty, sum_D: Tensor, images: int) -> Tensor:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 
 import torch
-from torch import nn
 
 from finetune_advisor import logistic
 from finetune_advisor.backbones.stage_probe import POOLED
-from finetune_advisor.backbones.stages import classifier_modules
+from finetune_advisor.backbones.stages import classifier_modules, weighted_layers
 from finetune_advisor.dataset import Dataset
 from finetune_advisor.techniques.initialization import Fitted, Probe
 from finetune_advisor.training.class_weights import balanced
@@ -33,10 +32,9 @@ def fill_head(prepared: Prepared, *, device: str) -> None:
         fitted = fit_head(initialization, prepared.data, class_weights=weighted, seed=recipe.seed, device=device)
     generator = torch.Generator().manual_seed(recipe.seed)
     for path in classifier_modules(net):
-        for layer in net.get_submodule(path).modules():
-            if isinstance(layer, (nn.Linear, nn.Conv2d)):
-                assert layer.bias is not None, f"{path} has no bias"
-                initialization.fill(layer.weight, layer.bias, generator, fitted=fitted)
+        for layer in weighted_layers(net.get_submodule(path)).values():
+            assert layer.bias is not None, f"{path} has no bias"
+            initialization.fill(layer.weight, layer.bias, generator, fitted=fitted)
     activation = recipe.head.activation
     if activation is not None and activation.warning is not None:
         log.warning("head.activation: %s", activation.warning)

@@ -16,13 +16,14 @@ import torch
 from finetune_advisor import processes
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Budget, Recipe
+from finetune_advisor.artifacts.signal import LayerSignal
 from finetune_advisor.backbones.build import Backbone
 from finetune_advisor.backbones.whitened import Whitened, Whitening
 from finetune_advisor.data.plan import BatchPlan
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
 from finetune_advisor.techniques.strategy import FineTuning
 from finetune_advisor.training.augment import Augment
-from finetune_advisor.training.averaging import fit_batch_norm, recalibrate
+from finetune_advisor.training.averaging import fit_batch_norm
 from finetune_advisor.training.class_weights import balanced
 from finetune_advisor.training.feed import Feed, Pixels
 from finetune_advisor.training.feeds import choose_feed
@@ -32,6 +33,7 @@ from finetune_advisor.training.loop import Evaluation, Method, fit
 from finetune_advisor.training.mixing import PairMixing
 from finetune_advisor.training.prepare import Prepared
 from finetune_advisor.training.regularize import regularizer_of
+from finetune_advisor.training.start import fill_body, settle_start
 from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.watch import Progress, Watcher
 from finetune_advisor.training.whitening import fitted_whitening
@@ -56,6 +58,8 @@ class Setup:
     images: Mapping[str, int]
     """How many each split has."""
     whitening: Whitening | None
+    signal: tuple[LayerSignal, ...]
+    """How the outputs of each layer vary before training; empty where the weights are pretrained."""
     """What goes in front of the network, and belongs to the model."""
 
     @property
@@ -140,14 +144,13 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         DataError: an image cannot be read any more.
     """
     recipe, data, backbone = prepared.recipe, prepared.data, prepared.backbone
+    fill_body(prepared)
     fill_head(prepared, device=device)
     strategy = recipe.strategy
     assert isinstance(strategy, FineTuning)
     assert recipe.optimizer and recipe.schedule and recipe.budget and recipe.loss, "checked by Recipe"
     groups = trainable_groups(backbone, strategy, recipe.optimizer)
     backbone.net.to(torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if recipe.runtime.compile:
-        backbone.net.compile()
     processes.copy_from_main(backbone.net.state_dict().values())
     train_N = data.index("train")
     plan = BatchPlan(
@@ -184,8 +187,9 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         eval_batch=recipe.optimizer.batch,
         workers=recipe.runtime.workers,
     )
-    if recipe.backbone.activation is not None:
-        recalibrate(backbone.net, pixels, steps=plan.steps_per_epoch, device=method.device)
+    signal = settle_start(prepared, pixels, device=method.device)
+    if recipe.runtime.compile:
+        backbone.net.compile()
     chosen = choose_feed(pixels, prepared, method, folder=caches, watcher=watcher or Watcher())
     return Setup(
         recipe,
@@ -199,6 +203,7 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         val_labels_N=data.labels(data.index("val")),
         images={split: len(members) for split, members in samples.items()},
         whitening=whitening,
+        signal=signal,
     )
 
 

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.signal import LayerSignal
 from finetune_advisor.backbones.devices import synchronize
+from finetune_advisor.backbones.sizing import sizing_remarks
 from finetune_advisor.backbones.stage_probe import POOLED
-from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
+from finetune_advisor.techniques.strategy import FromScratch, LinearProbe, StageProbe
 from finetune_advisor.training.network import Setup, set_up
 from finetune_advisor.training.prepare import prepare
 from finetune_advisor.training.probe import probe_stages
@@ -53,6 +55,10 @@ class Plan:
     cached: str
     seconds: float | None
     """Expected, from steps timed on this machine with everything unfrozen; None for probes, which take seconds."""
+    signal: tuple[LayerSignal, ...]
+    """How the outputs of each layer vary before training; empty where the weights are pretrained."""
+    sizing: tuple[str, ...]
+    """What does not fit in the sizes of a network that is trained from scratch."""
     memory_mib: float | None
     """Of parameters, gradients and optimizer, without activations."""
 
@@ -78,7 +84,9 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
             "classifier", stages, 2, (width + 1) * len(data.classes), None, decays=True, trains_after_epoch=0
         )
         cached = "the features of every image: the network is not run again"
-        return Plan(strategy.kind, name, images, len(data.classes), (new,), None, None, width, cached, None, None)
+        return Plan(
+            strategy.kind, name, images, len(data.classes), (new,), None, None, width, cached, None, (), (), None
+        )
     setup = set_up(prepared, device=device)
     minutes = setup.budget.minutes
     return Plan(
@@ -91,6 +99,8 @@ def plan_run(recipe: Recipe, *, device: str) -> Plan:
         steps_per_epoch=setup.plan.steps_per_epoch,
         features=None,
         cached=setup.cached,
+        signal=setup.signal,
+        sizing=sizing_remarks(setup.backbone) if isinstance(strategy, FromScratch) else (),
         seconds=minutes * 60 if minutes else _expected_seconds(setup),
         memory_mib=_memory_mib(setup),
     )

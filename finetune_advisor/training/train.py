@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 from finetune_advisor import processes
@@ -155,6 +156,7 @@ def _train_network(
     identity, retries = Identity.of(prepared), prepared.recipe.runtime.retries
     setup = set_up(prepared, device=device, caches=run.caches, watcher=watcher)
     setup = settled(setup, prepared, clock, run=run)
+    _keep_signal(setup, run)
     state = setup.start()
     if resume:
         _restore(state, run, identity)
@@ -194,6 +196,12 @@ def _note_the_end(run: RunDir, step: int, setup: Setup, end: NotFinite) -> None:
     if processes.is_main():
         epoch = step / setup.method.steps_per_epoch
         append_record(run.history, Record(step, epoch, None, None, None, None, None, None, 0.0, events=(end.message,)))
+
+
+def _keep_signal(setup: Setup, run: RunDir) -> None:
+    """Write down how the outputs of a network of random weights vary; the same again when a run goes on."""
+    if setup.signal and processes.is_main():
+        save_json(run.signal, [asdict(layer) for layer in setup.signal])
 
 
 def _advance(

@@ -1,4 +1,4 @@
-"""Registry of `head.initialization:`."""
+"""Registry of `head.initialization:` and `backbone.initialization:`."""
 
 from typing import Annotated, TypeAlias
 
@@ -10,10 +10,11 @@ from finetune_advisor.techniques.initialization.gaussian import Gaussian
 from finetune_advisor.techniques.initialization.he import He
 from finetune_advisor.techniques.initialization.probe import Probe
 from finetune_advisor.techniques.initialization.uniform import Uniform
+from finetune_advisor.techniques.initialization.unit_variance import UnitVariance
 from finetune_advisor.techniques.initialization.zeros import Zeros
 
 AnyInitialization: TypeAlias = Annotated[
-    Zeros | Gaussian | Uniform | Calibrated | He | Probe, Field(discriminator="kind")
+    Zeros | Gaussian | Uniform | Calibrated | He | UnitVariance | Probe, Field(discriminator="kind")
 ]
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "Initialization",
     "Probe",
     "Uniform",
+    "UnitVariance",
     "Zeros",
 ]

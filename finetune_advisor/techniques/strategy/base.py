@@ -63,6 +63,7 @@ class Probe(Strategy):
         ),
         "runtime.cache_mib": (None, "{kind} keeps nothing: it would be ignored"),
         "runtime.compile": (False, "{kind} trains no network: compiling it would be ignored"),
+        "backbone.initialization": (None, "{kind} is fitted on the network as timm makes it: it would be ignored"),
         "backbone.activation": (None, "{kind} leaves the network as it is: it cannot get used to another activation"),
     }
 
