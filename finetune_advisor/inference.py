@@ -6,9 +6,10 @@ Shapes: N images, K classes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,8 @@ class Predictor:
     preprocess: Preprocess
     classes: tuple[str, ...]
     device: str
+    config: Mapping[str, Any]
+    """What the model's config.json says."""
 
     @staticmethod
     def open(run: RunDir, *, device: str = "cpu") -> Predictor:
@@ -73,7 +76,7 @@ class Predictor:
         except KeyError as missing:
             raise RunError(f"{folder}/{CONFIG_FILE} lacks {missing}: it was not written by a run.") from missing
         settings = {**settings, "mean": tuple(settings["mean"]), "std": tuple(settings["std"])}
-        return Predictor(net.to(device).eval(), Preprocess(**settings), classes, device)
+        return Predictor(net.to(device).eval(), Preprocess(**settings), classes, device, config)
 
     def predict(self, paths: Sequence[Path], *, workers: int, batch: int = BATCH) -> Iterator[Prediction]:
         """One Prediction per path, in the order of the paths; memory does not grow with their number.
@@ -163,6 +166,8 @@ def _require_model(run: RunDir) -> None:
         beside = run.path.parent
         near = did_you_mean(run.path.name, [p.name for p in beside.iterdir()]) if beside.is_dir() else ""
         raise RunError(f"There is no run folder {run.path}{near or '.'}")
+    if run.plan.is_file() and not run.finished:
+        raise RunError(f"The ensemble in {run.path} has not finished.", "The command that began it goes on with it.")
     if run.recipe.is_file() and not run.finished and not (run.model / CONFIG_FILE).is_file():
         raise RunError(f"The run in {run.path} has not finished.", f"Go on with it: {run.resume_command}")
 

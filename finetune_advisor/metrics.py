@@ -1,6 +1,6 @@
 """Probabilities and labels to named numbers, each with what is needed to doubt it.
 
-Shapes: N images, K classes, F families of images.
+Shapes: N images, K classes, F families of images, D draws of a bootstrap.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 Z95 = 1.959963984540054
 """The 97.5 % point of the normal distribution: half the width of a 95 % interval in standard errors."""
+
+_BOOTSTRAP_DRAWS = 2000
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
@@ -75,6 +77,26 @@ def paired_lead(
     _, family_N = np.unique(family_N, return_inverse=True)
     excess_F = np.bincount(family_N, lead_N - lead)
     return lead, float(np.sqrt((excess_F**2).sum() + 1)) / len(lead_N)
+
+
+def paired_bootstrap(
+    hit_a_N: npt.NDArray[np.bool_], hit_b_N: npt.NDArray[np.bool_], family_N: IntArray, *, seed: int = 0
+) -> tuple[float, float, float]:
+    """How much more accurate one classifier is than another on the same images, with the 95 % bootstrap interval.
+
+    Families of images are drawn, each with all its images. Where the two never disagree the interval is a point.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993: percentile interval of paired data.
+    """
+    assert len(hit_a_N) == len(hit_b_N) == len(family_N) > 0
+    lead_N = hit_a_N.astype(float) - hit_b_N.astype(float)
+    _, family_N = np.unique(family_N, return_inverse=True)
+    lead_F, images_F = np.bincount(family_N, lead_N), np.bincount(family_N)
+    drawn_DF = np.random.default_rng(seed).multinomial(
+        len(lead_F), np.full(len(lead_F), 1 / len(lead_F)), size=_BOOTSTRAP_DRAWS
+    )
+    low, high = np.quantile((drawn_DF @ lead_F) / (drawn_DF @ images_F), [0.025, 0.975])
+    return float(lead_N.mean()), float(low), float(high)
 
 
 def score(probabilities_NK: FloatArray, labels_N: IntArray, class_names: Sequence[str]) -> dict[str, object]:

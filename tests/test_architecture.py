@@ -35,6 +35,7 @@ COMMANDS = {
     "backbones": None,
     "demo": None,
     "diagnose": None,
+    "ensemble": None,
     "evaluate": None,
     "export": None,
     "predict": None,

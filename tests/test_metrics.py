@@ -16,6 +16,7 @@ from finetune_advisor.metrics import (
     balanced_accuracy,
     confusion_matrix,
     log_loss,
+    paired_bootstrap,
     paired_lead,
     score,
     softmax,
@@ -136,3 +137,28 @@ def test_relatives_count_once_and_few_disagreements_prove_nothing() -> None:
     assert copies == pytest.approx(alone, rel=0.02), "four copies of each image say no more"
     lead, error = paired_lead(np.array([True] * 3), np.array([False, False, True]), np.arange(3))
     assert lead < 2 * error
+
+
+def test_the_bootstrap_of_single_images_agrees_with_the_paired_standard_error() -> None:
+    rng = np.random.default_rng(0)
+    hit_a_N, hit_b_N = rng.random(400) < 0.8, rng.random(400) < 0.7
+    gain, low, high = paired_bootstrap(hit_a_N, hit_b_N, np.arange(400))
+    lead_N = hit_a_N.astype(float) - hit_b_N
+    error = lead_N.std(ddof=1) / np.sqrt(400)
+    assert gain == pytest.approx(lead_N.mean())
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.08)
+    assert paired_bootstrap(hit_a_N, hit_b_N, np.arange(400)) == (gain, low, high)
+
+
+def test_families_that_stand_together_leave_the_bootstrap_wider() -> None:
+    rng = np.random.default_rng(0)
+    a_F, b_F = rng.random(40) < 0.8, rng.random(40) < 0.7
+    family_N = np.repeat(np.arange(40), 10)
+    _, low, high = paired_bootstrap(a_F[family_N], b_F[family_N], family_N)
+    _, narrow_low, narrow_high = paired_bootstrap(a_F[family_N], b_F[family_N], np.arange(400))
+    assert (high - low) / (narrow_high - narrow_low) == pytest.approx(np.sqrt(10), rel=0.15)
+
+
+def test_two_that_never_disagree_gain_nothing_for_sure() -> None:
+    hit_N = np.array([True, False] * 5)
+    assert paired_bootstrap(hit_N, hit_N, np.arange(10)) == (0, 0, 0)

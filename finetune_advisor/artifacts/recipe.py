@@ -13,6 +13,7 @@ from finetune_advisor.techniques.activation import AnyActivation
 from finetune_advisor.techniques.augmentation import AnyAugmentation
 from finetune_advisor.techniques.averaging import AnyAveraging
 from finetune_advisor.techniques.base import Settings
+from finetune_advisor.techniques.ensembling import AnyEnsembling
 from finetune_advisor.techniques.initialization import AnyInitialization
 from finetune_advisor.techniques.loss import AnyLoss
 from finetune_advisor.techniques.mixing import AnyMixing
@@ -169,6 +170,8 @@ class Recipe(Settings):
     """How long to train."""
     averaging: AnyAveraging | None = None
     """Which average of the weights is judged and kept; null: the last ones."""
+    ensemble: AnyEnsembling | None = None
+    """What `finetune-advisor ensemble` makes of a run; checkpoints: kept by the run itself."""
     evaluation: Evaluation
     """How a network is judged."""
     runtime: Runtime

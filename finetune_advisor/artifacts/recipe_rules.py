@@ -16,10 +16,11 @@ from pydantic import ValidationError
 from finetune_advisor.artifacts.technique_rules import Conflict, technique_conflicts
 from finetune_advisor.techniques.base import Technique
 from finetune_advisor.techniques.catalog import families, kind_of
+from finetune_advisor.techniques.ensembling import Ensembling
 from finetune_advisor.techniques.initialization import Initialization
 from finetune_advisor.techniques.loss import Loss
 from finetune_advisor.techniques.preprocessing import Preprocessing
-from finetune_advisor.techniques.strategy import FineTuning, FromScratch, Strategy
+from finetune_advisor.techniques.strategy import FineTuning, FromScratch, Probe, Strategy
 
 DURATIONS = ("epochs", "steps", "images", "minutes")
 """The keys of a budget of which exactly one is set."""
@@ -44,6 +45,7 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
         found += _cached(values)
         found += _mixed(values)
         found += _preprocessed(strategy, values)
+        found += _the_same_again(strategy, values)
     return found
 
 
@@ -180,6 +182,20 @@ def _mixed(values: Mapping[str, Any]) -> Iterator[Conflict]:
     batch = _value("optimizer.batch", values)
     if batch is not None and batch.value == 1:
         yield "optimizer.batch", f"{mixing} needs two images in a step; set it to at least 2, or mixing to null"
+
+
+def _the_same_again(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
+    """A convex fit has one solution: runs of it do not differ, and it has no moments on its way that do."""
+    ensembling = _technique("ensembling", values.get("ensemble"))
+    if ensembling is None or not issubclass(strategy, Probe):
+        return
+    assert issubclass(ensembling, Ensembling)
+    if not ensembling.convex_too:
+        yield (
+            "ensemble",
+            f"{kind_of(strategy)} is a convex fit: it ends in the same classifier from every start, so the members of "
+            f"{kind_of(ensembling)} would be identical; choose cross_validation (other stages), or train layers",
+        )
 
 
 def _twice(values: Mapping[str, Any]) -> Iterator[Conflict]:

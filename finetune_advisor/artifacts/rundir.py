@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from finetune_advisor.artifacts.history import Record, load_history
+from finetune_advisor.artifacts.json_file import load_json
 from finetune_advisor.artifacts.run_lock import locked, require_unlocked
-from finetune_advisor.artifacts.storage import atomic_write, require_writable, storage_errors
+from finetune_advisor.artifacts.storage import require_writable, storage_errors
 from finetune_advisor.errors import RunError
 
 
@@ -71,6 +71,31 @@ class RunDir:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.json"
+
+    @property
+    def held_out(self) -> Path:
+        """The model's answers on images that did not train it: what ensembles are chosen by."""
+        return self.path / "held_out.csv"
+
+    @property
+    def snapshots(self) -> Path:
+        """Checkpoints that a run with `ensemble: {kind: checkpoints}` leaves on its way."""
+        return self.checkpoints / "snapshots"
+
+    @property
+    def ensemble(self) -> Path:
+        """Of a folder that holds an ensemble: what it is made of."""
+        return self.path / "ensemble.json"
+
+    @property
+    def plan(self) -> Path:
+        """Of an ensemble, from its beginning: which runs and settings it is of."""
+        return self.path / "plan.json"
+
+    @property
+    def members(self) -> Path:
+        """Of an ensemble: the runs that were trained for it."""
+        return self.path / "members"
 
     @property
     def predictions(self) -> Path:
@@ -200,7 +225,7 @@ class RunDir:
         Raises:
             RunError: the run did not finish or the file is damaged.
         """
-        return _load_json(self.metrics, f"{self.path} holds no finished run")
+        return load_json(self.metrics, f"{self.path} holds no finished run")
 
     def load_timetable(self) -> dict[str, Any]:
         """The steps that fit into a budget of minutes, as planned when the run began.
@@ -208,7 +233,7 @@ class RunDir:
         Raises:
             RunError: the file is damaged.
         """
-        return _load_json(self.timetable, f"{self.path} holds no plan")
+        return load_json(self.timetable, f"{self.path} holds no plan")
 
     def load_history(self) -> tuple[Record, ...]:
         return load_history(self.history)
@@ -271,21 +296,3 @@ def latest_run(parent: Path) -> RunDir:
 
 def _written(run: RunDir) -> float:
     return (run.log if run.log.is_file() else run.recipe).stat().st_mtime
-
-
-def save_json(path: Path, value: object) -> None:
-    """Write one JSON document, atomically; bytes of file names that are not UTF-8 become JSON's escapes."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    atomic_write(path, text.encode(errors="backslashreplace"))
-
-
-def _load_json(path: Path, otherwise: str) -> dict[str, Any]:
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{otherwise}: {path.name} is missing.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
-        raise RunError(f"{otherwise}: {path.name} is damaged ({problem}).") from problem
-    if not isinstance(loaded, dict):
-        raise RunError(f"{otherwise}: {path.name} is not a JSON object.")
-    return loaded

@@ -19,6 +19,7 @@ from torch import nn
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.backbones import timm_models  # noqa: F401 - registers our networks
 from finetune_advisor.errors import RunError
+from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -33,6 +34,17 @@ class Preprocessing(TypedDict):
     std: tuple[float, ...]
     interpolation: str
     crop_pct: float
+
+
+def described(preprocess: Preprocess) -> Preprocessing:
+    """Preprocessing in timm's words, which has none for how a rectangle becomes a square."""
+    return {
+        "input_size": (3, preprocess.size, preprocess.size),
+        "mean": preprocess.mean,
+        "std": preprocess.std,
+        "interpolation": preprocess.interpolation,
+        "crop_pct": preprocess.crop_pct,
+    }
 
 
 def save_model(
@@ -53,7 +65,15 @@ def save_model(
     Raises:
         StorageError: the folder cannot be written.
     """
-    config = _config(net, architecture, classes, preprocessing, details, model_args or {})
+    save_state(net, _config(net, architecture, classes, preprocessing, details, model_args or {}), folder)
+
+
+def save_state(net: nn.Module, config: dict[str, Any], folder: Path) -> None:
+    """Write the weights of `net` beside a configuration as `load_model` gives it, each file whole or not at all.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     atomic_write(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
     atomic_write(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")

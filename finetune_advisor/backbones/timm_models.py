@@ -13,15 +13,29 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 if TYPE_CHECKING:
     from torch import nn
 
+    from finetune_advisor.backbones.ensemble import Ensemble, ManyLooks
     from finetune_advisor.backbones.stage_probe import StageProbe
     from finetune_advisor.backbones.whitened import Whitened
 
 STAGE_PROBE = "finetune_advisor_stage_probe"
 VARIANT = "finetune_advisor_variant"
 WHITENED = "finetune_advisor_whitened"
+ENSEMBLE = "finetune_advisor_ensemble"
+LOOKS = "finetune_advisor_looks"
 
 # timm's registration looks for this name in the module of the entry point.
-default_cfgs = generate_default_cfgs({STAGE_PROBE: {"classifier": "fc"}, VARIANT: {}, WHITENED: {}})
+default_cfgs = generate_default_cfgs(
+    {
+        STAGE_PROBE: {"classifier": "fc"},
+        VARIANT: {},
+        WHITENED: {},
+        ENSEMBLE: {"classifier": "members"},
+        LOOKS: {"classifier": "net"},
+    }
+)
+
+_NOT_OURS = ("in_chans", "global_pool", "img_size")
+"""Arguments that timm adds for networks of its own."""
 
 
 @register_model
@@ -33,7 +47,7 @@ def finetune_advisor_stage_probe(pretrained: bool = False, **kwargs: Any) -> Sta
         StageProbe,
         STAGE_PROBE,
         pretrained,
-        kwargs_filter=("in_chans", "global_pool", "img_size"),  # type: ignore[arg-type]
+        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
         **kwargs,
     )
     return probe
@@ -48,7 +62,7 @@ def finetune_advisor_variant(pretrained: bool = False, **kwargs: Any) -> nn.Modu
         variant_net,
         VARIANT,
         pretrained,
-        kwargs_filter=("in_chans", "global_pool", "img_size"),  # type: ignore[arg-type]
+        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
         **kwargs,
     )
     return net
@@ -63,7 +77,37 @@ def finetune_advisor_whitened(pretrained: bool = False, **kwargs: Any) -> Whiten
         new_whitened,
         WHITENED,
         pretrained,
-        kwargs_filter=("in_chans", "global_pool", "img_size"),  # type: ignore[arg-type]
+        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
         **kwargs,
     )
     return net
+
+
+@register_model
+def finetune_advisor_ensemble(pretrained: bool = False, **kwargs: Any) -> Ensemble:
+    """An `Ensemble`; takes its `members`, `weights`, `mean`, `std` and `num_classes`."""
+    from finetune_advisor.backbones.ensemble import Ensemble
+
+    ensemble: Ensemble = build_model_with_cfg(
+        Ensemble,
+        ENSEMBLE,
+        pretrained,
+        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
+        **kwargs,
+    )
+    return ensemble
+
+
+@register_model
+def finetune_advisor_looks(pretrained: bool = False, **kwargs: Any) -> ManyLooks:
+    """A `ManyLooks`; takes its `member`, `looks`, `size` and `num_classes`."""
+    from finetune_advisor.backbones.ensemble import ManyLooks
+
+    many: ManyLooks = build_model_with_cfg(
+        ManyLooks,
+        LOOKS,
+        pretrained,
+        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
+        **kwargs,
+    )
+    return many

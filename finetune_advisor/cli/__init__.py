@@ -14,6 +14,7 @@ from finetune_advisor.cli.backbones import backbones
 from finetune_advisor.cli.console import err, out
 from finetune_advisor.cli.demo import demo
 from finetune_advisor.cli.diagnose import diagnose
+from finetune_advisor.cli.ensemble import ensemble
 from finetune_advisor.cli.evaluate import evaluate
 from finetune_advisor.cli.export import export
 from finetune_advisor.cli.predict import predict
@@ -62,6 +63,7 @@ app.command()(analyze)
 app.command()(run)
 app.command()(diagnose)
 app.command()(report)
+app.command()(ensemble)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(export)

@@ -147,7 +147,7 @@ def _execute(target: _Target, profile: Path | None, device: str, verbosity: Verb
             profile=profile_of(profile, target.recipe) if profile else beside,
             resume=target.resume,
             device=device,
-            watcher=_watcher(bars, verbosity, announce=announce),
+            watcher=watcher_on_screen(bars, verbosity, announce=announce),
         )
 
 
@@ -166,7 +166,9 @@ def _print_json(run: RunDir) -> None:
     out.print_json(data={"run": str(run.path), **run.load_metrics(), "diagnosis": diagnosis})
 
 
-def _watcher(bars: Bars, verbosity: Verbosity, *, announce: bool) -> Watcher:
+def watcher_on_screen(bars: Bars, verbosity: Verbosity, *, announce: bool) -> Watcher:
+    """A watcher that shows progress and records on stderr, and with `announce` where the run folder is."""
+
     class OnScreen(Watcher):
         def on_images(self, done: int, total: int) -> None:
             bars.show("looking at the images", done, total)
@@ -225,7 +227,7 @@ def _find_lr(recipe: Recipe, device: str, verbosity: Verbosity, *, as_json: bool
 
     picture = Path(f"lr-{recipe.name}.png")
     with progress(verbosity) as bars:
-        watcher = _watcher(bars, verbosity, announce=False)
+        watcher = watcher_on_screen(bars, verbosity, announce=False)
         test = find_lr_and_draw(recipe, picture, device=device, watcher=watcher)
     if as_json:
         out.print_json(data={**test.as_json(), "picture": str(picture)})

@@ -14,6 +14,7 @@ from finetune_advisor.techniques.activation import AnyActivation
 from finetune_advisor.techniques.augmentation import AnyAugmentation
 from finetune_advisor.techniques.averaging import AnyAveraging
 from finetune_advisor.techniques.base import Settings, Technique, documentation, settings_in, summary
+from finetune_advisor.techniques.ensembling import AnyEnsembling
 from finetune_advisor.techniques.initialization import AnyInitialization
 from finetune_advisor.techniques.loss import AnyLoss
 from finetune_advisor.techniques.mixing import AnyMixing
@@ -35,6 +36,7 @@ _REGISTRIES: dict[str, Any] = {
     "optimizer": AnyOptimizer,
     "schedule": AnySchedule,
     "averaging": AnyAveraging,
+    "ensembling": AnyEnsembling,
 }
 
 _NAMES = {float: "number", int: "whole number", str: "text", bool: "true | false", type(None): "null"}

@@ -5,6 +5,7 @@ Shapes: B images of a batch, N images, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from finetune_advisor.backbones.build import Backbone
 from finetune_advisor.backbones.whitened import Whitened, Whitening
 from finetune_advisor.data.plan import BatchPlan
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
+from finetune_advisor.techniques.schedule import Cyclic
 from finetune_advisor.techniques.strategy import FineTuning
 from finetune_advisor.training.augment import Augment
 from finetune_advisor.training.averaging import fit_batch_norm
@@ -87,6 +89,14 @@ class Setup:
             on_step=on_step,
             stop=stop,
         )
+
+    def is_snapshot(self, step: int) -> bool:
+        """Whether the evaluation after this step leaves a checkpoint behind for an ensemble."""
+        if self.recipe.ensemble is None:
+            return False
+        evaluations = math.ceil(self.method.steps / self.method.steps_per_epoch)
+        cycles = self.recipe.schedule.cycles if isinstance(self.recipe.schedule, Cyclic) else None
+        return math.ceil(step / self.method.steps_per_epoch) in self.recipe.ensemble.snapshots(evaluations, cycles)
 
     def set_mode(self, *, epoch: int) -> None:
         """Make ready for training when `epoch` epochs are done: see `set_training_mode`."""

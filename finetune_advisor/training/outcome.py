@@ -13,11 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from finetune_advisor.artifacts.answers import Answers, save_answers
+from finetune_advisor.artifacts.json_file import save_json
 from finetune_advisor.artifacts.predictions import save_predictions
-from finetune_advisor.artifacts.rundir import RunDir, save_json
+from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones import whitened
 from finetune_advisor.backbones.build import set_classifier
-from finetune_advisor.backbones.export import save_model
+from finetune_advisor.backbones.export import described, save_model
 from finetune_advisor.backbones.stage_probe import ARCHITECTURE, POOLED, stage_probe_of
 from finetune_advisor.backbones.stages import classifier_modules
 from finetune_advisor.backbones.timm_models import VARIANT
@@ -123,13 +125,7 @@ def _save(
         run.model,
         architecture=architecture,
         classes=prepared.data.classes,
-        preprocessing={
-            "input_size": (3, preprocess.size, preprocess.size),
-            "mean": preprocess.mean,
-            "std": preprocess.std,
-            "interpolation": preprocess.interpolation,
-            "crop_pct": preprocess.crop_pct,
-        },
+        preprocessing=described(preprocess),
         details={
             "preprocessing": asdict(preprocess),
             "backbone": recipe.backbone.model_dump(),
@@ -141,11 +137,13 @@ def _save(
 
 
 def save_results(run: RunDir, prepared: Prepared, *, val: Scored, test: Scored | None, spent: Spent) -> None:
-    """Write predictions.csv, then metrics.json, whose presence says that the run is finished."""
+    """Write predictions.csv and held_out.csv, then metrics.json, whose presence says that the run is finished."""
     recipe, data = prepared.recipe, prepared.data
     shown = test if test is not None else val
     names = [sample.name for sample in data.samples(shown.index_N)]
     save_predictions(run.predictions, data.classes, names, data.labels(shown.index_N), shown.probabilities_NK)
+    val_names = [sample.name for sample in data.samples(val.index_N)]
+    save_answers(run.held_out, Answers(tuple(val_names), data.classes, data.labels(val.index_N), val.probabilities_NK))
     blocks = {
         name: None if part is None else score(part.probabilities_NK, data.labels(part.index_N), data.classes)
         for name, part in (("val", val), ("test", test))

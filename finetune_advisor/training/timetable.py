@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 
 from finetune_advisor import processes
-from finetune_advisor.artifacts.rundir import RunDir, save_json
+from finetune_advisor.artifacts.json_file import save_json
+from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import RunError
 from finetune_advisor.training.clock import Clock
 from finetune_advisor.training.network import Setup

@@ -12,12 +12,13 @@ from pathlib import Path
 from finetune_advisor import processes
 from finetune_advisor.artifacts.environment import environment
 from finetune_advisor.artifacts.history import Record, append_record, save_history, summary
+from finetune_advisor.artifacts.json_file import save_json
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.recipe import Budget, Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe
-from finetune_advisor.artifacts.rundir import RunDir, RunPlace, save_json
+from finetune_advisor.artifacts.rundir import RunDir, RunPlace
 from finetune_advisor.artifacts.storage import atomic_write, remove_leftovers
-from finetune_advisor.data.split_file import load_splits, save_splits
+from finetune_advisor.data.split_file import SavedSplits, load_splits, save_splits
 from finetune_advisor.errors import Interrupted
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.clock import Clock
@@ -48,6 +49,7 @@ def train(
     resume: bool = False,
     device: str = "cpu",
     watcher: Watcher | None = None,
+    splits: SavedSplits | None = None,
 ) -> RunDir:
     """Execute a recipe and write its run folder, which no other process can write meanwhile.
 
@@ -61,6 +63,7 @@ def train(
         resume: go on from the last checkpoint of this folder.
         device: torch device.
         watcher: told about progress.
+        splits: how the images are split, as another run did; None splits them as the recipe says.
 
     Raises:
         DataError, BackboneError, RecipeError: what the person can mend; nothing is left behind when it is
@@ -86,6 +89,7 @@ def train(
             if processes.is_main():
                 run.require_free()
             prepared = prepare(recipe, device=device, watcher=watcher)
+            prepared = prepared.split_as(splits) if splits is not None else prepared
             folder = _begun(run, prepared, profile, device, held)
             held.enter_context(resumable(folder))
         clock.images_done()
@@ -224,6 +228,8 @@ def _advance(
         return None
     try:
         for record in setup.records(state, watcher.on_step, lambda: bool(stop)):
+            if setup.is_snapshot(state.step):
+                save(run.snapshots / f"step-{state.step}.safetensors")
             _keep(record, state, run, watcher, save)
             if _stopped_early(state, setup.budget):
                 log.info("stopped early: no progress in %d evaluations", state.stale_evaluations)

@@ -28,12 +28,12 @@ from finetune_advisor.backbones.onnx_file import answers_of, onnx_file
 from finetune_advisor.backbones.onnx_program import NoGraph
 from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.batches import eval_batches, normalize
-from finetune_advisor.data.sources import source_root
 from finetune_advisor.data.split_file import load_splits
-from finetune_advisor.errors import BackboneError, DataError, RecipeError, StorageError
+from finetune_advisor.errors import BackboneError
 from finetune_advisor.inference import BATCH, Predictor, model_folder
 from finetune_advisor.metrics import softmax
 from finetune_advisor.reporting.model_card import Card, model_card
+from finetune_advisor.workflows.run_images import run_images
 
 MOST_IMAGES = 64
 """Of the run's own images that model and export are compared on."""
@@ -157,13 +157,8 @@ def _recipe_name(run: RunDir) -> str | None:
 
 def _scored_images(run: RunDir) -> list[Path]:
     """Images of the test split, or else of validation, that are still where the run found them."""
-    try:
-        saved, root = load_splits(run.splits), source_root(load_recipe(run.recipe).data.path)
-    except (RecipeError, DataError, StorageError) as problem:
-        log.warning("the run's own images are not found: %s", problem.message)
-        return []
-    for wanted in ("test", "val", "train"):
-        found = [path for name, (_, split) in saved.items() if split == wanted and (path := root / name).is_file()]
+    for split in ("test", "val"):
+        found = list(run_images(run, split).values())
         if found:
             return found[:: max(1, len(found) // MOST_IMAGES)][:MOST_IMAGES]
     return []

@@ -58,6 +58,8 @@ def recipe_with(family: str, technique: type[Technique]) -> Recipe:
         return Recipe.model_validate({**load_recipe("few_layers").model_dump(), "head": head})
     if family == "initialization":
         family, value = "head", {"initialization": value}
+    if family == "ensembling":
+        family = "ensemble"
     base = load_recipe("few_layers", ["strategy.cached_views=null"] if family == "mixing" else [])
     return Recipe.model_validate({**base.model_dump(), family: value})
 

@@ -16,10 +16,11 @@ from finetune_advisor.advice.advise import advise
 from finetune_advisor.advice.table import place
 from finetune_advisor.analysis.analyze import analyze
 from finetune_advisor.artifacts.history import Record
+from finetune_advisor.artifacts.json_file import save_json
 from finetune_advisor.artifacts.profile import Cell, Neighbor, Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import change_recipe
-from finetune_advisor.artifacts.rundir import RunDir, save_json
+from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.data.plan import BatchPlan
 from finetune_advisor.data.sources import Listing, open_source
 from finetune_advisor.errors import Interrupted

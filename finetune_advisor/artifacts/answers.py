@@ -1,0 +1,73 @@
+"""All probabilities that a model gives labeled images, as a table: what ensembles are chosen by.
+
+Shapes: N images, K classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.errors import RunError
+
+_ANSWERED = ["path", "label"]
+"""The columns before those of the classes."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A model's probabilities (N, K) of labeled images, by name."""
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    labels_N: npt.NDArray[np.integer]
+    probabilities_NK: npt.NDArray[np.floating]
+
+
+def save_answers(path: Path, answers: Answers) -> None:
+    """Write path, label and the probability of every class as CSV, whole or not at all.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([*_ANSWERED, *answers.classes])
+    for name, label, probabilities_K in zip(
+        answers.names, answers.labels_N.tolist(), answers.probabilities_NK, strict=True
+    ):
+        rows.writerow([name, answers.classes[label], *(f"{probability:.6g}" for probability in probabilities_K)])
+    atomic_write(path, text.getvalue().encode(errors="surrogateescape"))
+
+
+def load_answers(path: Path) -> Answers:
+    """Read what `save_answers` wrote.
+
+    Raises:
+        RunError: the file is missing, damaged, or not such a table.
+    """
+    try:
+        text = path.read_bytes().decode(errors="surrogateescape")
+        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        if header[: len(_ANSWERED)] != _ANSWERED or not rows:
+            raise ValueError(f"its columns are {','.join(header)}")
+        classes = tuple(header[len(_ANSWERED) :])
+        return Answers(
+            names=tuple(row[0] for row in rows),
+            classes=classes,
+            labels_N=np.array([classes.index(row[1]) for row in rows]),
+            probabilities_NK=np.array([row[len(_ANSWERED) :] for row in rows], dtype=np.float64),
+        )
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} is missing: the run has no answers on held-out images to choose members by.",
+            "It was made by an older version, or has not finished; run its recipe again.",
+        ) from None
+    except (ValueError, IndexError, csv.Error) as problem:
+        raise RunError(f"{path} is damaged: {problem}.", "Run the recipe again.") from problem

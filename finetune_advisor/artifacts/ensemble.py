@@ -1,0 +1,77 @@
+"""An ensemble: which models became one, how much each counts, and what that gains and costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import ValidationError
+
+from finetune_advisor.artifacts.facts import Fact, Name
+from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.errors import RunError
+
+
+class EnsembleMember(Fact):
+    name: Name
+    source: Name
+    """Folder of the run it is from."""
+    weight: float
+    """Share of its answers or weights in the ensemble; 0 for one that was not chosen."""
+    accuracy: float
+    """On the held-out images that members are chosen by."""
+    log_loss: float
+
+
+class Gain(Fact):
+    """How much more accurate the ensemble is than the best single member, on the same images."""
+
+    split: Literal["test", "val"]
+    images: int
+    accuracy: float
+    best: Name
+    """The member that is most accurate on the held-out images; for looks, the one look of the run."""
+    best_accuracy: float
+    gain: float
+    low: float
+    high: float
+    """95 % interval of the gain, paired bootstrap over families of images."""
+
+
+class Cost(Fact):
+    """Seconds for one image, decoding aside, in batches on the device of the ensembling."""
+
+    seconds: float
+    best_seconds: float
+    times: float
+    """How many times as long as the best single member."""
+
+
+class Ensemble(Fact):
+    """What `ensemble.json` holds."""
+
+    format: Literal[1] = 1
+    kind: str
+    settings: dict[str, Any]
+    held_out: int
+    """Images that members were chosen by; 0 where nothing was chosen."""
+    members: tuple[EnsembleMember, ...]
+    gain: Gain
+    cost: Cost
+
+    def save(self, path: Path) -> None:
+        atomic_write(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            RunError: there is no ensemble, or it is damaged.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(f"{path.parent} holds no finished ensemble: {path.name} is missing.") from None
+        except (ValidationError, UnicodeDecodeError) as problem:
+            raise RunError(f"{path} is damaged: {problem}") from problem

@@ -1,0 +1,33 @@
+"""A JSON object in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.errors import RunError
+
+
+def save_json(path: Path, value: object) -> None:
+    """Write one JSON document, atomically; bytes of file names that are not UTF-8 become JSON's escapes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    atomic_write(path, text.encode(errors="backslashreplace"))
+
+
+def load_json(path: Path, otherwise: str) -> dict[str, Any]:
+    """The object in a JSON file; `otherwise` begins the message where there is none.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{otherwise}: {path.name} is missing.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+        raise RunError(f"{otherwise}: {path.name} is damaged ({problem}).") from problem
+    if not isinstance(loaded, dict):
+        raise RunError(f"{otherwise}: {path.name} is not a JSON object.")
+    return loaded

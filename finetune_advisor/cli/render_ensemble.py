@@ -1,0 +1,61 @@
+"""What a person sees of an ensemble: its members, what it gains and what it costs."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from finetune_advisor.reporting.names import shown
+
+if TYPE_CHECKING:
+    from finetune_advisor.artifacts.ensemble import Ensemble, Gain
+    from finetune_advisor.artifacts.rundir import RunDir
+
+
+def render_ensemble(ensemble: Ensemble, folder: RunDir) -> RenderableType:
+    """Members with their weights, then the gain with its interval beside the best single one, and the time."""
+    gain, cost = ensemble.gain, ensemble.cost
+    split = "test" if gain.split == "test" else "validation, which chose the members"
+    return Group(
+        _members(ensemble),
+        Text(),
+        Text.assemble((f"{'ensemble':<18}", "bold"), (f"{gain.accuracy:.3f}", "bold green"), f"  {split}"),
+        Text.assemble((f"{'best single':<18}", "bold"), f"{gain.best_accuracy:.3f}  {shown(gain.best)}"),
+        _gain_line(gain),
+        Text.assemble(
+            (f"{'time':<18}", "bold"),
+            f"{cost.times:.1f} x: {1000 * cost.seconds:.1f} ms an image, {1000 * cost.best_seconds:.1f} alone",
+        ),
+        Text.assemble(("Wrote     ", "bold"), f"{folder.path}/  (model/, ensemble.json, metrics.json, ...)"),
+        Text.assemble(
+            ("Next      ", "bold"), (f"finetune-advisor predict {shlex.quote(str(folder.path))} IMAGES", "bold cyan")
+        ),
+    )
+
+
+def _gain_line(gain: Gain) -> Text:
+    points = f"{100 * gain.gain:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] on {gain.images:,} images"
+    if gain.low <= 0 <= gain.high:
+        points += ": they cannot be told apart"
+    return Text.assemble((f"{'gain':<18}", "bold"), points)
+
+
+def _members(ensemble: Ensemble) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    table.add_column("member")
+    where = f"on {ensemble.held_out:,} held-out images" if ensemble.held_out else "held out"
+    for column in ("weight", f"accuracy {where}", "log loss"):
+        table.add_column(column, justify="right")
+    for member in sorted(ensemble.members, key=lambda member: -member.weight):
+        table.add_row(
+            Text(shown(member.name)),
+            f"{member.weight:.2f}" if member.weight else "–",
+            f"{member.accuracy:.3f}",
+            f"{member.log_loss:.3f}",
+            style="" if member.weight else "dim",
+        )
+    return table

@@ -1,0 +1,109 @@
+"""Whether several were better than the best one, on images that no choice looked at.
+
+Shapes: N images, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from finetune_advisor.artifacts.answers import Answers
+from finetune_advisor.artifacts.ensemble import Cost, Gain
+from finetune_advisor.data.sources import Listing
+from finetune_advisor.data.split_file import SavedSplits
+from finetune_advisor.data.workers import default_workers
+from finetune_advisor.ensembles.answering import ask
+from finetune_advisor.metrics import paired_bootstrap
+from finetune_advisor.techniques.preprocessing.settings import Preprocess
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images of one split, with the label that a model gives each and the family it belongs to."""
+
+    split: Literal["test", "val"]
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    labels_N: npt.NDArray[np.integer]
+    family_N: npt.NDArray[np.integer]
+
+    @staticmethod
+    def of(listing: Listing, saved: SavedSplits, split: Literal["test", "val"], classes: Sequence[str]) -> Part | None:
+        """The images that a run had in this split; None where it had none."""
+        samples = [sample for sample in listing.samples if sample.name in saved and saved[sample.name][1] == split]
+        if not samples:
+            return None
+        groups: dict[str, int] = {}
+        families = [groups.setdefault(sample.group or f"alone {sample.name}", len(groups)) for sample in samples]
+        return Part(
+            split,
+            tuple(classes),
+            tuple(sample.name for sample in samples),
+            tuple(sample.path for sample in samples),
+            np.array([classes.index(listing.classes[sample.label]) for sample in samples]),
+            np.array(families),
+        )
+
+    def answers(self, probabilities_NK: npt.NDArray[np.floating]) -> Answers:
+        return Answers(self.names, self.classes, self.labels_N, probabilities_NK)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The ensemble beside the best single member."""
+
+    answers: Answers
+    best_NK: npt.NDArray[np.floating]
+    cost: Cost
+
+
+def judge(
+    part: Part, ensemble: tuple[nn.Module, Preprocess], best: tuple[nn.Module, Preprocess], *, device: str
+) -> Judged:
+    """Ask both about the same images.
+
+    Raises:
+        RunError: an image cannot be read any more.
+    """
+    together, alone = (
+        ask([net.to(device)], preprocess, part.paths, device=device, workers=default_workers())
+        for net, preprocess in (ensemble, best)
+    )
+    seconds, best_seconds = float(together.seconds_M[0]), float(alone.seconds_M[0])
+    return Judged(
+        part.answers(together.probabilities_MNK[0]),
+        alone.probabilities_MNK[0],
+        Cost(seconds=seconds, best_seconds=best_seconds, times=seconds / best_seconds),
+    )
+
+
+def gain_of(
+    split: Literal["test", "val"],
+    answers: Answers,
+    best_NK: npt.NDArray[np.floating],
+    *,
+    best: str,
+    family_N: npt.NDArray[np.integer] | None = None,
+) -> Gain:
+    """The gain over a member's probabilities of the same images; without families each image is one."""
+    labels_N = answers.labels_N
+    hit_N, best_hit_N = answers.probabilities_NK.argmax(1) == labels_N, best_NK.argmax(1) == labels_N
+    gain, low, high = paired_bootstrap(hit_N, best_hit_N, np.arange(len(labels_N)) if family_N is None else family_N)
+    return Gain(
+        split=split,
+        images=len(labels_N),
+        accuracy=float(hit_N.mean()),
+        best=best,
+        best_accuracy=float(best_hit_N.mean()),
+        gain=gain,
+        low=low,
+        high=high,
+    )

@@ -1,0 +1,25 @@
+"""One network whose weights are the mean of several."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from finetune_advisor.techniques.ensembling.base import Ensembling, Origin, Rates, Variant, other_rates
+
+
+class Soup(Ensembling):
+    """Average the weights of networks fine-tuned from the same start: as fast as one."""
+
+    source: ClassVar[str] = "Wortsman et al. 2022, Model soups: averaging weights of multiple fine-tuned models"
+    combines: ClassVar[Literal["answers", "weights", "looks"]] = "weights"
+    convex_too: ClassVar[bool] = False
+
+    kind: Literal["soup"] = "soup"
+    recipe: Literal["greedy", "uniform"] = "greedy"
+    """greedy: from the best on, a network stays in if held-out accuracy does not fall; uniform: all."""
+    rates: Rates = (0.5, 1.0, 2.0)
+    """Multiples of the learning rate that make the networks, where one run is given."""
+
+    def variants(self, origin: Origin) -> tuple[Variant, ...]:
+        """The same recipe at other rates, from the same start."""
+        return other_rates(self.rates, origin)

@@ -1,0 +1,270 @@
+"""Runs become an ensemble: those that are lacking are trained, members are chosen, what it gains is measured."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import nn
+
+from finetune_advisor.artifacts.answers import Answers, save_answers
+from finetune_advisor.artifacts.ensemble import Ensemble, EnsembleMember
+from finetune_advisor.artifacts.json_file import load_json, save_json
+from finetune_advisor.artifacts.predictions import save_predictions
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe
+from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.artifacts.storage import atomic_path, atomic_write
+from finetune_advisor.backbones.export import described, save_model
+from finetune_advisor.data.sources import open_source
+from finetune_advisor.data.split_file import load_splits
+from finetune_advisor.data.workers import default_workers
+from finetune_advisor.ensembles.answering import ask
+from finetune_advisor.ensembles.choose import ranking
+from finetune_advisor.ensembles.combine import Combined, combine
+from finetune_advisor.ensembles.judge import Part, gain_of, judge
+from finetune_advisor.ensembles.members import HeldOut, Member, shared_held_out
+from finetune_advisor.errors import FinetuneAdvisorError, Interrupted, RunError
+from finetune_advisor.inference import Predictor
+from finetune_advisor.metrics import log_loss, score
+from finetune_advisor.techniques.ensembling import Checkpoints, Ensembling
+from finetune_advisor.techniques.preprocessing.settings import Preprocess
+from finetune_advisor.training.watch import Watcher
+from finetune_advisor.workflows.ensemble_members import finished, members_of, require_finished
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is asked for, and the images of the first run, which the others share."""
+
+    runs: tuple[RunDir, ...]
+    technique: Ensembling
+    recipe: Recipe
+    out: RunDir
+    device: str
+    watcher: Watcher
+
+    def part(self, split: str, classes: Sequence[str]) -> Part | None:
+        listing = open_source(self.recipe.data.path, group=self.recipe.data.group)
+        return Part.of(listing, load_splits(self.runs[0].splits), split, classes)  # type: ignore[arg-type]
+
+
+def ensemble(
+    runs: Sequence[RunDir],
+    technique: Ensembling,
+    out: RunDir | None = None,
+    *,
+    device: str = "cpu",
+    watcher: Watcher | None = None,
+) -> RunDir:
+    """Make an ensemble of finished runs: a folder that `predict`, `evaluate` and `export` take like a run.
+
+    Of one run the further members are trained, with its split; several runs are the members, and nothing is trained.
+    Members are chosen and weighted by their answers on held-out images, the gain over the best of them is measured on
+    the test images, or where there are none on validation. Asked again, it goes on where it was.
+
+    Args:
+        runs: finished; the first one's recipe and split count.
+        technique: what becomes one, and how.
+        out: where to write; None is beside the first run.
+        device: torch device.
+        watcher: told about the runs that are trained.
+
+    Raises:
+        RecipeError: members of this kind would be identical.
+        RunError: a run has not finished, or the members do not agree; or `out` holds something else.
+        DataError: the images are gone or have changed.
+        Interrupted: asked again, it goes on.
+    """
+    runs = tuple(runs)
+    for run in runs:
+        require_finished(run)
+    recipe = change_recipe(load_recipe(runs[0].recipe), {"ensemble": technique.model_dump()})
+    if len(runs) > 1 and (technique.combines == "looks" or isinstance(technique, Checkpoints)):
+        raise RunError(f"{technique.kind} is made of one run, {len(runs)} are given.", "Name one.")
+    out = out or RunDir(runs[0].path.with_name(f"{runs[0].path.name}-{technique.kind}"))
+    with _claimed(out, _plan(runs, technique)) as finished_before:
+        if not finished_before:
+            _make(_Task(runs, technique, recipe, out, device, watcher or Watcher()))
+    return out
+
+
+@contextmanager
+def _claimed(out: RunDir, plan: dict[str, Any]) -> Iterator[bool]:
+    """The folder, with other writers kept out; tells whether it is finished."""
+    if not out.plan.is_file():
+        out.require_free()
+        out.path.mkdir(parents=True, exist_ok=True)
+    with out.locked():
+        if not out.plan.is_file():
+            save_json(out.plan, plan)
+        elif load_json(out.plan, f"{out.path} holds no ensemble") != plan:
+            raise RunError(
+                f"{out.path} holds another ensemble, of other runs or settings.",
+                "Choose another folder: -o OUT.",
+            )
+        try:
+            yield out.finished
+        except (KeyboardInterrupt, Interrupted) as stopped:
+            raise Interrupted(
+                "Stopped before the ensemble was finished; members that are trained are kept.",
+                "The same command again goes on.",
+            ) from stopped
+        except FinetuneAdvisorError:
+            if not out.members.exists():
+                out.plan.unlink()  # nothing is lost, and the folder is free for what was meant
+            raise
+
+
+def _plan(runs: Sequence[RunDir], technique: Ensembling) -> dict[str, Any]:
+    settings = technique.model_dump(mode="json")
+    return {"runs": [str(run.path.resolve()) for run in runs], "ensemble": settings}
+
+
+def _make(task: _Task) -> None:
+    start = perf_counter()
+    members, held_out = _chosen_from(task)
+    classes = members[0].held_out.classes
+    val, test = task.part("val", classes), task.part("test", classes)
+    _require_judges(task, test)
+
+    def accuracy_of(net: nn.Module, preprocess: Preprocess) -> float:
+        answers = _answers(net, preprocess, val, task.device)
+        return float((answers.probabilities_NK.argmax(1) == answers.labels_N).mean())
+
+    combined = combine(task.technique, members, held_out, accuracy_of=accuracy_of)
+    best = 0 if held_out is None else ranking(held_out.probabilities_MNK, held_out.labels_N)[0]
+    alone = Predictor.of_model(members[best].model)
+    part = test or val
+    assert part is not None, "a run without validation images has test images"
+    judged = judge(part, (combined.net, combined.preprocess), (alone.net, alone.preprocess), device=task.device)
+    chosen_on = _chosen_on(task, combined, held_out, val, classes)
+    if test is None and task.technique.combines == "answers":
+        assert chosen_on is not None and held_out is not None
+        judged = replace(judged, answers=chosen_on, best_NK=held_out.probabilities_MNK[best])
+        family_N = None
+    else:
+        family_N = part.family_N
+    gain = gain_of(part.split, judged.answers, judged.best_NK, best=members[best].name, family_N=family_N)
+    ensemble_ = Ensemble(
+        kind=task.technique.kind,
+        settings=task.technique.model_dump(mode="json"),
+        held_out=0 if held_out is None else len(held_out.names),
+        members=_described(members, combined, held_out),
+        gain=gain,
+        cost=judged.cost,
+    )
+    _save(task, combined, ensemble_, judged.answers, chosen_on, perf_counter() - start)
+
+
+def _chosen_from(task: _Task) -> tuple[tuple[Member, ...], HeldOut | None]:
+    """The members, and what they are chosen by; for looks, where nothing is chosen, the run itself."""
+    if task.technique.combines == "looks":
+        return (finished(task.runs[0]),), None
+    members = members_of(task.runs, task.technique, task.recipe, task.out, device=task.device, watcher=task.watcher)
+    return members, shared_held_out(members)
+
+
+def _require_judges(task: _Task, test: Part | None) -> None:
+    """Images that say something about the ensemble: those of the test split, or else those that chose it."""
+    if test is not None:
+        return
+    if task.technique.combines != "answers" and not task.recipe.strategy.trains_network:
+        raise RunError(
+            "There is no test split, and a probe is fitted on all other images: nothing is left to judge this on.",
+            "Give the data a test split and run the recipe again.",
+        )
+    log.warning("there is no test split: the gain is measured on the images that members were chosen by, and too good")
+
+
+def _answers(net: nn.Module, preprocess: Preprocess, part: Part | None, device: str) -> Answers:
+    assert part is not None, "a run that trains layers has validation images"
+    asked = ask([net.to(device)], preprocess, part.paths, device=device, workers=default_workers())
+    return part.answers(asked.probabilities_MNK[0])
+
+
+def _chosen_on(
+    task: _Task, combined: Combined, held_out: HeldOut | None, val: Part | None, classes: tuple[str, ...]
+) -> Answers | None:
+    """The ensemble's own answers on held-out images; None where a probe has been fitted on all there are."""
+    if task.technique.combines == "answers":
+        assert held_out is not None
+        mean_NK = (combined.weight_M[:, None, None] * held_out.probabilities_MNK).sum(0)
+        return Answers(held_out.names, classes, held_out.labels_N, mean_NK)
+    if not task.recipe.strategy.trains_network:
+        return None
+    return _answers(combined.net, combined.preprocess, val, task.device)
+
+
+def _save(
+    task: _Task, combined: Combined, ensemble_: Ensemble, found: Answers, chosen_on: Answers | None, seconds: float
+) -> None:
+    """Everything a run folder has that is used later; metrics.json last, for it says that this is finished."""
+    out, recipe = task.out, task.recipe
+    save_model(
+        combined.net.to(torch.device("cpu")),
+        out.model,
+        architecture=combined.architecture,
+        classes=found.classes,
+        preprocessing=described(combined.preprocess),
+        details={
+            "preprocessing": asdict(combined.preprocess),
+            "backbone": recipe.backbone.model_dump(),
+            "strategy": recipe.strategy.kind,
+            "recipe": recipe.name,
+            "ensemble": ensemble_.settings,
+        },
+        model_args=combined.model_args,
+    )
+    save_predictions(out.predictions, found.classes, found.names, found.labels_N, found.probabilities_NK)
+    if chosen_on is not None:
+        save_answers(out.held_out, chosen_on)
+    ensemble_.save(out.ensemble)
+    with atomic_path(out.splits) as temporary:
+        shutil.copyfile(task.runs[0].splits, temporary)
+    atomic_write(out.recipe, dump_recipe(recipe))
+    save_json(
+        out.metrics,
+        {
+            "val": None if chosen_on is None else _scores(chosen_on),
+            "test": _scores(found) if ensemble_.gain.split == "test" else None,
+            "val_is": "members were chosen on it" if ensemble_.held_out else "held out",
+            "recipe": f"ensemble: {ensemble_.kind}",
+            "name": recipe.name,
+            "classes": list(found.classes),
+            "bad_files": {},
+            "seconds": {"total": seconds},
+        },
+    )
+
+
+def _scores(answers: Answers) -> dict[str, object]:
+    return score(answers.probabilities_NK, answers.labels_N, answers.classes)
+
+
+def _described(members: Sequence[Member], combined: Combined, held_out: HeldOut | None) -> tuple[EnsembleMember, ...]:
+    described_ = []
+    for place, (member, weight) in enumerate(zip(members, combined.weight_M.tolist(), strict=True)):
+        if held_out is None:
+            probabilities_NK, labels_N = member.held_out.probabilities_NK, member.held_out.labels_N
+        else:
+            probabilities_NK, labels_N = held_out.probabilities_MNK[place], held_out.labels_N
+        described_.append(
+            EnsembleMember(
+                name=member.name,
+                source=str(Path(member.source)),
+                weight=weight,
+                accuracy=float((probabilities_NK.argmax(1) == labels_N).mean()),
+                log_loss=log_loss(probabilities_NK, labels_N),
+            )
+        )
+    return tuple(described_)

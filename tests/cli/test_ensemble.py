@@ -1,0 +1,35 @@
+"""`finetune-advisor ensemble`, as a person or a script calls it."""
+
+from __future__ import annotations
+
+import json
+
+
+def test_it_shows_members_gain_with_interval_and_time(cli, probe_run, new_images) -> None:
+    data = probe_run.parent / "images"
+    run = ("--set", f"data.path={data}", "--set", "backbone.name=mobilenetv3_small_050", "--set")
+    run = (*run, "backbone.weights=random", "--set", "preprocessing.size=32", "--set", "runtime.workers=0")
+    cli("run", "stage_probe", *run, "--set", "strategy.stages=[stem]", "--run-dir", "small", "--quiet")
+    equal = ("--kind", "cross_validation", "--set", "ensemble.weights=equal", "-o", "out")
+    error = cli("ensemble", probe_run, "small", *equal, code=1).stderr
+    assert "see images differently: 64 pixels, crop, and 32 pixels, crop" in error
+    cli("run", "stage_probe", *run[:-4], *run[-2:], "--set", "preprocessing.size=64", "--run-dir", "same", "--quiet")
+    result = cli("ensemble", probe_run, "same", *equal)
+    assert "best single" in result.stdout and "points [" in result.stdout and "ms an image" in result.stdout
+    assert "too good" in result.stderr, "these images have no test split"
+    assert cli("ensemble", probe_run, "same", *equal).stdout == result.stdout
+    document = json.loads(cli("ensemble", probe_run, "same", *equal, "--json").stdout)
+    assert [member["weight"] for member in document["members"]] == [0.5, 0.5]
+    rows = json.loads(cli("predict", "out", new_images, "--json").stdout)
+    assert len(rows) == 6 and all(row["error"] is None for row in rows)
+
+
+def test_mistakes(cli, probe_run) -> None:
+    cli("ensemble", probe_run, "--kind", "magic", code=2)
+    assert "says nothing of an ensemble" in cli("ensemble", probe_run, code=1).stderr
+    assert "would be identical" in cli("ensemble", probe_run, "--kind", "seeds", code=1).stderr
+    assert "There is no run folder nowhere" in cli("ensemble", "nowhere", "--kind", "seeds", code=1).stderr
+    wrong = cli("ensemble", probe_run, "--kind", "cross_validation", "--set", "seed=3", code=1).stderr
+    assert "seed: is no key of `ensemble`" in wrong
+    wrong = cli("ensemble", probe_run, "--kind", "ten_crop", "--members", "3", code=1).stderr
+    assert "ensemble.members" in wrong
