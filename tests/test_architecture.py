@@ -33,6 +33,7 @@ MOST_LINES = 300
 COMMANDS = {
     "analyze": None,
     "backbones": None,
+    "compare": None,
     "demo": None,
     "diagnose": None,
     "ensemble": None,

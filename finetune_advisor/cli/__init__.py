@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from finetune_advisor import __version__
 from finetune_advisor.cli.analyze import analyze
 from finetune_advisor.cli.backbones import backbones
+from finetune_advisor.cli.compare import compare
 from finetune_advisor.cli.console import err, out
 from finetune_advisor.cli.demo import demo
 from finetune_advisor.cli.diagnose import diagnose
@@ -64,6 +65,7 @@ app.command()(run)
 app.command()(diagnose)
 app.command()(report)
 app.command()(ensemble)
+app.command()(compare)
 app.command()(predict)
 app.command()(evaluate)
 app.command()(export)

@@ -1,0 +1,247 @@
+"""The verb: Runs -> which of them is better, as far as the images they share can tell.
+
+Sources: McNemar, "Note on the sampling error of the difference between correlated proportions", Psychometrika 1947;
+Efron and Tibshirani, "An Introduction to the Bootstrap", 1993; Holm, "A simple sequentially rejective multiple
+test procedure", 1979.
+
+Shapes: N images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from finetune_advisor.artifacts.predictions import Answer, load_predictions
+from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe_file import diff_recipes, load_recipe
+from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.errors import RunError
+from finetune_advisor.metrics import wilson_interval
+
+SURE = 0.05
+"""Probability of so large a difference by chance below which runs are told apart."""
+
+RESAMPLES = 10_000
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One run on the images that all runs share."""
+
+    run: str
+    strategy: str
+    accuracy: float
+    low: float
+    high: float
+    """95 % interval of the accuracy by itself; two runs are compared by their lead, not by these."""
+    seconds: float
+    mebibytes: float | None
+    """Of the model's weights; None where they are gone."""
+    left_out: int
+    """Images that this run has an answer for and another does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The best run against another, image by image."""
+
+    best: str
+    other: str
+    lead: float
+    low: float
+    high: float
+    """95 % interval of the lead, from a paired bootstrap."""
+    only_best: int
+    """Images that only the best run recognizes."""
+    only_other: int
+    p: float
+    """McNemar's exact probability of so uneven a split by chance; Holm's where there are several leads."""
+
+    @property
+    def told_apart(self) -> bool:
+        return self.p < SURE and self.low > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Runs on the images they share, the best first."""
+
+    split: Literal["test", "val"]
+    images: int
+    runs: tuple[Compared, ...]
+    leads: tuple[Lead, ...]
+    recipes: Mapping[str, tuple[str | None, ...]]
+    """Keys on which the recipes differ, with the value of each run in the order of `runs`; None is no such key."""
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "leads": [{**asdict(lead), "told_apart": lead.told_apart} for lead in self.leads]}
+
+
+@dataclass(frozen=True)
+class _Read:
+    run: RunDir
+    metrics: Mapping[str, Any]
+    recipe: Recipe
+    answers: Mapping[str, Answer]
+
+    @property
+    def split(self) -> Literal["test", "val"]:
+        return "test" if self.metrics["test"] is not None else "val"
+
+
+def compare(runs: Sequence[RunDir], *, seed: int = 0) -> Comparison:
+    """Compare finished runs on the images that all of them were scored on.
+
+    Args:
+        seed: of the bootstrap.
+
+    Raises:
+        RunError: fewer than two runs, one that did not finish or is damaged, or runs that cannot be compared: of other
+            classes, of other images, or one scored on test and another on validation images.
+    """
+    if len({run.path.resolve() for run in runs}) < max(2, len(runs)):
+        raise RunError("A comparison takes two or more runs, each of them once.")
+    read = [_read(run) for run in runs]
+    _require_same_kind(read)
+    names = _shared(read)
+    hits = {one.run.path: np.array([one.answers[name].right for name in names]) for one in read}
+    read.sort(key=lambda one: -hits[one.run.path].mean())
+    best, *others = read
+    leads = [_lead(best, other, hits[best.run.path], hits[other.run.path], seed=seed) for other in others]
+    return Comparison(
+        split=best.split,
+        images=len(names),
+        runs=tuple(_compared(one, hits[one.run.path]) for one in read),
+        leads=_corrected(leads),
+        recipes=_differences(read),
+        notes=tuple(_notes(read, len(names))),
+    )
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided probability, were both classifiers equally good, of disagreements split at least so unevenly."""
+    disagreements = only_first + only_second
+    few = min(only_first, only_second)
+    tail = sum(math.comb(disagreements, count) for count in range(few + 1)) / 2**disagreements
+    return min(1.0, 2 * tail)
+
+
+def bootstrap_lead(hit_a_N: BoolArray, hit_b_N: BoolArray, *, seed: int) -> tuple[float, float]:
+    """95 % interval of the lead of a over b when the images are drawn anew, each with both answers.
+
+    Drawing N of N images again and counting who is right is drawing from a multinomial distribution.
+    """
+    shares = [float((hit_a_N & ~hit_b_N).mean()), float((hit_b_N & ~hit_a_N).mean())]
+    counts = np.random.default_rng(seed).multinomial(len(hit_a_N), [*shares, 1 - sum(shares)], size=RESAMPLES)
+    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / len(hit_a_N), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _read(run: RunDir) -> _Read:
+    metrics = run.load_metrics()
+    answers = {answer.name: answer for answer in load_predictions(run.predictions)}
+    return _Read(run, metrics, load_recipe(run.recipe), answers)
+
+
+def _require_same_kind(read: Sequence[_Read]) -> None:
+    first = read[0]
+    for other in read[1:]:
+        mine, theirs = set(first.metrics["classes"]), set(other.metrics["classes"])
+        if mine != theirs:
+            raise RunError(
+                f"{first.run.path} and {other.run.path} know different classes: only one of them has "
+                f"{', '.join(sorted(mine ^ theirs)[:5])}.",
+                "Compare runs of the same data.",
+            )
+        if first.split != other.split:
+            tested, held = (first, other) if first.split == "test" else (other, first)
+            raise RunError(
+                f"{tested.run.path} was scored on test images, {held.run.path} on validation images.",
+                "Train both on data with a test split, or both without.",
+            )
+
+
+def _shared(read: Sequence[_Read]) -> list[str]:
+    """Names of the images that all runs answered, with the same label."""
+    names = sorted(set(read[0].answers).intersection(*(one.answers for one in read[1:])))
+    if not names:
+        raise RunError(
+            f"{' and '.join(str(one.run.path) for one in read)} were scored on different images: none is shared.",
+            "Compare runs of the same data and the same split; `finetune-advisor evaluate RUN DATA` scores a run anew.",
+        )
+    for name in names:
+        labels = {one.answers[name].label for one in read}
+        if len(labels) > 1:
+            raise RunError(
+                f"{name} is labeled {' and '.join(sorted(labels))}: these are runs of different data.",
+                "Compare runs of the same data.",
+            )
+    return names
+
+
+def _compared(one: _Read, hit_N: BoolArray) -> Compared:
+    low, high = wilson_interval(int(hit_N.sum()), len(hit_N))
+    weights = one.run.model / "model.safetensors"
+    return Compared(
+        run=str(one.run.path),
+        strategy=one.metrics["recipe"],
+        accuracy=float(hit_N.mean()),
+        low=low,
+        high=high,
+        seconds=one.metrics["seconds"]["total"],
+        mebibytes=weights.stat().st_size / 2**20 if weights.is_file() else None,
+        left_out=len(one.answers) - len(hit_N),
+    )
+
+
+def _lead(best: _Read, other: _Read, hit_a_N: BoolArray, hit_b_N: BoolArray, *, seed: int) -> Lead:
+    low, high = bootstrap_lead(hit_a_N, hit_b_N, seed=seed)
+    only_best, only_other = int((hit_a_N & ~hit_b_N).sum()), int((hit_b_N & ~hit_a_N).sum())
+    lead = float(hit_a_N.mean() - hit_b_N.mean())
+    names = str(best.run.path), str(other.run.path)
+    return Lead(*names, lead, low, high, only_best, only_other, mcnemar(only_best, only_other))
+
+
+def _corrected(leads: Sequence[Lead]) -> tuple[Lead, ...]:
+    """With the probabilities that Holm's procedure leaves: of many comparisons one is lucky."""
+    corrected: dict[int, float] = {}
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(leads)), key=lambda place: leads[place].p)):
+        largest = max(largest, min(1.0, (len(leads) - rank) * leads[place].p))
+        corrected[place] = largest
+    return tuple(replace(lead, p=corrected[place]) for place, lead in enumerate(leads))
+
+
+def _differences(read: Sequence[_Read]) -> dict[str, tuple[str | None, ...]]:
+    """Every key on which two recipes differ, by the value of each run; names of runs and places of data aside."""
+    first = read[0].recipe
+    found = [{each.key: each for each in diff_recipes(first, one.recipe)} for one in read]
+    keys = dict.fromkeys(key for each in found for key in each if key not in ("name", "data.path"))
+    rows = {}
+    for key in keys:
+        before = next(each[key].before for each in found if key in each)
+        rows[key] = tuple(each[key].after if key in each else before for each in found)
+    return rows
+
+
+def _notes(read: Sequence[_Read], shared: int) -> list[str]:
+    notes = []
+    if any(len(one.answers) > shared for one in read):
+        most = max(len(one.answers) for one in read)
+        notes.append(f"Compared on the {shared:,} images that all runs share, of up to {most:,} each.")
+    if read[0].split == "val":
+        notes.append("Scored on validation images, which chose checkpoints or strengths: all look better on them.")
+    if len({one.recipe.data.path for one in read}) > 1:
+        notes.append("The runs name different places for their data; images were matched by name and label.")
+    if len({one.metrics["val_is"] for one in read}) > 1 and read[0].split == "val":
+        notes.append("Some were scored out of fold, others on held-out images.")
+    return notes
