@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -114,7 +115,7 @@ def compare(runs: Sequence[RunDir], *, seed: int = 0) -> Comparison:
     _require_same_kind(read)
     names = _shared(read)
     hits = {one.run.path: np.array([one.answers[name].right for name in names]) for one in read}
-    read.sort(key=lambda one: -hits[one.run.path].mean())
+    read.sort(key=lambda one: float(hits[one.run.path].mean()), reverse=True)
     best, *others = read
     leads = [_lead(best, other, hits[best.run.path], hits[other.run.path], seed=seed) for other in others]
     return Comparison(
@@ -131,8 +132,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided probability, were both classifiers equally good, of disagreements split at least so unevenly."""
     disagreements = only_first + only_second
     few = min(only_first, only_second)
-    tail = sum(math.comb(disagreements, count) for count in range(few + 1)) / 2**disagreements
-    return min(1.0, 2 * tail)
+    tail = Fraction(sum(math.comb(disagreements, count) for count in range(few + 1)), 2**disagreements)
+    return min(1.0, float(2 * tail))
 
 
 def bootstrap_lead(hit_a_N: BoolArray, hit_b_N: BoolArray, *, seed: int) -> tuple[float, float]:

@@ -62,7 +62,7 @@ def run(tmp_path: Path) -> MakeRun:
     return make
 
 
-@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (8, 1), (5, 5), (30, 12), (0, 6)])
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (8, 1), (5, 5), (30, 12), (0, 6), (900, 800)])
 def test_mcnemar_is_the_exact_binomial_test_of_the_disagreements(first: int, second: int) -> None:
     expected = stats.binomtest(first, first + second, 0.5).pvalue if first + second else 1.0
     assert mcnemar(first, second) == pytest.approx(expected)

@@ -62,7 +62,7 @@ def _sentence(lead: Lead, names: dict[str, str]) -> Text:
 
 def _recipes(comparison: Comparison, names: dict[str, str]) -> RenderableType:
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("recipe key")
+    table.add_column("recipe key", no_wrap=True, overflow="fold")
     for each in comparison.runs:
         table.add_column(Text(names[each.run]))
     for key, values in comparison.recipes.items():
