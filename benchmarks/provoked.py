@@ -1,10 +1,11 @@
 """Spoil real runs on purpose, diagnose them, run the edited recipe, and compare validation accuracy.
 
-    python benchmarks/provoked.py DATA [--size 64] [--seeds 3] [--out benchmarks/results]
+    python benchmarks/provoked.py DATA [--size 64] [--first-seed 10] [--seeds 5] [--out benchmarks/results]
 
 DATA holds `hymenoptera`. `few_layers` of the bundled network on small images, 40 % of the training images kept for
 validation; test images are not looked at by any of it. The accuracy of a run is that of its best checkpoint, as
 metrics.json has it; that after its last epoch stands beside it, because the best of many epochs is a lucky one.
+Two rules were mended after seeds 0 to 2: hence the first seed.
 """
 
 from __future__ import annotations
@@ -72,12 +73,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             for kind in SPOILED:
                 place = Path(folder) / f"{seed}-{len(found)}"
                 found.append(provoke(kind, arguments.data / "hymenoptera", place, size=arguments.size, seed=seed))
@@ -134,7 +136,7 @@ def table(found: Sequence[Provoked], *, size: int) -> str:
         "# Runs spoiled on purpose, diagnosed, and run again as edited",
         "",
         f"hymenoptera at {size} px, few_layers, means of {seeds} seeds on {found[0].before.images} validation images. "
-        "The standard error of a single accuracy is about 0.03.",
+        "The standard error of a single accuracy is about 0.04.",
         "",
         "| spoiled by | sign came first | edit (first seed) | best checkpoint | last epoch | log loss | seconds |",
         "|---|---|---|---|---|---|---|",

@@ -17,6 +17,12 @@ from finetune_advisor.diagnosis.edits import GOOD_RATIO, change_rate, train_long
 EXPLODED = 1.25
 """Multiple of the loss of chance that an epoch's mean loss does not reach unless steps go too far."""
 
+BLOWN_UP = 3.0
+"""The same for the first epoch alone, in which the first steps of a new classifier may well go too far."""
+
+RECOVERED = 0.9
+"""Share of the way down after which jumps on the way did no lasting harm."""
+
 ROUGH = 0.05
 """Roughness of the training loss, over the loss of chance, from which it jumps: an epoch's mean is smoother."""
 
@@ -81,8 +87,9 @@ def _exploded(case: Case) -> tuple[str, float] | None:
     if not len(loss_T) or loss_T.max() < EXPLODED * case.chance_loss:
         return None
     worst = int(loss_T.argmax())
-    if worst == 0 and len(loss_T) >= FEW and case.learned > FAR_ABOVE:
-        return None  # a new layer's first steps, and it recovered
+    recovered = len(loss_T) < FEW or case.learned > FAR_ABOVE
+    if worst == 0 and recovered and loss_T[0] < BLOWN_UP * case.chance_loss:
+        return None
     at = case.curves.epoch_T[worst]
     return f"the training loss was {loss_T[worst]:.3g} in epoch {at:g}, where guessing has {case.chance_loss:.3g}", 0.1
 
@@ -90,7 +97,7 @@ def _exploded(case: Case) -> tuple[str, float] | None:
 def _jumping(case: Case) -> tuple[str, float] | None:
     loss_T, rough = case.curves.train_loss_T, _roughness(case)
     ups = int((np.diff(loss_T) > ROUGH * case.chance_loss).sum())
-    if len(loss_T) < FEW + 2 or rough < ROUGH or ups < 2:
+    if len(loss_T) < FEW + 2 or rough < ROUGH or ups < 2 or case.learned > RECOVERED:
         return None
     return f"the training loss rises in {ups} of {len(loss_T) - 1} epochs, by up to {np.diff(loss_T).max():.2g}", 0.2
 

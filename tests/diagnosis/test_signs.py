@@ -86,6 +86,22 @@ def test_the_new_rate_follows_from_the_size_of_the_steps(healthy: Case) -> None:
     assert rate(0.02) == pytest.approx(2e-4, rel=0.5)
 
 
+def test_a_first_epoch_above_chance_is_not_yet_an_explosion(healthy: Case) -> None:
+    first = healthy.records[0]
+    slightly, far = (replace(first, train_loss=times * healthy.chance_loss) for times in (1.6, 5.0))
+    assert seen(replace(healthy, records=(slightly,))) == ["too_few_evaluations"]
+    assert seen(replace(healthy, records=(far,))) == ["rate_too_high"]
+
+
+def test_a_jump_that_did_no_harm_is_no_alarm(healthy: Case) -> None:
+    losses = [0.9, 0.6, 0.3, 0.1, 0.25, 0.5, 0.2, 0.05, 0.02, 0.01, 0.01, 0.01]
+    records = tuple(
+        replace(healthy.records[0], epoch=float(at + 1), train_loss=loss * healthy.chance_loss, train_accuracy=0.95)
+        for at, loss in enumerate(losses)
+    )
+    assert "rate_too_high" not in seen(replace(healthy, records=records))
+
+
 @pytest.mark.parametrize(
     ("facts", "sign"),
     [
