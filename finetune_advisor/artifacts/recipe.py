@@ -125,7 +125,7 @@ class Runtime(Settings):
     compile: bool = False
     """true: torch.compile; pays on a GPU in runs of more than a few minutes."""
     cache_mib: Count | None = None
-    """Most disk space a run may use for what it computes once, in MiB; null keeps nothing."""
+    """Most disk space a run may use for what it computes or decodes once, in MiB; null keeps nothing."""
     tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None
     """Where every evaluation is also sent."""
 

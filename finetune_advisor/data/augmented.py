@@ -18,6 +18,7 @@ from PIL import Image
 
 from finetune_advisor.data.ahead import ahead
 from finetune_advisor.data.decode import fit_image, read_image, resized_side, to_array
+from finetune_advisor.data.kept_pixels import KeptPixels
 from finetune_advisor.data.plan import image_rng
 from finetune_advisor.data.sources import Sample
 from finetune_advisor.data.views import stacked
@@ -54,12 +55,14 @@ class Augmented:
     Attributes:
         augment: changes each image before it is fitted to the input, or None. Where processes are spawned
             and not forked (macOS, Windows), it has to be picklable.
+        kept: the first of them as they come out of decoding, (H, W, 3), which are then not decoded again.
     """
 
     samples: Sequence[Sample]
     preprocess: Preprocess
     augment: Augment | None
     seed: int
+    kept: KeptPixels | None = None
 
     def pixels(self, index: int, epochs: Sequence[int]) -> list[Pixels]:
         """One image as it is seen in each of these epochs, (C, H, W); it is decoded once.
@@ -67,8 +70,18 @@ class Augmented:
         Raises:
             UnreadableImage: it cannot be read any more.
         """
-        image = read_image(self.samples[index].path, at_least=_DETAIL * resized_side(self.preprocess))
+        image = self.decoded(index)
         return [to_array(fit_image(self._augmented(image, index, epoch), self.preprocess)) for epoch in epochs]
+
+    def decoded(self, index: int) -> Image.Image:
+        """One image before anything is changed, RGB.
+
+        Raises:
+            UnreadableImage: it cannot be read any more.
+        """
+        if self.kept is not None and index < len(self.kept):
+            return Image.fromarray(self.kept.read(index))
+        return read_image(self.samples[index].path, at_least=_DETAIL * resized_side(self.preprocess))
 
     def _augmented(self, image: Image.Image, index: int, epoch: int) -> Image.Image:
         if self.augment is None:
@@ -99,6 +112,26 @@ def first_epochs(images: Augmented, epochs: int, *, batch: int, workers: int) ->
             if isinstance(made, Unreadable):
                 raise made.error()
             yield torch.from_numpy(made)
+
+
+def decoded_images(images: Augmented, *, workers: int) -> Generator[Pixels]:
+    """All training images in order as they come out of decoding, (H, W, 3).
+
+    Raises:
+        DataError: an image cannot be read any more, or a worker process died.
+    """
+    with closing(ahead(partial(_decoded, images), range(len(images.samples)), workers=workers)) as stream:
+        for made in stream:
+            if isinstance(made, Unreadable):
+                raise made.error()
+            yield made
+
+
+def _decoded(images: Augmented, index: int) -> Pixels | Unreadable:
+    try:
+        return np.asarray(images.decoded(index))
+    except UnreadableImage as problem:
+        return Unreadable(images.samples[index].name, problem.message)
 
 
 def _part(images: Augmented, epochs: int, batch: int, number: int) -> Pixels | Unreadable:

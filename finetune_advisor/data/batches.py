@@ -23,6 +23,7 @@ import torch
 
 from finetune_advisor.data.ahead import ahead
 from finetune_advisor.data.augmented import Augment, Augmented, Unreadable
+from finetune_advisor.data.kept_pixels import KeptPixels
 from finetune_advisor.data.plan import BatchPlan, image_rng
 from finetune_advisor.data.sources import Sample
 from finetune_advisor.data.views import eval_views
@@ -114,6 +115,7 @@ class TrainBatches:
         start: first step.
         stop: step to stop before.
         workers: processes that decode ahead; 0 decodes in this process.
+        kept: the first images as they come out of decoding, which are then not decoded again.
     """
 
     samples: Sequence[Sample]
@@ -123,6 +125,7 @@ class TrainBatches:
     start: int
     stop: int
     workers: int
+    kept: KeptPixels | None = None
 
     def __post_init__(self) -> None:
         assert len(self.samples) == self.plan.images, (len(self.samples), self.plan.images)
@@ -147,7 +150,7 @@ class TrainBatches:
 
     def _make(self, step: int) -> _Made | Unreadable:
         indices_B = self.plan.indices(step).tolist()
-        images = Augmented(self.samples, self.preprocess, self.augment, self.plan.seed)
+        images = Augmented(self.samples, self.preprocess, self.augment, self.plan.seed, self.kept)
         pixels = images.batch(indices_B, [self.plan.epoch(step)])
         if isinstance(pixels, Unreadable):
             return pixels

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from finetune_advisor.data.augmented import Augmented
 from finetune_advisor.data.batches import Augment, Batch, BatchPlan, TrainBatches, eval_batches, normalize
+from finetune_advisor.data.kept_pixels import KeptPixels
 from finetune_advisor.data.sources import Sample
 from finetune_advisor.errors import DataError
 from finetune_advisor.techniques.preprocessing import Preprocess
@@ -44,7 +47,7 @@ class Feed(Protocol):
 
 @dataclass(frozen=True)
 class Pixels:
-    """Every image is decoded each time and goes through the whole network."""
+    """Every image goes through the whole network each time, decoded anew where it is not kept."""
 
     net: nn.Module
     preprocess: Preprocess
@@ -54,11 +57,13 @@ class Pixels:
     """Of each split; the plan deals those of `train`."""
     eval_batch: int
     workers: int
+    kept: Mapping[str, KeptPixels] = field(default_factory=dict)
+    """Decoded images of a split: of `train` before anything is changed, of the others as the network sees them."""
 
     @property
     def images(self) -> Augmented:
         """The training images, one by one."""
-        return Augmented(self.samples["train"], self.preprocess, self.augment, self.plan.seed)
+        return Augmented(self.samples["train"], self.preprocess, self.augment, self.plan.seed, self.kept.get("train"))
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         return iter(
@@ -70,6 +75,7 @@ class Pixels:
                 start=start,
                 stop=stop,
                 workers=self.workers,
+                kept=self.kept.get("train"),
             )
         )
 
@@ -79,6 +85,11 @@ class Pixels:
 
     def evaluation(self, split: str, rows: slice = ALL) -> Generator[Tensor]:
         samples = self.samples[split][rows]
+        if split in self.kept and split != "train":
+            for start in range(0, len(samples), self.eval_batch):
+                places = range(len(self.samples[split]))[rows][start : start + self.eval_batch]
+                yield torch.from_numpy(np.stack([self.kept[split].read(place) for place in places]))
+            return
         paths = [sample.path for sample in samples]
         with closing(eval_batches(paths, self.preprocess, batch=self.eval_batch, workers=self.workers)) as stream:
             for _, x_BCHW, bad in stream:

@@ -13,6 +13,7 @@ from finetune_advisor.errors import StorageError
 from finetune_advisor.techniques.strategy import FineTuning
 from finetune_advisor.training.boundary import NoBoundary, plan_boundary
 from finetune_advisor.training.boundary_feed import FromBoundary, key_of
+from finetune_advisor.training.decoded_once import decoded_once, in_words
 from finetune_advisor.training.feed import Feed, Pixels
 from finetune_advisor.training.frozen_part import FrozenPart
 from finetune_advisor.training.loop import Method
@@ -58,7 +59,11 @@ def choose_feed(
     # One disk decides for all processes, and the others find there what the main one has written.
     reason = processes.from_main(None if isinstance(feed, FromBoundary) else feed)
     if reason is not None or isinstance(feed, str):
-        return _as_it_is(pixels, str(reason or feed), asked_for=strategy.cached_views is not None)
+        reason = str(reason or feed)
+        if strategy.cached_views is not None:
+            log.warning("the frozen part is not cached, every epoch runs the whole network: %s", reason)
+        pixels, kept = _whole_network(pixels, prepared, method, folder=folder, watcher=watcher)
+        return ChosenFeed(pixels, f"nothing ({reason}): {kept}; every epoch runs the whole network")
     if folder is not None and not processes.is_main():
         feed = feed.kept_in(folder, key=_key(prepared), progress=watcher.on_cached)
     if folder is not None:
@@ -87,12 +92,18 @@ def _feed_or_reason(pixels: Pixels, prepared: Prepared, method: Method, folder: 
     return FromBoundary(boundary, frozen, pixels, {})
 
 
-def _as_it_is(pixels: Pixels, reason: str, *, asked_for: bool) -> ChosenFeed:
-    if asked_for:
-        log.warning("the frozen part is not cached, every epoch runs the whole network: %s", reason)
-    return ChosenFeed(
-        pixels, f"nothing ({reason}): every image is decoded and goes through the whole network in every epoch"
-    )
+def _whole_network(
+    pixels: Pixels, prepared: Prepared, method: Method, *, folder: Path | None, watcher: Watcher
+) -> tuple[Pixels, str]:
+    """The plain feed, its images decoded once where there is room and more than one epoch, and that in words."""
+    most_mib = prepared.recipe.runtime.cache_mib
+    if most_mib is None or method.steps_per_epoch >= method.steps > 0:
+        return pixels, in_words(pixels)
+    if folder is None:
+        return pixels, f"images are decoded once, as far as {most_mib:,} MiB go"
+    pixels = decoded_once(pixels, folder, key=_key(prepared), most_mib=most_mib, progress=watcher.on_cached)
+    log.info("decoded once: %s", in_words(pixels))
+    return pixels, in_words(pixels)
 
 
 def _key(prepared: Prepared) -> str:
