@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install check format test test-all demo pictures clean
+.PHONY: help install check format test test-all demo techniques pictures clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test-all: install  ## the whole test suite
 
 demo: install  ## the whole story on real images, no network
 	$(BIN)/finetune-advisor demo --dir demo
+
+techniques: install  ## write docs/techniques.md again from the catalog
+	$(BIN)/finetune-advisor techniques --markdown > docs/techniques.md
 
 pictures: demo  ## make the README's picture again from a real analysis
 	$(BIN)/python docs/pictures.py

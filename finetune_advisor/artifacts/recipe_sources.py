@@ -47,9 +47,22 @@ def shipped_purpose(name: str) -> str:
     Raises:
         RecipeError: no recipe of that name is shipped.
     """
+    return next(text for text in _opening(name)[1:] if text)
+
+
+def shipped_measurement(name: str) -> str:
+    """What a shipped recipe cost and scored when it was measured, from the end of its comment.
+
+    Raises:
+        RecipeError: no recipe of that name is shipped.
+    """
+    return " ".join(_opening(name)).partition("Cost and score: ")[2]
+
+
+def _opening(name: str) -> list[str]:
+    """The lines of the comment that a shipped recipe opens with."""
     lines = shipped_path(name).read_text(encoding="utf-8").splitlines()
-    comment = takewhile(lambda line: line.startswith("#"), lines)
-    return next(text for text in (line.removeprefix("#").strip() for line in list(comment)[1:]) if text)
+    return [line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines)]
 
 
 def read_recipe_text(source: str | Path) -> str:

@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 def techniques(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A technique or a family of them.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="All of them as a page of Markdown.")] = False,
 ) -> None:
     """What a recipe can be made of: what each technique does, its keys, its source."""
     from dataclasses import asdict
 
+    from finetune_advisor.reporting.technique_page import technique_page
     from finetune_advisor.techniques.catalog import catalog
 
+    if as_markdown:
+        out.print(technique_page(), markup=False, highlight=False, emoji=False, soft_wrap=True, end="")
+        return
     entries = catalog() if name is None else _named(name, catalog())
     if as_json:
         out.print_json(data=[asdict(entry) for entry in entries])
@@ -60,10 +65,16 @@ def _print_details(entry: Entry) -> None:
     from finetune_advisor.artifacts.recipe_dump import scalar_text
 
     out.print(f"[bold]{entry.kind}[/bold] ({entry.family}): {escape(entry.summary)}.", highlight=False)
+    if entry.remarks:
+        out.print(escape(entry.remarks), highlight=False)
     out.print(f"Source: {escape(entry.source)}", highlight=False)
+    if entry.measured:
+        out.print(f"Measured: {escape(entry.measured)}", highlight=False)
     if entry.keys:
         table = Table("key", "type", "default", "meaning")
         for key in entry.keys:
-            table.add_row(key.name, escape(key.type), escape(scalar_text(key.default)), escape(key.doc))
+            table.add_row(
+                key.name, escape(key.type), "" if key.required else escape(scalar_text(key.default)), escape(key.doc)
+            )
         out.print(table)
     out.print()

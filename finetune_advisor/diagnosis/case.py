@@ -13,7 +13,9 @@ import numpy as np
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.diagnosis.curves import Curves, FloatArray, curves_of, tail
-from finetune_advisor.techniques.loss import CrossEntropy
+
+_DRAWS = 500
+"""Of a mixing, to know what its labels leave of the loss."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +58,22 @@ class Case:
     def chance_loss(self) -> float:
         """Training loss of naming all classes alike, in nats."""
         classes = max(2, len(self.classes))
-        # Focal loss weighs an image by what is missing of its probability.
-        weight = (1 - 1 / classes) ** getattr(self.recipe.loss, "gamma", 0.0)
-        return float(weight * math.log(classes))
+        return math.log(classes) if self.recipe.loss is None else self.recipe.loss.at_chance(classes)
 
-    @property
+    @cached_property
     def lowest_loss(self) -> float:
-        """What smoothed labels leave of the training loss when every image is recognized, in nats."""
-        loss = self.recipe.loss
-        smoothing = loss.label_smoothing if isinstance(loss, CrossEntropy) else 0.0
-        if not smoothing:
+        """What smoothed and mixed labels leave of the training loss when every image is recognized, in nats."""
+        loss, mixing, others = self.recipe.loss, self.recipe.mixing, max(2, len(self.classes)) - 1
+        if loss is None:
             return 0.0
-        classes = max(2, len(self.classes))
-        other = smoothing / classes
-        own = 1 - smoothing + other
-        return -own * math.log(own) - (classes - 1) * other * math.log(other)
+        alone = loss.lowest([1.0] + [0.0] * others)
+        if mixing is None:
+            return alone
+        rng = np.random.default_rng(0)
+        shares = [mixing.drawn_share(rng) for _ in range(_DRAWS)]
+        mixed = float(np.mean([loss.lowest([share, 1 - share] + [0.0] * (others - 1)) for share in shares]))
+        # Where classes are of one size, so many pairs are of two classes.
+        return alone + (mixed - alone) * others / (others + 1)
 
     @cached_property
     def progress(self) -> FloatArray:

@@ -31,12 +31,14 @@ class Technique(Settings):
     """One way of doing what a recipe key asks for.
 
     A subclass gives `kind` as a `Literal`, its keys as documented fields with defaults, and the seams of its family
-    as methods. The first sentence of its docstring is its line in the catalog. Tensor code is imported inside the
-    seams: reading a recipe must not load torch.
+    as methods. The first sentence of its docstring is its line in the catalog, the others say when to use it. Tensor
+    code is imported inside the seams: reading a recipe must not load torch.
     """
 
     source: ClassVar[str]
     """Where the idea is from: a paper, or `slides: ...`."""
+    measured: ClassVar[str] = ""
+    """What we found when we measured it, in whole sentences with figures; empty where we have not."""
 
     kind: str
     """Which technique."""
@@ -46,6 +48,12 @@ def first_sentence(text: str) -> str:
     """The first sentence of a docstring, on one line and without its period."""
     flat = " ".join(inspect.cleandoc(text).split())
     return re.split(r"\.(?:\s|$)", flat, maxsplit=1)[0]
+
+
+def remarks(technique: type[Technique]) -> str:
+    """The sentences of a technique's docstring after the first: when to use it, and when not."""
+    flat = " ".join(inspect.cleandoc(technique.__doc__ or "").split())
+    return flat.removeprefix(first_sentence(flat)).lstrip(". ")
 
 
 def summary(settings: type[Settings]) -> str:

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from finetune_advisor.techniques.activation import AnyActivation
 from finetune_advisor.techniques.augmentation import AnyAugmentation
 from finetune_advisor.techniques.averaging import AnyAveraging
-from finetune_advisor.techniques.base import Settings, Technique, documentation, settings_in, summary
+from finetune_advisor.techniques.base import Settings, Technique, documentation, remarks, settings_in, summary
 from finetune_advisor.techniques.ensembling import AnyEnsembling
 from finetune_advisor.techniques.initialization import AnyInitialization
 from finetune_advisor.techniques.loss import AnyLoss
@@ -50,6 +50,8 @@ class Key:
     type: str
     default: Any
     doc: str
+    required: bool
+    """Whether it has to be written; it then has no default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,11 @@ class Entry:
     family: str
     kind: str
     summary: str
+    remarks: str
+    """When to use it, and when not."""
     source: str
+    measured: str
+    """What we found when we measured it; empty where we have not."""
     keys: tuple[Key, ...]
 
 
@@ -85,12 +91,22 @@ def _members(registry: Any) -> tuple[type[Technique], ...]:
 
 
 def _entry(family: str, technique: type[Technique]) -> Entry:
-    keys = tuple(
-        Key(name, type_text(field), field.default, documentation(technique, name))
-        for name, field in technique.model_fields.items()
-        if name != "kind"
+    keys = tuple(_key(technique, name, field) for name, field in technique.model_fields.items() if name != "kind")
+    return Entry(
+        family=family,
+        kind=kind_of(technique),
+        summary=summary(technique),
+        remarks=remarks(technique),
+        source=technique.source,
+        measured=technique.measured,
+        keys=keys,
     )
-    return Entry(family, kind_of(technique), summary(technique), technique.source, keys)
+
+
+def _key(technique: type[Technique], name: str, field: FieldInfo) -> Key:
+    required = field.is_required()
+    default = None if required else field.default
+    return Key(name, type_text(field), default, documentation(technique, name), required)
 
 
 def type_text(field: FieldInfo) -> str:

@@ -92,9 +92,10 @@ def test_schema_is_one_json_document() -> None:
 def test_techniques_are_listed_and_explained() -> None:
     [adamw] = run_json("techniques", "adamw")
     assert (adamw["family"], adamw["kind"]) == ("optimizer", "adamw")
-    assert {"name", "type", "default", "doc"} == set(adamw["keys"][0])
+    assert set(adamw["keys"][0]) == {"name", "type", "default", "doc", "required"}
     assert {entry["family"] for entry in run_json("techniques", "schedule")} == {"schedule"}
     assert "one_cycle" in run("techniques")
     assert "Super-Convergence" in run("techniques", "one_cycle")
+    assert "For fine-tuning of known length" in run("techniques", "one_cycle")
     with pytest.raises(FinetuneAdvisorError, match="did you mean 'adamw'"):
         run("techniques", "adam")

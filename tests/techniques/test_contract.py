@@ -19,9 +19,10 @@ from torch import nn
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe, load_recipe
 from finetune_advisor.data.batches import Batch
+from finetune_advisor.reporting.technique_page import technique_page
 from finetune_advisor.techniques.activation import Activation, Relu
 from finetune_advisor.techniques.augmentation import Context
-from finetune_advisor.techniques.base import Technique, documentation, summary
+from finetune_advisor.techniques.base import Technique, documentation, remarks, summary
 from finetune_advisor.techniques.catalog import catalog, families, kind_of
 from finetune_advisor.techniques.colors import Colors
 from finetune_advisor.techniques.initialization import Fitted
@@ -41,6 +42,7 @@ def each(techniques: list[tuple[str, type[Technique]]]) -> pytest.MarkDecorator:
 EVERY = each(TECHNIQUES)
 TRAINED = each([(family, technique) for family, technique in TECHNIQUES if not issubclass(technique, Probe)])
 SIZE, CLASSES = 32, 3
+REPOSITORY = Path(__file__).parents[2]
 COLORS = Colors((0.5, 0.5, 0.5), ((0.08, 0.0, 0.0), (0.0, 0.08, 0.0), (0.0, 0.0, 0.08)))
 
 
@@ -134,6 +136,7 @@ def test_it_survives_model_yaml_model(family: str, technique: type[Technique], t
 def test_it_says_what_it_does_where_it_is_from_and_what_each_key_means(family: str, technique: type[Technique]) -> None:
     assert 10 < len(summary(technique)) <= 110
     assert len(technique.source) > 10
+    assert len(remarks(technique)) > 20, "its docstring does not say when to use it"
     for name in technique.model_fields:
         assert documentation(technique, name), f"{name} has no docstring"
 
@@ -156,6 +159,11 @@ def test_every_file_of_a_family_is_in_its_registry() -> None:
     not_techniques = {"__init__", "base", "settings", "activation_modules", "geometry", "torch_policy"}
     files = {(path.parent.name, path.stem) for path in root.glob("*/*.py") if path.stem not in not_techniques}
     assert files == {(entry.family, entry.kind) for entry in catalog()}
+
+
+def test_the_page_of_techniques_is_up_to_date() -> None:
+    page = REPOSITORY / "docs" / "techniques.md"
+    assert page.read_text(encoding="utf-8") == technique_page(), "write it again: make techniques"
 
 
 def test_reading_a_recipe_never_loads_torch() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from finetune_advisor.techniques.loss import CrossEntropy, Focal
+from finetune_advisor.techniques.loss import CrossEntropy, Focal, Loss
 
 SMOOTHING = pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
 LOGITS_BK = torch.randn(16, 5, generator=torch.Generator().manual_seed(0))
@@ -53,3 +53,17 @@ def test_focal_loss_has_a_gradient_where_the_network_is_certain() -> None:
     logits_BK = torch.tensor([[200.0, 0.0], [0.0, 200.0]], requires_grad=True)
     Focal(gamma=0.5).per_image(logits_BK, torch.tensor([0, 0])).sum().backward()
     assert logits_BK.grad is not None and logits_BK.grad.isfinite().all()
+
+
+@SMOOTHING
+def test_the_lowest_cross_entropy_is_what_the_best_logits_reach(smoothing: float) -> None:
+    loss, target_BK = CrossEntropy(label_smoothing=smoothing), torch.tensor([[0.7, 0.3, 0.0], [1.0, 0.0, 0.0]])
+    smoothed_BK = (1 - smoothing) * target_BK + smoothing / 3
+    best_B = loss.per_image(smoothed_BK.clamp_min(1e-30).log(), target_BK)
+    assert [loss.lowest(target_K) for target_K in target_BK.tolist()] == pytest.approx(best_B.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(label_smoothing=0.1), Focal(gamma=0.0), Focal(gamma=2.0)])
+def test_the_loss_at_chance_is_that_of_equal_logits(loss: Loss) -> None:
+    found_B = loss.per_image(torch.zeros(4, 5), torch.arange(4))
+    assert found_B.tolist() == pytest.approx([loss.at_chance(5)] * 4, abs=1e-5)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class LeakyRelu(Activation):
-    """Let what is positive pass, and a fixed small part of what is negative."""
+    """Let what is positive pass, and a fixed small part of what is negative.
+
+    Where units die, and on small data, where the slides found 1 / 5.5 clearly better than ReLU.
+    """
 
     source: ClassVar[str] = (
         "slides: activation functions (Leaky ReLU), performances of ReLUs (a = 100, a = 5.5); "

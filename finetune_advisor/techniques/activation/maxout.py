@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class Maxout(Activation):
-    """Take the largest of several linear functions, which doubles the parameters of the layer, or more."""
+    """Take the largest of several linear functions, which doubles the parameters of the layer, or more.
+
+    With dropout and enough data, where twice the parameters can be paid for.
+    """
 
     source: ClassVar[str] = "slides: maxout neuron (max(w1 x + b1, w2 x + b2)); Goodfellow et al. 2013, Maxout Networks"
 

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Relu(Activation):
-    """Let what is positive pass, and nothing else."""
+    """Let what is positive pass, and nothing else.
+
+    The choice where nothing speaks against it; a unit that is never positive stops learning.
+    """
 
     source: ClassVar[str] = "slides: activation functions (use ReLU; be careful with your learning rates)"
 

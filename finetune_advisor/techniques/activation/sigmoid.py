@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Sigmoid(Activation):
-    """Squash numbers between 0 and 1; kept for comparison, for the slides say: never use it."""
+    """Squash numbers between 0 and 1; kept for comparison, for the slides say: never use it.
+
+    Its outputs are not centered and its gradients die where it saturates.
+    """
 
     source: ClassVar[str] = (
         "slides: activation functions (2 big problems: saturated neurons kill the gradients, "

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Tanh(Activation):
-    """Squash numbers between -1 and 1, centered at zero; saturated units pass no gradient."""
+    """Squash numbers between -1 and 1, centered at zero; saturated units pass no gradient.
+
+    Of use for a small head; the slides: try it, but do not expect much.
+    """
 
     source: ClassVar[str] = "slides: activation functions (try out tanh but don't expect much)"
 

@@ -13,7 +13,10 @@ from finetune_advisor.techniques.augmentation.geometry import Places, bend
 
 
 class LensDistortion(Augmentation):
-    """Bend straight lines outward or inward, as a lens does; the corners stay in place."""
+    """Bend straight lines outward or inward, as a lens does; the corners stay in place.
+
+    For photographs of many cameras, wide angles among them; wrong where straightness is the label.
+    """
 
     source: ClassVar[str] = "slides: data augmentation (lens distortions); Brown 1966, Decentering Distortion of Lenses"
 

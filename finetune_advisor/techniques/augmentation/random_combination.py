@@ -43,7 +43,10 @@ _MEMBERS: dict[Member, Augmentation] = {
 
 
 class RandomCombination(Augmentation):
-    """Some of the named changes, chosen and ordered by lot for each image, each at its usual strength."""
+    """Some of the named changes, chosen and ordered by lot for each image, each at its usual strength.
+
+    Right where no single change stands out as the one that the data needs.
+    """
 
     source: ClassVar[str] = "slides: data augmentation (random mix/combinations: go crazy)"
 

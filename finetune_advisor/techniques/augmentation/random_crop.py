@@ -17,7 +17,10 @@ Box = tuple[float, float, float, float]
 
 
 class RandomCrop(Augmentation):
-    """Cut a random part of the image and scale it to the network's input."""
+    """Cut a random part of the image and scale it to the network's input.
+
+    Right for almost all photographs; a small share loses the object where it stands at the edge or fills the image.
+    """
 
     source: ClassVar[str] = (
         "slides: data augmentation (random crops/scales); Szegedy et al. 2015, Going Deeper with Convolutions"

@@ -12,7 +12,10 @@ from finetune_advisor.techniques.augmentation.geometry import Affine, Matrix
 
 
 class Shearing(Affine):
-    """Slant the image sideways or upward, as a parallelogram."""
+    """Slant the image sideways or upward, as a parallelogram.
+
+    For handwriting and for things seen at an angle.
+    """
 
     source: ClassVar[str] = "slides: data augmentation (shearing)"
 

@@ -12,7 +12,10 @@ from finetune_advisor.techniques.augmentation.geometry import Affine, Matrix
 
 
 class Stretching(Affine):
-    """Stretch the image along one side and squeeze it along the other."""
+    """Stretch the image along one side and squeeze it along the other.
+
+    For things that come in many proportions; wrong where the proportion is the label.
+    """
 
     source: ClassVar[str] = "slides: data augmentation (stretching)"
 

@@ -11,7 +11,10 @@ from finetune_advisor.techniques.augmentation.geometry import Affine, Matrix
 
 
 class Translation(Affine):
-    """Shift the image by a random share of its sides."""
+    """Shift the image by a random share of its sides.
+
+    For objects that stand anywhere; a crop already does this, so it is of use where crops are off.
+    """
 
     source: ClassVar[str] = "slides: data augmentation (translation)"
 

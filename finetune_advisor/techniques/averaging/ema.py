@@ -10,7 +10,10 @@ from finetune_advisor.techniques.averaging.base import Averaging, Moment
 
 
 class Ema(Averaging):
-    """Average over the last steps, older ones counting less and less."""
+    """Average over the last steps, older ones counting less and less.
+
+    It smooths the last steps of any schedule at no cost but memory.
+    """
 
     source: ClassVar[str] = (
         "Polyak & Juditsky 1992; Tan & Le 2019, EfficientNet (decay 0.9999); warmup as in timm's EMA"

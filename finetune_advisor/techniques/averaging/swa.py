@@ -10,7 +10,10 @@ from finetune_advisor.techniques.averaging.base import Averaging, Moment
 
 
 class Swa(Averaging):
-    """Average the networks at the ends of the last epochs, all counting the same."""
+    """Average the networks at the ends of the last epochs, all counting the same.
+
+    For training that goes on at a raised rate after it has settled; wider minima often generalize better.
+    """
 
     source: ClassVar[str] = "Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization"
     fits_batch_norm: ClassVar[bool] = True

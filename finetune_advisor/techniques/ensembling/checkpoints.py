@@ -10,7 +10,10 @@ from finetune_advisor.techniques.ensembling.base import Ensembling, Members
 
 
 class Checkpoints(Ensembling):
-    """Average the answers of one run at several moments: at the ends of its cycles, or evenly over its last part."""
+    """Average the answers of one run at several moments: at the ends of its cycles, or evenly over its last part.
+
+    For the gain of an ensemble at the cost of one training, best with a `cyclic` schedule.
+    """
 
     source: ClassVar[str] = (
         "slides: ensemble (different checkpoints of a single model); Huang et al. 2017, Snapshot Ensembles; "

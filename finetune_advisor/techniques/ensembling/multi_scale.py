@@ -12,7 +12,10 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class MultiScale(Ensembling):
-    """Average one network's answers to parts of different size around the center, each at the network's own size."""
+    """Average one network's answers to parts of different size around the center, each at the network's own size.
+
+    For objects of many sizes, at as many times the time of an answer.
+    """
 
     source: ClassVar[str] = "Simonyan & Zisserman 2014, Very Deep Convolutional Networks: testing at several scales"
     combines: ClassVar[Literal["answers", "weights", "looks"]] = "looks"

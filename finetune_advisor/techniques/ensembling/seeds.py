@@ -8,7 +8,10 @@ from finetune_advisor.techniques.ensembling.base import LARGEST_SEED, Ensembling
 
 
 class Seeds(Ensembling):
-    """Train the same recipe from other seeds, and average the answers."""
+    """Train the same recipe from other seeds, and average the answers.
+
+    The surest gain there is, at as many times the cost of training and of every answer.
+    """
 
     source: ClassVar[str] = "slides: ensemble (same model, different initializations); Lakshminarayanan et al. 2017"
     combines: ClassVar[Literal["answers", "weights", "looks"]] = "answers"

@@ -8,7 +8,10 @@ from finetune_advisor.techniques.ensembling.base import Ensembling, Origin, Rate
 
 
 class Soup(Ensembling):
-    """Average the weights of networks fine-tuned from the same start: as fast as one."""
+    """Average the weights of networks fine-tuned from the same start: as fast as one.
+
+    For a gain that costs nothing at answering; it fails where the runs went different ways, which scoring it tells.
+    """
 
     source: ClassVar[str] = "Wortsman et al. 2022, Model soups: averaging weights of multiple fine-tuned models"
     combines: ClassVar[Literal["answers", "weights", "looks"]] = "weights"

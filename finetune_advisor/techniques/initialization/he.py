@@ -9,7 +9,10 @@ from finetune_advisor.techniques.initialization.base import Normal
 
 
 class He(Normal):
-    """Start at random numbers of deviation sqrt(2 / n): a ReLU halves the signal, and this doubles it."""
+    """Start at random numbers of deviation sqrt(2 / n): a ReLU halves the signal, and this doubles it.
+
+    Right for layers that a ReLU follows, and the choice for networks that train from random weights.
+    """
 
     source: ClassVar[str] = (
         "slides: initialization (current recommendation: randn(n) * sqrt(2.0 / n)); "

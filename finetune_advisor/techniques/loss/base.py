@@ -6,6 +6,7 @@ Shapes: B images of a batch, K classes.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from finetune_advisor.techniques.base import Technique
@@ -32,3 +33,11 @@ class Loss(Technique):
         Returns:
             loss_B, to be averaged by the caller.
         """
+
+    @abstractmethod
+    def at_chance(self, classes: int) -> float:
+        """The loss of an image where all classes are named alike, in nats."""
+
+    @abstractmethod
+    def lowest(self, target_K: Sequence[float]) -> float:
+        """The loss of the best answer there is to a target that gives each class its share, in nats."""

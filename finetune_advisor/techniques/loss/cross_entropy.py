@@ -5,6 +5,8 @@ Shapes: B images of a batch, K classes.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class CrossEntropy(Loss):
-    """Negative log probability of the label, with some of the label spread over all classes."""
+    """Negative log probability of the label, with some of the label spread over all classes.
+
+    The loss of almost every classifier; smoothing 0.1 keeps it from being certain, which helps where labels are
+    noisy.
+    """
 
     source: ClassVar[str] = "Szegedy et al. 2016, Rethinking the Inception Architecture (label smoothing)"
     takes_mixed_labels: ClassVar[bool] = True
@@ -32,3 +38,13 @@ class CrossEntropy(Loss):
         return functional.cross_entropy(
             logits_BK, target, weight=weight_K, reduction="none", label_smoothing=self.label_smoothing
         )
+
+    def at_chance(self, classes: int) -> float:
+        """log K, whatever the target."""
+        return math.log(classes)
+
+    def lowest(self, target_K: Sequence[float]) -> float:
+        """The entropy of the smoothed target."""
+        spread = self.label_smoothing / len(target_K)
+        smoothed = [(1 - self.label_smoothing) * share + spread for share in target_K]
+        return -sum(share * math.log(share) for share in smoothed if share > 0)

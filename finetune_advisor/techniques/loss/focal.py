@@ -5,6 +5,8 @@ Shapes: B images of a batch, K classes.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -38,3 +40,11 @@ class Focal(Loss):
         missed_B = (-(-entropy_B).expm1()).clamp_min(1e-12)
         loss_B = missed_B**self.gamma * entropy_B
         return loss_B if weight_K is None else loss_B * weight_K[target]
+
+    def at_chance(self, classes: int) -> float:
+        """(1 - 1 / K)^gamma log K."""
+        return float((1 - 1 / classes) ** self.gamma * math.log(classes))
+
+    def lowest(self, target_K: Sequence[float]) -> float:  # noqa: ARG002
+        """Nothing: the one class of each image can be named with certainty."""
+        return 0.0

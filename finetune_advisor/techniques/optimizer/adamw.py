@@ -15,7 +15,10 @@ Beta: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdamW(Optimizer):
-    """Step along a running average of the gradients, each weight's scaled by its own recent size."""
+    """Step along a running average of the gradients, each weight's scaled by its own recent size.
+
+    Forgiving about the rate, and the choice for transformers and for short fine-tuning.
+    """
 
     source: ClassVar[str] = "Kingma & Ba 2015, Adam; Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization"
 

@@ -10,7 +10,10 @@ from finetune_advisor.techniques.regularization.base import Regularization
 
 
 class Dropout(Regularization):
-    """Hide a random part of the features from the classifier while training."""
+    """Hide a random part of the features from the classifier while training.
+
+    For heads on few images, and for wide hidden layers; less of it, or none, where training is short.
+    """
 
     source: ClassVar[str] = "slides: regularizations (dropout); Srivastava et al. 2014, Dropout"
 

@@ -10,7 +10,10 @@ from finetune_advisor.techniques.regularization.base import Regularization, Weig
 
 
 class L2(Regularization):
-    """Pull the weights toward zero in every step."""
+    """Pull the weights toward zero in every step.
+
+    Almost always; more of it where images are few, none on norms and biases.
+    """
 
     source: ClassVar[str] = "slides: regularizations; Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization"
 

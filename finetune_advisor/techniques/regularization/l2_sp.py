@@ -10,7 +10,10 @@ from finetune_advisor.techniques.regularization.base import Regularization, Weig
 
 
 class L2Sp(Regularization):
-    """Pull pretrained weights toward what they were before training, and new ones toward zero."""
+    """Pull pretrained weights toward what they were before training, and new ones toward zero.
+
+    For fine-tuning on few images, where the pretrained weights are worth more than zeros.
+    """
 
     source: ClassVar[str] = "Li et al. 2018, Explicit Inductive Bias for Transfer Learning (arXiv:1802.01483)"
     needs_starts: ClassVar[bool] = True

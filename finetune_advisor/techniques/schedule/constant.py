@@ -8,7 +8,10 @@ from finetune_advisor.techniques.schedule.base import FromPeak
 
 
 class Constant(FromPeak):
-    """Keep the learning rate where it is."""
+    """Keep the learning rate where it is.
+
+    For short trials, and as the base of an average of the weights.
+    """
 
     source: ClassVar[str] = "slides: during training (a typical learning rate)"
 

@@ -10,7 +10,10 @@ from finetune_advisor.techniques.schedule.base import FromPeak, half_cosine
 
 
 class Cosine(FromPeak):
-    """Fall along half a cosine."""
+    """Fall along half a cosine.
+
+    For training from the peak on, where its length is known.
+    """
 
     source: ClassVar[str] = "Loshchilov & Hutter 2017, SGDR; Goyal et al. 2017, Accurate, Large Minibatch SGD (warmup)"
 

@@ -10,7 +10,10 @@ from finetune_advisor.techniques.schedule.base import Schedule, half_cosine
 
 
 class Cyclic(Schedule):
-    """Fall to a low rate several times, so that the network settles at the end of each cycle."""
+    """Fall to a low rate several times, so that the network settles at the end of each cycle.
+
+    For an ensemble of the networks at the ends of the cycles, and for training whose length is not settled.
+    """
 
     source: ClassVar[str] = (
         "Huang et al. 2017, Snapshot Ensembles; Loshchilov & Hutter 2017, SGDR; Smith 2017, Cyclical Learning Rates"

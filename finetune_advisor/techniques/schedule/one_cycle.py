@@ -10,7 +10,10 @@ from finetune_advisor.techniques.schedule.base import Schedule, half_cosine
 
 
 class OneCycle(Schedule):
-    """Rise from a low rate to the peak and fall to almost nothing, both along half a cosine."""
+    """Rise from a low rate to the peak and fall to almost nothing, both along half a cosine.
+
+    For fine-tuning of known length: the low start spares pretrained layers the gradients of a new head.
+    """
 
     source: ClassVar[str] = "Smith & Topin 2018, Super-Convergence"
 

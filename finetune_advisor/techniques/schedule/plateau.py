@@ -11,7 +11,10 @@ from finetune_advisor.techniques.schedule.base import FromPeak, ScheduleState
 
 
 class Plateau(FromPeak):
-    """Multiply the rate by a factor whenever validation has stopped improving."""
+    """Multiply the rate by a factor whenever validation has stopped improving.
+
+    The rule of the slides, for training of unknown length; it needs a validation set that is not too small.
+    """
 
     source: ClassVar[str] = "slides: during training (no progress on the validation set: divide the LR by 2, or by 5)"
 

@@ -10,7 +10,10 @@ from finetune_advisor.techniques.schedule.base import FromPeak
 
 
 class Polynomial(FromPeak):
-    """Fall with a power of the share of steps that is left; along a line when that power is 1."""
+    """Fall with a power of the share of steps that is left; along a line when that power is 1.
+
+    For training of known length; the line is common for transformers.
+    """
 
     source: ClassVar[str] = "Chen et al. 2017, DeepLab (power 0.9); Devlin et al. 2019, BERT (a line after a warmup)"
 

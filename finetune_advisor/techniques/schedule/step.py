@@ -11,7 +11,10 @@ from finetune_advisor.techniques.schedule.base import FromPeak
 
 
 class Step(FromPeak):
-    """Multiply the rate by a factor at fixed moments."""
+    """Multiply the rate by a factor at fixed moments.
+
+    For recipes of papers that say at which epochs the rate drops.
+    """
 
     source: ClassVar[str] = "Krizhevsky et al. 2012, ImageNet Classification; Kolesnikov et al. 2020, Big Transfer"
 

@@ -9,7 +9,10 @@ from finetune_advisor.techniques.strategy.base import FineTuning
 
 
 class AllLayers(FineTuning):
-    """Train the whole pretrained network and a new classifier; nothing is frozen."""
+    """Train the whole pretrained network and a new classifier; nothing is frozen.
+
+    For many images that look very different, at several times the cost of training the last stages.
+    """
 
     source: ClassVar[str] = "Yosinski et al. 2014, How transferable are features in deep neural networks?"
 

@@ -11,7 +11,10 @@ from finetune_advisor.techniques.strategy.base import FineTuning, last_stages
 
 
 class FewLayers(FineTuning):
-    """Train the last stages and a new classifier; everything below stays frozen."""
+    """Train the last stages and a new classifier; everything below stays frozen.
+
+    For plenty of images that look like those of the pretraining, whose early stages already see what matters.
+    """
 
     source: ClassVar[str] = "slides: fine-tune (a lot of similar data: finetune a few layers)"
 

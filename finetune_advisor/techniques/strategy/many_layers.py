@@ -11,7 +11,10 @@ from finetune_advisor.techniques.strategy.base import FineTuning, check_count
 
 
 class ManyLayers(FineTuning):
-    """Train most of the network and a new classifier; only the first stages stay frozen."""
+    """Train most of the network and a new classifier; only the first stages stay frozen.
+
+    For plenty of images that look different: only what sees edges and colors is still of use as it is.
+    """
 
     source: ClassVar[str] = "slides: fine-tune (a lot of different data: finetune a large number of layers)"
 
