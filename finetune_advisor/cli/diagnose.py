@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import out, set_up_logging
-from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, Verbosity
+from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, PlotOption, Verbosity
 from finetune_advisor.errors import StorageError
 
 
@@ -21,6 +21,7 @@ def diagnose(
         Path | None, typer.Option("--apply", metavar="OUT.yaml", help="Write the edited recipe, with its reasons.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a recipe that is there.")] = False,
+    plot: PlotOption = False,
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
 ) -> None:
@@ -31,6 +32,7 @@ def diagnose(
     set_up_logging(Verbosity())
     from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.artifacts.storage import atomic_write
+    from finetune_advisor.cli.plot import plot_history
     from finetune_advisor.cli.render_diagnosis import render_diagnosis
     from finetune_advisor.diagnosis.diagnose import edited_recipe
     from finetune_advisor.workflows.diagnosing import diagnose_run
@@ -42,6 +44,8 @@ def diagnose(
     if as_json:
         out.print_json(data=diagnosis.model_dump())
     else:
+        if plot:
+            out.print(plot_history(folder.load_history()))
         out.print(render_diagnosis(diagnosis))
     if apply is None:
         return

@@ -19,6 +19,7 @@ from finetune_advisor.cli.options import (
     DeviceName,
     DeviceOption,
     JsonOption,
+    PlotOption,
     QuietOption,
     VerboseOption,
     Verbosity,
@@ -52,6 +53,7 @@ def run(
         typer.Option(help="The analysis to keep with the run; analysis/profile.json beside the recipe if not given."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Short for --set seed=N.")] = None,
+    plot: PlotOption = False,
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -87,8 +89,11 @@ def run(
     if as_json:
         _print_json(finished)
     elif not quiet:
+        from finetune_advisor.cli.plot import plot_history
         from finetune_advisor.cli.render import render_run
 
+        if plot:
+            out.print(plot_history(finished.load_history()))
         out.print(render_run(finished))
 
 
