@@ -111,11 +111,11 @@ def row(name: str, split: int, recipe: str, kind: str, found: Ensemble) -> dict:
     chosen = {member.name: round(member.weight, 3) for member in found.members if member.weight}
     return {
         "data": name,
-        "split": split,
         "recipe": recipe,
         "kind": kind,
         "chosen": chosen,
         **found.gain.model_dump(),
+        "split": split,
         "times": found.cost.times,
     }
 

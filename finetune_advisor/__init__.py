@@ -15,26 +15,35 @@ if TYPE_CHECKING:
     from finetune_advisor.advice.table import place
     from finetune_advisor.analysis.analyze import analyze
     from finetune_advisor.artifacts.diagnosis import Diagnosis
+    from finetune_advisor.artifacts.ensemble import Ensemble
     from finetune_advisor.artifacts.profile import Profile
     from finetune_advisor.artifacts.recipe import Recipe
     from finetune_advisor.artifacts.recipe_file import load_recipe
     from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.diagnosis.diagnose import diagnose
     from finetune_advisor.inference import Predictor
+    from finetune_advisor.run import Classification, Run
     from finetune_advisor.training.train import train
+    from finetune_advisor.workflows.ensembling import ensemble
+    from finetune_advisor.workflows.export import export
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Advice": "advice.advise",
+    "Classification": "run",
     "Diagnosis": "artifacts.diagnosis",
+    "Ensemble": "artifacts.ensemble",
     "Predictor": "inference",
     "Profile": "artifacts.profile",
     "Recipe": "artifacts.recipe",
+    "Run": "run",
     "RunDir": "artifacts.rundir",
     "advise": "advice.advise",
     "analyze": "analysis.analyze",
     "diagnose": "diagnosis.diagnose",
+    "ensemble": "workflows.ensembling",
+    "export": "workflows.export",
     "load_recipe": "artifacts.recipe_file",
     "place": "advice.table",
     "train": "training.train",
@@ -42,15 +51,20 @@ _HOME = {
 
 __all__ = [
     "Advice",
+    "Classification",
     "Diagnosis",
+    "Ensemble",
     "Predictor",
     "Profile",
     "Recipe",
+    "Run",
     "RunDir",
     "__version__",
     "advise",
     "analyze",
     "diagnose",
+    "ensemble",
+    "export",
     "load_recipe",
     "place",
     "train",

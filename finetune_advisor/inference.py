@@ -88,8 +88,7 @@ class Predictor:
         for index_B, x_BCHW, bad in eval_batches(paths, self.preprocess, batch=batch, workers=workers):
             answers = {place: Prediction(paths[place], None, reason) for place, reason in bad}
             if len(index_B):
-                probabilities_BK = softmax(self._logits(x_BCHW))
-                for place, probabilities_K in zip(index_B.tolist(), probabilities_BK, strict=True):
+                for place, probabilities_K in zip(index_B.tolist(), self.probabilities_of(x_BCHW), strict=True):
                     answers[place] = Prediction(paths[place], probabilities_K, None)
             for place in sorted(answers):
                 yield answers[place]
@@ -107,10 +106,11 @@ class Predictor:
             rows.append(prediction.probabilities_K)
         return np.stack(rows)
 
-    def _logits(self, x_BCHW: torch.Tensor) -> npt.NDArray[np.float32]:
+    def probabilities_of(self, x_BCHW: torch.Tensor) -> npt.NDArray[np.float64]:
+        """Probabilities (B, K) of images that are decoded and fitted, uint8 (B, C, H, W)."""
         with torch.inference_mode():
             x = normalize(x_BCHW.to(self.device), self.preprocess)
-            return np.asarray(self.net(x).float().cpu().numpy())
+            return np.asarray(softmax(self.net(x).float().cpu().numpy()), dtype=np.float64)
 
 
 def evaluate_on(

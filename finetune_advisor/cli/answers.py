@@ -16,7 +16,7 @@ from finetune_advisor.cli.names import AS_BYTES, AS_ESCAPES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from finetune_advisor.inference import Prediction
+    from finetune_advisor.run import Classification
 
 _DIGITS = 6
 """Of a probability."""
@@ -44,7 +44,7 @@ class Answers:
     classes: tuple[str, ...]
     top: int | None
 
-    def write_file(self, answers: Iterable[Prediction], path: Path, *, form: Format | None) -> Written:
+    def write_file(self, answers: Iterable[Classification], path: Path, *, form: Format | None) -> Written:
         """`write` to a file that is whole or not there.
 
         Raises:
@@ -56,7 +56,7 @@ class Answers:
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors=errors) as stream:
             return self.write(answers, stream, form=form)
 
-    def write(self, answers: Iterable[Prediction], stream: TextIO, *, form: Format | None) -> Written:
+    def write(self, answers: Iterable[Classification], stream: TextIO, *, form: Format | None) -> Written:
         """Write each answer when it is there; `form` None is one JSON document."""
         written = Written()
         for text in self._texts(self._counted(answers, written), stream, form):
@@ -64,13 +64,13 @@ class Answers:
             stream.flush()
         return written
 
-    def _counted(self, answers: Iterable[Prediction], written: Written) -> Iterator[Prediction]:
+    def _counted(self, answers: Iterable[Classification], written: Written) -> Iterator[Classification]:
         for answer in answers:
             written.answers += 1
             written.unread += answer.problem is not None
             yield answer
 
-    def _texts(self, answers: Iterator[Prediction], stream: TextIO, form: Format | None) -> Iterator[str]:
+    def _texts(self, answers: Iterator[Classification], stream: TextIO, form: Format | None) -> Iterator[str]:
         match form:
             case Format.csv:
                 table = csv.writer(stream, lineterminator="\n")
@@ -93,7 +93,7 @@ class Answers:
             return list(self.classes)
         return [f"{what}_{place}" for place in range(2, self.top + 1) for what in ("prediction", "probability")]
 
-    def _cells(self, answer: Prediction) -> list[Any]:
+    def _cells(self, answer: Classification) -> list[Any]:
         row = self._row(answer)
         shown: dict[str, float] = row["classes"] or {}
         if self.top is None:
@@ -103,16 +103,12 @@ class Answers:
             rest += [None] * (len(self._columns()) - len(rest))
         return [row["path"], row["prediction"], row["probability"], row["error"], *rest]
 
-    def _row(self, answer: Prediction) -> dict[str, Any]:
-        path, found = str(answer.path), answer.probabilities_K
-        if found is None:
-            return {"path": path, "prediction": None, "probability": None, "error": answer.problem, "classes": None}
-        ranked = (-found).argsort(kind="stable").tolist()
-        places = range(len(self.classes)) if self.top is None else ranked[: self.top]
+    def _row(self, answer: Classification) -> dict[str, Any]:
+        shown = answer.probabilities.items() if self.top is None else answer.top(self.top)
         return {
-            "path": path,
-            "prediction": self.classes[ranked[0]],
-            "probability": round(float(found[ranked[0]]), _DIGITS),
-            "error": None,
-            "classes": {self.classes[place]: round(float(found[place]), _DIGITS) for place in places},
+            "path": str(answer.path),
+            "prediction": answer.label,
+            "probability": None if answer.probability is None else round(answer.probability, _DIGITS),
+            "error": answer.problem,
+            "classes": {name: round(value, _DIGITS) for name, value in shown} or None,
         }

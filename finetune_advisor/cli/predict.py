@@ -53,16 +53,14 @@ def predict(
     · find /photos -name "*.jpg" | finetune-advisor predict runs/data-1 - --top 3 --format jsonl
     """
     set_up_logging(Verbosity(quiet))
-    from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.data.sources.unlabeled import image_blocks
-    from finetune_advisor.data.workers import default_workers
-    from finetune_advisor.inference import Predictor
+    from finetune_advisor.run import Run
 
     accept_any_name(as_json=as_json or form is Format.jsonl)
     blocks = image_blocks(paths, cast("Stream", sys.stdin.buffer))
-    predictor = Predictor.open(RunDir(run), device=torch_device(device))
-    found = (answer for block in blocks for answer in predictor.predict(block, workers=default_workers(), batch=batch))
-    answers, written_as = Answers(predictor.classes, top), None if as_json else form
+    opened = Run.open(run, device=torch_device(device))
+    found = (answer for block in blocks for answer in opened.stream(block, batch=batch))
+    answers, written_as = Answers(opened.classes, top), None if as_json else form
     if output is None:
         written = answers.write(found, sys.stdout, form=written_as)
     else:
