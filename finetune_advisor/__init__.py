@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from finetune_advisor.artifacts.recipe import Recipe
     from finetune_advisor.artifacts.recipe_file import load_recipe
     from finetune_advisor.artifacts.rundir import RunDir
+    from finetune_advisor.comparison import compare
     from finetune_advisor.diagnosis.diagnose import diagnose
     from finetune_advisor.inference import Predictor
     from finetune_advisor.run import Classification, Run
@@ -41,6 +42,7 @@ _HOME = {
     "RunDir": "artifacts.rundir",
     "advise": "advice.advise",
     "analyze": "analysis.analyze",
+    "compare": "comparison",
     "diagnose": "diagnosis.diagnose",
     "ensemble": "workflows.ensembling",
     "export": "workflows.export",
@@ -62,6 +64,7 @@ __all__ = [
     "__version__",
     "advise",
     "analyze",
+    "compare",
     "diagnose",
     "ensemble",
     "export",

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 
 _KEY = re.compile(r"(?P<indent>\s*(?:- )?)(?P<key>[A-Za-z_][\w.-]*:)(?P<rest>.*)", re.DOTALL)
-_VALUE = re.compile(r"""(?P<value>\s*(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|(?:(?!\s+#).)*))(?P<comment>.*)""", re.DOTALL)
+_VALUE = re.compile(
+    r"""(?P<value>(?:\s*(?!\s|#)(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|(?:(?!\s+#).)*))?)(?P<comment>.*)""", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ def test_the_pieces_are_the_text(name: str) -> None:
         ('path: "a # b"  # where', ' "a # b"', "  # where"),
         ("path: a#b", " a#b", ""),
         ("data:", "", ""),
+        ("data:        # The images", "", "        # The images"),
         ("lr: null  # no: never", " null", "  # no: never"),
     ],
 )
