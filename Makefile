@@ -27,7 +27,8 @@ format: install  ## let ruff mend what it can
 test: install  ## the test suite without what is slow
 	$(BIN)/pytest -m 'not slow'
 
-test-all: install  ## the whole test suite
+test-all: install  ## the whole test suite, with what is slow and with Ray; a browser is used where there is one
+	$(BIN)/python -m pip install --quiet --editable '.[dev,ray]'
 	$(BIN)/pytest
 
 demo: install  ## the whole story on real images, no network

@@ -53,6 +53,9 @@ def ensemble(
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help="The folder to write; RUN-<kind> if not given.")
     ] = None,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Train members side by side on Ray: this machine, or RAY_ADDRESS's cluster.")
+    ] = False,
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -79,7 +82,7 @@ def ensemble(
     with progress(verbosity) as bars:
         watcher = watcher_on_screen(bars, verbosity, announce=not (quiet or as_json))
         place = RunDir(output) if output else None
-        made = make(folders, technique, place, device=torch_device(device), watcher=watcher)
+        made = make(folders, technique, place, device=torch_device(device), watcher=watcher, on_ray=ray)
     found = Ensemble.load(made.ensemble)
     if as_json:
         out.print_json(data={"run": str(made.path), **found.model_dump(mode="json")})

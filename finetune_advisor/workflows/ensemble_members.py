@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finetune_advisor.artifacts.answers import load_answers
 from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import change_recipe, load_recipe
+from finetune_advisor.artifacts.recipe_file import change_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.export import CONFIG_FILE, load_model, save_state
@@ -27,8 +27,8 @@ from finetune_advisor.techniques.ensembling import Checkpoints, Ensembling, Orig
 from finetune_advisor.techniques.schedule import Constant, Cyclic
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.state import load_weights
-from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Watcher
+from finetune_advisor.workflows.many import Job, train_all
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +37,21 @@ SNAPSHOT_RUN = "run"
 
 
 def members_of(
-    runs: Sequence[RunDir], technique: Ensembling, recipe: Recipe, out: RunDir, *, device: str, watcher: Watcher
+    runs: Sequence[RunDir],
+    technique: Ensembling,
+    recipe: Recipe,
+    out: RunDir,
+    *,
+    device: str,
+    watcher: Watcher,
+    on_ray: bool = False,
 ) -> tuple[Member, ...]:
     """All members there can be, trained where they are lacking; finished ones are taken as they are.
 
     Args:
         recipe: the first run's, with `technique` in it.
         out: the folder of the ensemble; members that are trained for it go below `out.members`.
+        on_ray: whether those are trained side by side on Ray.
 
     Raises:
         RunError: a run has no held-out answers, or kept too few moments.
@@ -54,10 +62,11 @@ def members_of(
     members = [finished(run) for run in runs]
     if len(runs) == 1:
         variants = technique.variants(_origin(recipe))
-        for number, variant in enumerate(variants, start=1):
-            log.info("member %s, %d of %d", variant.name, number, len(variants))
-            changed = change_recipe(recipe, {**variant.edits, "ensemble": None})
-            members.append(finished(_trained(changed, out.members / variant.name, runs[0], device, watcher)))
+        jobs = [
+            Job(change_recipe(recipe, {**each.edits, "ensemble": None}), out.members / each.name, runs[0].splits)
+            for each in variants
+        ]
+        members += map(finished, train_all(jobs, device=device, watcher=watcher, on_ray=on_ray))
     if len(members) < 2:
         raise RunError(f"{technique.kind} needs at least two members, found {len(members)}.", "Name more runs.")
     return tuple(members)
@@ -84,16 +93,6 @@ def finished(run: RunDir) -> Member:
     return Member(run.path.name, run.path, run.model, load_answers(run.held_out))
 
 
-def _trained(recipe: Recipe, folder: Path, first: RunDir, device: str, watcher: Watcher) -> RunDir:
-    """A run with the split of the first one: finished already, gone on with, or new."""
-    run = RunDir(folder)
-    if run.finished:
-        return run
-    if run.recipe.is_file():
-        return train(load_recipe(run.recipe), run, resume=True, device=device, watcher=watcher)
-    return train(recipe, run, device=device, watcher=watcher, splits=load_splits(first.splits))
-
-
 def _origin(recipe: Recipe) -> Origin:
     strategy = recipe.strategy
     if not isinstance(strategy, LinearProbe | StageProbe):
@@ -111,7 +110,8 @@ def _moments(
 ) -> tuple[Member, ...]:
     """The checkpoints that a run kept on its way; one is trained for them where this one kept none."""
     if not _kept(run):
-        run = _trained(_with_moments(recipe, technique), out.members / SNAPSHOT_RUN, run, device, watcher)
+        job = Job(_with_moments(recipe, technique), out.members / SNAPSHOT_RUN, run.splits)
+        [run] = train_all([job], device=device, watcher=watcher)
     kept = _kept(run)
     if len(kept) < 2:
         raise RunError(

@@ -52,6 +52,7 @@ class _Task:
     out: RunDir
     device: str
     watcher: Watcher
+    on_ray: bool
 
     def part(self, split: str, classes: Sequence[str]) -> Part | None:
         listing = open_source(self.recipe.data.path, group=self.recipe.data.group)
@@ -65,6 +66,7 @@ def ensemble(
     *,
     device: str = "cpu",
     watcher: Watcher | None = None,
+    on_ray: bool = False,
 ) -> RunDir:
     """Make an ensemble of finished runs: a folder that `predict`, `evaluate` and `export` take like a run.
 
@@ -78,6 +80,7 @@ def ensemble(
         out: where to write; None is beside the first run.
         device: torch device.
         watcher: told about the runs that are trained.
+        on_ray: whether they are trained side by side on Ray (extra `ray`).
 
     Raises:
         RecipeError: members of this kind would be identical.
@@ -94,7 +97,7 @@ def ensemble(
     out = out or RunDir(runs[0].path.with_name(f"{runs[0].path.name}-{technique.kind}"))
     with _claimed(out, _plan(runs, technique)) as finished_before:
         if not finished_before:
-            _make(_Task(runs, technique, recipe, out, device, watcher or Watcher()))
+            _make(_Task(runs, technique, recipe, out, device, watcher or Watcher(), on_ray))
     return out
 
 
@@ -170,7 +173,15 @@ def _chosen_from(task: _Task) -> tuple[tuple[Member, ...], HeldOut | None]:
     """The members, and what they are chosen by; for looks, where nothing is chosen, the run itself."""
     if task.technique.combines == "looks":
         return (finished(task.runs[0]),), None
-    members = members_of(task.runs, task.technique, task.recipe, task.out, device=task.device, watcher=task.watcher)
+    members = members_of(
+        task.runs,
+        task.technique,
+        task.recipe,
+        task.out,
+        device=task.device,
+        watcher=task.watcher,
+        on_ray=task.on_ray,
+    )
     return members, shared_held_out(members)
 
 

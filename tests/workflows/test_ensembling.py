@@ -23,7 +23,7 @@ from finetune_advisor.errors import Interrupted, RecipeError, RunError
 from finetune_advisor.inference import Predictor, evaluate_on
 from finetune_advisor.techniques.ensembling import Checkpoints, CrossValidation, MultiScale, Seeds, Soup, TenCrop
 from finetune_advisor.training.train import train
-from finetune_advisor.workflows import ensemble_members
+from finetune_advisor.workflows import many
 from finetune_advisor.workflows.ensembling import ensemble
 from finetune_advisor.workflows.export import export
 
@@ -68,7 +68,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(run.path.name)
         return train(recipe, run, **settings)
 
-    monkeypatch.setattr(ensemble_members, "train", counting)
+    monkeypatch.setattr(many, "train", counting)
     return names
 
 
@@ -120,7 +120,7 @@ def test_a_killed_ensemble_goes_on_where_it_was(
     base: Path, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second member is interrupted in its training; the first one is not trained again."""
-    out, count = RunDir(tmp_path / "out"), ensemble_members.train
+    out, count = RunDir(tmp_path / "out"), many.train
 
     def interrupted(recipe, run, **settings):
         if run.path.name == "seed-2" and not settings.get("resume"):
@@ -129,7 +129,7 @@ def test_a_killed_ensemble_goes_on_where_it_was(
             raise KeyboardInterrupt
         return count(recipe, run, **settings)
 
-    monkeypatch.setattr(ensemble_members, "train", interrupted)
+    monkeypatch.setattr(many, "train", interrupted)
     with pytest.raises(Interrupted, match="members that are trained are kept") as caught:
         ensemble([RunDir(base / "short")], Seeds(members=3), out)
     assert caught.value.hint == "The same command again goes on."
