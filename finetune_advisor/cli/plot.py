@@ -48,7 +48,9 @@ def plot_history(records: Sequence[Record]) -> RenderableType:
             for part, color in (("train", TRAINING), ("val", VALIDATION))
         ]
         panels.append(plot(name, curves, x=x))
-    legend = Text.assemble(("── training  ", TRAINING), ("── validation", VALIDATION))
+    trained = any(record.train_loss is not None for record in records)
+    names = [("── training  ", TRAINING)] if trained else []
+    legend = Text.assemble(*names, ("── validation" if trained else "── out of fold", VALIDATION))
     return Columns([*panels, legend], padding=(0, 3))
 
 
@@ -68,7 +70,7 @@ def plot(title: str, curves: Sequence[Curve], *, x: tuple[str, str]) -> Text:
             colors[place] = curve.color
     drawing = Text(f"{title}\n", "bold")
     for row in range(HEIGHT):
-        label = f"{high:.2g}" if row == 0 else f"{low:.2g}" if row == HEIGHT - 1 else ""
+        label = _short(high) if row == 0 else _short(low) if row == HEIGHT - 1 else ""
         drawing.append(f"{label:>7} ", "not bold dim")
         for column in range(WIDTH):
             place = column, row
@@ -76,6 +78,12 @@ def plot(title: str, curves: Sequence[Curve], *, x: tuple[str, str]) -> Text:
         drawing.append("\n")
     drawing.append(f"{'':8}{x[0]}{x[1]:>{WIDTH - len(x[0])}}", "not bold dim")
     return drawing
+
+
+def _short(value: float) -> str:
+    """A value in at most seven letters."""
+    text = f"{value:.3g}"
+    return text if len(text) <= 7 else f"{value:.2g}"
 
 
 def _dots(points: Sequence[tuple[int, float]], longest: int, low: float, high: float) -> Iterable[tuple[int, int]]:

@@ -49,7 +49,7 @@ def render_run(run: RunDir) -> RenderableType:
         parts.append(render_verdict(Diagnosis.load(run.diagnosis)))
     seconds = metrics["seconds"]["total"]
     parts.append(Text(f"{metrics['recipe']} in {seconds:.1f} s", "dim"))
-    parts.append(Text.assemble(("Wrote     ", "bold"), f"{run.path}/  (model/, metrics.json, figures/, ...)"))
+    parts.append(Text.assemble(("Wrote     ", "bold"), f"{run.path}/  (report.html, model/, metrics.json, ...)"))
     parts.append(
         Text.assemble(
             ("Next      ", "bold"), (f"finetune-advisor predict {shlex.quote(str(run.path))} IMAGES", "bold cyan")

@@ -111,8 +111,8 @@ def _roughness(case: Case) -> float:
 def _stuck_above(case: Case) -> tuple[str, float] | None:
     """A fast fall, then no progress while most is still to learn, with large steps."""
     learned_T, time_T = case.progress, case.curves.rate_spent
-    if len(learned_T) < FEW + 2 or case.learned > FAR_ABOVE:
-        return None
+    if len(learned_T) < FEW + 2 or case.learned > FAR_ABOVE or case.recipe.mixing is not None:
+        return None  # of mixed images nobody knows how low the loss can come
     later_T = learned_T[time_T >= EARLY]
     if len(later_T) < FEW or abs(later_T[-2:].mean() - later_T[:2].mean()) > FLAT:
         return None

@@ -63,18 +63,20 @@ def line_plot(
     log_y: bool = False,
     band: tuple[float, float] | None = None,
     marked: Sequence[int] = (),
+    least_span: float = 0.0,
 ) -> LinePlot | None:
     """A chart of lines; None where there is nothing to draw.
 
     Args:
         band: values between which is usual.
         marked: places in `x` that were chosen.
+        least_span: what the axis spans at least, so that hardly a difference does not look like one.
     """
     drawn = [(one, _points(x, one.values, log=log_y)) for one in series]
     drawn = [(one, points) for one, points in drawn if points]
     if not drawn:
         return None
-    across, up = _scales([points for _, points in drawn], log_x=log_x, log_y=log_y, band=band)
+    across, up = _scales([points for _, points in drawn], log_x=log_x, log_y=log_y, band=band, span=least_span)
     placed = [[(across(at), up(value)) for at, value in points] for _, points in drawn]
     label_ys = apart([points[-1][1] for points in placed], LABEL_GAP, TOP, BOTTOM)
     lines = tuple(
@@ -109,7 +111,12 @@ def _points(x: Sequence[float], values: Sequence[float | None], *, log: bool) ->
 
 
 def _scales(
-    lines: Sequence[Sequence[tuple[float, float]]], *, log_x: bool, log_y: bool, band: tuple[float, float] | None
+    lines: Sequence[Sequence[tuple[float, float]]],
+    *,
+    log_x: bool,
+    log_y: bool,
+    band: tuple[float, float] | None,
+    span: float,
 ) -> tuple[Scale, Scale]:
     xs = [at for points in lines for at, _ in points]
     ys = [*(value for points in lines for _, value in points), *(band or ())]
@@ -117,7 +124,7 @@ def _scales(
     if log_y:
         low, high = low / 1.5, high * 1.5
     else:
-        margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
+        margin = max(0.06 * (high - low), (span - (high - low)) / 2) or 0.05 * abs(high) or 0.5
         low, high = low - margin if low < 0 else max(0.0, low - margin), high + margin
     left, right = (min(xs), max(xs)) if len(set(xs)) > 1 else (min(xs) / 2, max(xs) * 2 or 1.0)
     return Scale(left, right, LEFT + 6, RIGHT - 4, logarithmic=log_x), Scale(low, high, BOTTOM, TOP, logarithmic=log_y)

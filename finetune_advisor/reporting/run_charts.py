@@ -10,13 +10,16 @@ from typing import Any
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.predictions import Answer
 from finetune_advisor.metrics import wilson_interval
-from finetune_advisor.reporting.charts import Tick
+from finetune_advisor.reporting.charts import ROW, Bar, BarPlot, Tick
 from finetune_advisor.reporting.line_chart import LinePlot, Series, line_plot
 from finetune_advisor.reporting.names import shown
 from finetune_advisor.reporting.scales import Scale
 
 USUAL_UPDATES = (1e-4, 1e-2)
 """Norm of a step over that of the weights it moves, where the rate is right."""
+
+ACCURACY_SPAN = 0.06
+"""What an axis of accuracies spans at least."""
 
 BINS = 10
 """Of probabilities, for reliability."""
@@ -27,6 +30,9 @@ MOST_CELLS = 12
 MOST_CONFUSIONS = 10
 MOST_CLASSES = 40
 """Rows of the table of classes; worst first where there are more."""
+
+MOST_BARS = 20
+"""Classes with a bar; those of which least are found where there are more."""
 
 CLASS_NAME = 26
 
@@ -58,6 +64,7 @@ def _training_plots(records: Sequence[Record]) -> dict[str, LinePlot | None]:
                 Series("training", [record.train_accuracy for record in records]),
                 Series("validation", [record.val_accuracy for record in records], strong=True),
             ],
+            least_span=ACCURACY_SPAN,
         ),
         "rates": line_plot("Learning rate after each epoch", x, _by_group(rates), log_y=True),
         "updates": line_plot(
@@ -82,7 +89,8 @@ def _strength_plots(records: Sequence[Record]) -> dict[str, LinePlot | None]:
     for name, title in (("accuracy", "Accuracy out of fold"), ("loss", "Log loss out of fold (nats)")):
         values = [getattr(record, f"val_{name}") for record in records]
         series = [Series(name, values, strong=True)]
-        plots[name] = line_plot(title, x, series, x_label="L2 strength", log_x=True, marked=chosen)
+        span = ACCURACY_SPAN if name == "accuracy" else 0.0
+        plots[name] = line_plot(title, x, series, x_label="L2 strength", log_x=True, marked=chosen, least_span=span)
     return plots
 
 
@@ -198,6 +206,26 @@ def most_confused(answers: Sequence[Answer]) -> tuple[tuple[str, str, int], ...]
         (shown(label, CLASS_NAME), shown(prediction, CLASS_NAME), count)
         for (label, prediction), count in counts.most_common(MOST_CONFUSIONS)
     )
+
+
+def recall_plot(counts_KK: Sequence[Sequence[int]], classes: Sequence[str]) -> BarPlot | None:
+    """A bar for each class that has images: how many of them are recognized."""
+    found = [(name, counts[at], sum(counts)) for at, (name, counts) in enumerate(zip(classes, counts_KK, strict=True))]
+    found = [(name, hits, images) for name, hits, images in found if images]
+    if len(found) > MOST_BARS:
+        found = sorted(found, key=lambda each: each[1] / each[2])[:MOST_BARS]
+    if not found:
+        return None
+    start, end = 116.0, 238.0
+    scale = Scale(0, 1, start, end)
+    bars = []
+    for row, (name, hits, images) in enumerate(found):
+        low, high = wilson_interval(hits, images)
+        value = f"{hits / images:.2f} [{low:.2f}, {high:.2f}]"
+        bars.append(Bar(4.0 + ROW * row, shown(name, 16), scale(hits / images), scale(low), scale(high), value, True))
+    bottom = ROW * len(bars) + 6.0
+    marks = tuple(Tick(scale(value), f"{value:g}") for value in (0, 0.5, 1))
+    return BarPlot(bottom + 20, start, end, bottom, marks, tuple(bars), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from finetune_advisor.artifacts.storage import atomic_path, atomic_write
 from finetune_advisor.reporting.contact_sheet import Row, draw_contact_sheet
 from finetune_advisor.reporting.names import shown
 from finetune_advisor.reporting.pages import template
-from finetune_advisor.reporting.run_charts import confusion_plot, curve_plots, reliability_plot
+from finetune_advisor.reporting.run_charts import confusion_plot, curve_plots, recall_plot, reliability_plot
 from finetune_advisor.reporting.run_page import RunFacts, least_sure, worst
 
 
@@ -25,6 +25,7 @@ def write_figures(facts: RunFacts, folder: Path) -> tuple[Path, ...]:
     scores = facts.metrics["test"] or facts.metrics["val"]
     drawn: dict[str, tuple[str, object]] = {name: ("lines", plot) for name, plot in curve_plots(facts.records).items()}
     drawn["reliability"] = ("reliability", reliability_plot(facts.answers))
+    drawn["per_class"] = ("bars", recall_plot(scores["confusion"], facts.metrics["classes"]))
     drawn["confusion"] = ("confusion", confusion_plot(scores["confusion"], facts.metrics["classes"]))
     written = []
     for name, (kind, plot) in drawn.items():

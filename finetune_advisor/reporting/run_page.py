@@ -24,6 +24,7 @@ from finetune_advisor.reporting.run_charts import (
     confusion_plot,
     curve_plots,
     most_confused,
+    recall_plot,
     reliability_plot,
 )
 from finetune_advisor.reporting.thumbnails import data_address
@@ -100,6 +101,7 @@ def run_page(facts: RunFacts, *, version: str, now: datetime | None = None) -> s
         plots=curve_plots(facts.records),
         per_class=class_scores(scores["per_class"]),
         most_classes=MOST_CLASSES,
+        recalls=recall_plot(scores["confusion"], metrics["classes"]),
         confusion=confusion_plot(scores["confusion"], metrics["classes"]),
         confused=most_confused(facts.answers),
         reliability=reliability_plot(facts.answers),

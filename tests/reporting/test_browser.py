@@ -141,7 +141,7 @@ def test_the_page_of_a_run_is_as_silent_and_as_narrow(
     opened = open_page(run_page(run_facts, version="1"))
     assert "How to use the model" in opened.dom and opened.console == ()
     seen = open_page(asked(run_page(run_facts, version="1"))).seen
-    assert seen["charts"] == 7 and seen["images"] >= 9 and seen["empty"] == 0
+    assert seen["charts"] == 8 and seen["images"] >= 9 and seen["empty"] == 0
     assert seen["beyond"] == []
     opened = open_page(asked(run_page(hostile_run, version="1")))
     assert opened.console == () and opened.seen["beyond"] == []

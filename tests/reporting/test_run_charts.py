@@ -8,7 +8,13 @@ import pytest
 
 from finetune_advisor.artifacts.predictions import Answer
 from finetune_advisor.reporting.line_chart import Series, line_plot
-from finetune_advisor.reporting.run_charts import class_scores, confusion_plot, most_confused, reliability_plot
+from finetune_advisor.reporting.run_charts import (
+    class_scores,
+    confusion_plot,
+    most_confused,
+    recall_plot,
+    reliability_plot,
+)
 
 
 def test_a_line_leaves_out_what_is_no_number_and_keeps_the_rest_in_order() -> None:
@@ -28,6 +34,14 @@ def test_a_logarithmic_axis_puts_equal_factors_at_equal_distances() -> None:
     assert plot.band[0] < y[1] < plot.band[1]
     zero = line_plot("Rate", [1, 2], [Series("head", [0.0, 1e-3])], log_y=True)
     assert zero is not None and len(zero.lines[0].points) == 1
+
+
+def test_hardly_a_difference_does_not_look_like_one() -> None:
+    series = [Series("accuracy", [0.951, 0.955], strong=True)]
+    close, far = (line_plot("Accuracy", [1, 2], series, least_span=span) for span in (0.06, 0.0))
+    assert close is not None and far is not None
+    heights = [abs(plot.lines[0].points[0][1] - plot.lines[0].points[1][1]) for plot in (close, far)]
+    assert heights[0] < heights[1] / 10
 
 
 def test_what_was_chosen_is_marked_on_its_point() -> None:
@@ -60,6 +74,17 @@ def test_the_confusion_matrix_is_drawn_as_long_as_it_can_be_read() -> None:
         (0, 0.0, True),
     ]
     assert confusion_plot([[0] * 13] * 13, [str(n) for n in range(13)]) is None
+
+
+def test_a_class_without_images_has_no_bar_and_of_many_the_worst_have_one() -> None:
+    plot = recall_plot([[9, 1, 0], [0, 0, 0], [5, 0, 5]], ["ants", "bees", "wasps"])
+    assert plot is not None
+    assert [(bar.name, bar.value[:4]) for bar in plot.bars] == [("ants", "0.90"), ("wasps", "0.50")]
+    assert all(bar.low < bar.end < bar.high for bar in plot.bars)
+    counts = [[at if row == at else 100 - row if at == 0 else 0 for at in range(30)] for row in range(30)]
+    many = recall_plot(counts, [f"{n}" for n in range(30)])
+    assert many is not None and len(many.bars) == 20 and many.bars[0].name == "1"
+    assert recall_plot([[0, 0], [0, 0]], ["a", "b"]) is None
 
 
 def test_the_most_frequent_mistakes_come_first() -> None:
