@@ -13,15 +13,20 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 _LIBRARY = "timm"
-_OUR_NETWORKS = "finetune_advisor.backbones.timm_models"
+_OUR_NETWORKS = ("finetune_advisor.backbones.timm_models", "finetune_advisor.backbones.slide_nets")
 
 
 def install() -> None:
     """Register our networks with timm, now or when it is imported; may be called more than once."""
     if _LIBRARY in sys.modules:
-        importlib.import_module(_OUR_NETWORKS)
+        _register()
     elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AfterImport())
+
+
+def _register() -> None:
+    for module in _OUR_NETWORKS:
+        importlib.import_module(module)
 
 
 class _AfterImport(MetaPathFinder):
@@ -50,6 +55,6 @@ class _AfterImport(MetaPathFinder):
             execute(module)
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
-            importlib.import_module(_OUR_NETWORKS)
+            _register()
 
         loader.exec_module = execute_and_register  # type: ignore[method-assign]

@@ -75,6 +75,13 @@ def available() -> tuple[Available, ...]:
     return tuple(found)
 
 
+def untrained() -> tuple[Available, ...]:
+    """Networks of this package that have no weights anywhere: for training from scratch."""
+    from finetune_advisor.backbones.slide_nets import SIDES
+
+    return tuple(Available(name, "random", None) for name in SIDES)
+
+
 def _find_bundled(name: str) -> Weights:
     network = _architecture(name)
     path = bundled.locate(network)

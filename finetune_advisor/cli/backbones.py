@@ -10,18 +10,19 @@ from finetune_advisor.cli.options import JsonOption
 
 
 def backbones(as_json: JsonOption = False) -> None:
-    """The pretrained networks that can be used on this machine without a network connection.
+    """The networks that can be used on this machine without a network connection; `random` ones train from scratch.
 
     Any other timm network can be named too: --weights hub downloads it, --weights FILE reads a file.
     """
-    from finetune_advisor.backbones.weights import available
+    from finetune_advisor.backbones.weights import available, untrained
 
-    found = available()
+    found = (*available(), *untrained())
     if as_json:
         out.print_json(data=[item._asdict() for item in found])
         return
     table = Table("backbone", "weights", "license")
     for item in found:
-        table.add_row(escape(item.name), item.source, escape(item.license or "not stated"))
+        none = "no weights" if item.source == "random" else "not stated"
+        table.add_row(escape(item.name), item.source, escape(item.license or none))
     out.print(table)
     out.print("[dim]Any timm network by name: --weights hub (downloads), a file, or random.[/]")
