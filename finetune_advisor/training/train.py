@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -33,7 +34,7 @@ from finetune_advisor.training.probe import fit_probe
 from finetune_advisor.training.recovery import go_back
 from finetune_advisor.training.run_log import logged
 from finetune_advisor.training.state import TrainState, load_weights
-from finetune_advisor.training.step import NotFinite
+from finetune_advisor.training.step import LOWER_RATE, NotFinite
 from finetune_advisor.training.timetable import settled
 from finetune_advisor.training.tracker import require_tracker, tracked
 from finetune_advisor.training.watch import Told, Watcher
@@ -197,6 +198,8 @@ def _train_network(
 
 def _note_the_end(run: RunDir, step: int, setup: Setup, end: NotFinite) -> None:
     """Write down why a run ends without its last evaluations, for whoever diagnoses it; a resume takes it back."""
+    command = f"finetune-advisor diagnose {shlex.quote(str(run.path))} --apply better.yaml"
+    end.hint = f"{LOWER_RATE} `{command}` writes such a recipe."
     if processes.is_main():
         epoch = step / setup.method.steps_per_epoch
         append_record(run.history, Record(step, epoch, None, None, None, None, None, None, 0.0, events=(end.message,)))

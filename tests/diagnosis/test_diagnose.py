@@ -15,7 +15,10 @@ from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.diagnosis.diagnose import diagnose, edited_recipe
 from finetune_advisor.diagnosis.weights import alive_units, dead_share, filter_roughness
 from finetune_advisor.errors import DataError, RecipeError, RunError
+from finetune_advisor.training.train import train
 from finetune_advisor.workflows.diagnosing import diagnose_run
+
+TINY = ("backbone.name=mobilenetv3_small_050", "backbone.weights=random", "preprocessing.size=32", "runtime.workers=0")
 
 
 def test_a_short_run_is_told_to_train_longer(short_run: RunDir, tmp_path) -> None:
@@ -41,6 +44,18 @@ def test_a_run_that_broke_down_is_read_as_far_as_it_came(short_run: RunDir) -> N
     assert not diagnosis.finished and diagnosis.findings[0].sign == "rate_too_high"
     assert diagnosis.findings[0].evidence == "The loss is nan at step 9"
     assert any("has not finished" in reason for reason in diagnosis.unseen)
+
+
+def test_a_run_that_ends_in_no_number_leaves_what_its_diagnosis_needs(image_folder, tmp_path) -> None:
+    data = image_folder({"ants": 8, "bees": 8})
+    settings = [f"data.path={data}", *TINY, "optimizer.lr=1e30", "runtime.retries=0", "strategy.cached_views=null"]
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(RunError, match=r"(at|after) step \d+") as refusal:
+        train(load_recipe("few_layers", settings), run)
+    assert f"diagnose {run.path} --apply" in str(refusal.value)
+    finding = diagnose(run).findings[0]
+    assert finding.sign == "rate_too_high" and "step" in finding.evidence
+    assert finding.edits[0].key == "optimizer.lr" and finding.edits[0].value < 1e30
 
 
 def test_a_history_with_nan_written_in_it_is_read(short_run: RunDir) -> None:
