@@ -6,19 +6,21 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
-
 from finetune_advisor.artifacts.recipe_dump import flow_text
 from finetune_advisor.reporting.names import shown
 from finetune_advisor.reporting.sentences import VIEW_NAMES, duration, percent, view_sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
+    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 WIDTH = 720
 """Pixels of a chart in a file of its own, where nothing else is asked for: twice its units."""
+
+HEAD = 22
+"""Units for its title above it."""
 
 
 def template(name: str) -> Template:
@@ -26,17 +28,23 @@ def template(name: str) -> Template:
     return _environment().get_template(name)
 
 
-def standalone(drawing: str, height: float) -> Markup:
-    """A chart of the page as a file of its own: with its colors, and a ground that goes with them."""
+def standalone(drawing: str, height: float, title: str) -> Markup:
+    """A chart of the page as a file of its own: with its title, its colors, and a ground that goes with them."""
+    from markupsafe import Markup, escape
+
     style = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in ("colors.css", "charts.css"))
     opening = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{round(WIDTH * height / 360)}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{round(WIDTH * (height + HEAD) / 360)}" '
         'font-family="system-ui, sans-serif" '
     )
     begin, body = str(drawing).strip().removeprefix("<svg ").split(">", 1)
-    ground = '<rect width="100%" height="100%" style="fill: var(--card)"/>'
+    begin = begin.replace('viewBox="0 0 360 ', f'viewBox="0 {-HEAD} 360 ').replace(
+        f' {height}"', f' {height + HEAD}"', 1
+    )
+    ground = f'<rect y="{-HEAD}" width="100%" height="100%" style="fill: var(--card)"/>'
+    heading = f'<text class="name" x="8" y="{14 - HEAD}">{escape(title)}</text>'
     # Made from our own templates, in which every name is escaped already.
-    return Markup(f"{opening}{begin}><style>{style}</style>{ground}{body}")  # noqa: S704
+    return Markup(f"{opening}{begin}><style>{style}</style>{ground}{heading}{body}")  # noqa: S704
 
 
 @cache

@@ -92,4 +92,5 @@ def test_figures_are_files_of_their_own_for_light_and_dark(
         if path.suffix == ".svg":
             root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
             assert root.tag == "{http://www.w3.org/2000/svg}svg" and root.get("viewBox")
+            assert [float(each) for each in (root.get("viewBox") or "").split()][1] < 0, "room for its title"
             assert "prefers-color-scheme: dark" in path.read_text(encoding="utf-8")
