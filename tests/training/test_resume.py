@@ -123,7 +123,10 @@ def test_a_run_stopped_in_the_middle_of_gradual_unfreezing_resumes_to_the_same_b
     image_folder, recipe, tmp_path, step
 ) -> None:
     """Of 12 steps, 3 an epoch: two stages join after the third, two after the sixth, one after the ninth."""
-    gradual = ("strategy={kind: gradual_unfreezing, stages: 5, stages_per_unfreeze: 2, batch_norm: train}",)
+    gradual = (
+        "strategy={kind: gradual_unfreezing, stages: 5, stages_per_unfreeze: 2, batch_norm: train}",
+        "mixing={kind: cutmix}",
+    )
     chosen = recipe("gradual_unfreezing", image_folder(PLAIN), *LIVELY, "budget.epochs=4", *gradual)
     whole, run = train(chosen, RunDir(tmp_path / "whole")), RunDir(tmp_path / "stopped")
     with pytest.raises(Interrupted):
