@@ -15,6 +15,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 from machine import publish
@@ -23,15 +24,24 @@ from sklearn.model_selection import StratifiedGroupKFold
 from finetune_advisor.artifacts.ensemble import Ensemble
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.techniques.ensembling import Checkpoints, CrossValidation, Ensembling, Seeds, Soup, TenCrop
+from finetune_advisor.techniques.ensembling import Checkpoints, CrossValidation, Ensembling, Seeds, Soup
 from finetune_advisor.training.train import train
 from finetune_advisor.workflows.ensembling import ensemble
 
 DATA_SETS = ("textures", "tile_defects")
 SPLITS = 3
 
-REDUCED = ("preprocessing.size=128", "runtime.workers=0", "data.group=group")
-"""Settings that one busy core can finish in a quarter of an hour; they lower the scores of all alike."""
+REDUCED = ("preprocessing.size=96", "runtime.workers=0", "data.group=group")
+"""Settings that one busy core can finish; they lower the scores of all alike."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """An ensemble of a run: what it is called, how it is made, and the ensemble whose members it takes, if any."""
+
+    name: str
+    technique: Ensembling
+    members_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Start:
 
     recipe: str
     settings: tuple[str, ...]
-    ensembles: tuple[tuple[str, Ensembling], ...]
+    ensembles: tuple[Made, ...]
 
 
 STARTS = (
@@ -48,18 +58,25 @@ STARTS = (
         "stage_probe",
         ("strategy.strengths=[0.0001, 0.001, 0.01]", "strategy.folds=3"),
         (
-            ("cross_validation", CrossValidation(members=4)),
-            ("cross_validation, equal weights", CrossValidation(members=4, weights="equal")),
-            ("ten_crop", TenCrop()),
+            Made("cross_validation", CrossValidation(members=4)),
+            Made("cross_validation-equal", CrossValidation(members=4, weights="equal"), "cross_validation"),
         ),
     ),
     Start(
         "few_layers",
-        ("budget.epochs=4", "strategy.stages=1", "strategy.cached_views=2", "head.initialization.kind=probe"),
         (
-            ("seeds", Seeds(members=3)),
-            ("checkpoints", Checkpoints(members=2)),
-            ("soup", Soup()),
+            "budget.epochs=3",
+            "strategy.stages=1",
+            "strategy.cached_views=1",
+            "head.initialization.kind=probe",
+            "schedule.kind=constant",
+            "ensemble.kind=checkpoints",
+            "ensemble.members=2",
+        ),
+        (
+            Made("seeds", Seeds(members=3)),
+            Made("checkpoints", Checkpoints(members=2)),
+            Made("soup of the seeds", Soup(), "seeds"),
         ),
     ),
 )
@@ -87,9 +104,9 @@ def manifest(folder: Path, split: int, out: Path) -> Path:
 
 
 def measured(data: Path, work: Path) -> Iterator[dict]:
-    """One row for each data set, split and ensemble, in the order of what was asked for."""
-    for name in DATA_SETS:
-        for split in range(SPLITS):
+    """One row for each split, data set and ensemble."""
+    for split in range(SPLITS):
+        for name in DATA_SETS:
             place = work / name / str(split)
             images = manifest((data / name).resolve(), split, place / "images.csv")
             for start in STARTS:
@@ -97,14 +114,13 @@ def measured(data: Path, work: Path) -> Iterator[dict]:
                 if not run.finished:
                     recipe = load_recipe(start.recipe, [f"data.path={images}", *REDUCED, *start.settings])
                     train(recipe, run, resume=run.recipe.is_file())
-                previous: list[RunDir] = []
-                for kind, technique in start.ensembles:
-                    out = RunDir(place / f"{start.recipe}-{kind.replace(', ', '-').replace(' ', '-')}")
-                    runs = previous if technique.kind == "cross_validation" and previous else [run]
-                    made = ensemble(runs, technique, out)
-                    if technique.kind == "cross_validation" and not previous:
-                        previous = [run, *(RunDir(member) for member in sorted(made.members.iterdir()))]
-                    yield row(name, split, start.recipe, kind, Ensemble.load(made.ensemble))
+                for each in start.ensembles:
+                    runs = [run]
+                    if each.members_of:
+                        folder = RunDir(place / each.members_of).members
+                        runs += [RunDir(member) for member in sorted(folder.iterdir())]
+                    made = ensemble(runs, each.technique, RunDir(place / each.name.replace(" ", "-")))
+                    yield row(name, split, start.recipe, each.name, Ensemble.load(made.ensemble))
 
 
 def row(name: str, split: int, recipe: str, kind: str, found: Ensemble) -> dict:
@@ -138,13 +154,14 @@ def markdown(rows: list[dict]) -> str:
         "# What ensembles gain",
         "",
         "Accuracy on test images beside the member that held-out images prefer; in points, with 95 % intervals. Over",
-        f"both data sets and all {SPLITS} splits:",
+        f"{len({(r['data'], r['split']) for r in rows})} of {len(DATA_SETS) * SPLITS} pairs of data set and split:",
         "",
         "| recipe | ensemble | gain | splits it gained, lost | time |",
         "|---|---|---:|---:|---:|",
     ]
     for start in STARTS:
-        for kind, _ in start.ensembles:
+        for made in start.ensembles:
+            kind = made.name
             own = [r for r in rows if (r["recipe"], r["kind"]) == (start.recipe, kind)]
             if own:
                 lost = sum(r["gain"] < 0 for r in own)
@@ -178,11 +195,14 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further ensemble after so many")
     arguments = parser.parse_args()
-    rows = []
+    rows, start = [], monotonic()
     for found in measured(arguments.data, arguments.work):
         rows.append(found)
         print(json.dumps(found), flush=True)
+        if monotonic() - start > 60 * arguments.minutes:
+            break
     text = markdown(rows)
     print(text)
     if arguments.out:

@@ -16,6 +16,7 @@ from torch import nn
 
 from finetune_advisor.artifacts.answers import Answers, save_answers
 from finetune_advisor.artifacts.ensemble import Ensemble, EnsembleMember
+from finetune_advisor.artifacts.environment import environment
 from finetune_advisor.artifacts.json_file import load_json, save_json
 from finetune_advisor.artifacts.predictions import save_predictions
 from finetune_advisor.artifacts.recipe import Recipe
@@ -36,6 +37,7 @@ from finetune_advisor.inference import Predictor
 from finetune_advisor.metrics import log_loss, score
 from finetune_advisor.techniques.ensembling import Checkpoints, Ensembling
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
+from finetune_advisor.training.device import describe
 from finetune_advisor.training.watch import Watcher
 from finetune_advisor.workflows.ensemble_members import finished, members_of, require_finished
 
@@ -240,6 +242,7 @@ def _save(
     if chosen_on is not None:
         save_answers(out.held_out, chosen_on)
     ensemble_.save(out.ensemble)
+    save_json(out.environment, environment(describe(task.device)))
     with atomic_path(out.splits) as temporary:
         shutil.copyfile(task.runs[0].splits, temporary)
     atomic_write(out.recipe, dump_recipe(recipe))
@@ -253,7 +256,7 @@ def _save(
             "name": recipe.name,
             "classes": list(found.classes),
             "bad_files": {},
-            "seconds": {"total": seconds},
+            "seconds": {"images": 0.0, "training": seconds, "total": seconds},
         },
     )
 
