@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from finetune_advisor.backbones.export import load_model
+from finetune_advisor.backbones.shared_probes import SharedProbes, shared_probes_of
 from finetune_advisor.backbones.timm_models import ENSEMBLE, LOOKS, default_cfgs
-
-ENSEMBLE_ARCHITECTURE, LOOKS_ARCHITECTURE = ENSEMBLE, LOOKS
 
 _LEAST = 1e-12
 """Of a probability, before its logarithm."""
@@ -35,6 +34,8 @@ class Ensemble(nn.Module):
 
     `mean` and `std` are the normalization of the images it gets; a member that was trained with another one gets it.
     """
+
+    architecture = ENSEMBLE
 
     def __init__(
         self,
@@ -77,6 +78,8 @@ class ManyLooks(nn.Module):
     is scaled down to it.
     """
 
+    architecture = LOOKS
+
     def __init__(
         self, member: Member, looks: Sequence[tuple[int, int, int, bool]], size: int, *, num_classes: int
     ) -> None:
@@ -104,13 +107,18 @@ class ManyLooks(nn.Module):
         return part_BCHW.flip(3) if mirrored else part_BCHW
 
 
-def ensemble_of(folders: Sequence[Path], weights: Sequence[float]) -> Ensemble:
+def ensemble_of(folders: Sequence[Path], weights: Sequence[float]) -> Ensemble | SharedProbes:
     """The ensemble of models that `save_model` wrote, with the normalization of the first.
+
+    Probes of the same frozen network become one that is run once.
 
     Raises:
         RunError: a model is missing or damaged.
     """
     opened = [load_model(folder) for folder in folders]
+    shared = shared_probes_of(opened, weights)
+    if shared is not None:
+        return shared
     first = opened[0][1]
     own = first["pretrained_cfg"]
     members = [_member(config) for _, config in opened]

@@ -61,14 +61,18 @@ class StageProbe(nn.Module):
 
     def forward_features(self, x_BCHW: Tensor) -> Tensor:
         """The concatenated features, (B, D) in float32."""
+        read = self.read(x_BCHW)
+        return torch.cat([read[name] for name in self.stages], dim=1)
+
+    def read(self, x_BCHW: Tensor) -> dict[str, Tensor]:
+        """The features of each place, (B, D) in float32."""
         with (
             read_stages(self.backbone, self._read, reduce=pool, stop_after=self._deepest) as readings,
             read_inputs(self.backbone, [self._classifier], reduce=pooled_feature) as inputs,
             suppress(EnoughRead),
         ):
             self.backbone(x_BCHW)
-        features = [inputs[self._classifier] if name == POOLED else readings[name] for name in self.stages]
-        return torch.cat(features, dim=1)
+        return {name: inputs[self._classifier] if name == POOLED else readings[name] for name in self.stages}
 
     def forward_head(self, features_BD: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (B, K) of features (B, D), or the features themselves, as in timm's networks."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from finetune_advisor.backbones.ensemble import Ensemble, ManyLooks
+    from finetune_advisor.backbones.shared_probes import SharedProbes
     from finetune_advisor.backbones.stage_probe import StageProbe
     from finetune_advisor.backbones.whitened import Whitened
 
@@ -22,6 +23,7 @@ VARIANT = "finetune_advisor_variant"
 WHITENED = "finetune_advisor_whitened"
 ENSEMBLE = "finetune_advisor_ensemble"
 LOOKS = "finetune_advisor_looks"
+SHARED_PROBES = "finetune_advisor_shared_probes"
 
 # timm's registration looks for this name in the module of the entry point.
 default_cfgs = generate_default_cfgs(
@@ -31,6 +33,7 @@ default_cfgs = generate_default_cfgs(
         WHITENED: {},
         ENSEMBLE: {"classifier": "members"},
         LOOKS: {"classifier": "net"},
+        SHARED_PROBES: {"classifier": "classifiers"},
     }
 )
 
@@ -111,3 +114,18 @@ def finetune_advisor_looks(pretrained: bool = False, **kwargs: Any) -> ManyLooks
         **kwargs,
     )
     return many
+
+
+@register_model
+def finetune_advisor_shared_probes(pretrained: bool = False, **kwargs: Any) -> SharedProbes:
+    """A `SharedProbes`; takes its `backbone`, `heads`, `weights`, `size` and `num_classes`."""
+    from finetune_advisor.backbones.shared_probes import SharedProbes
+
+    probes: SharedProbes = build_model_with_cfg(
+        SharedProbes,
+        SHARED_PROBES,
+        pretrained,
+        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
+        **kwargs,
+    )
+    return probes

@@ -13,12 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from finetune_advisor.backbones.ensemble import (
-    ENSEMBLE_ARCHITECTURE,
-    LOOKS_ARCHITECTURE,
-    ensemble_of,
-    looks_of,
-)
+from finetune_advisor.backbones.ensemble import ensemble_of, looks_of
 from finetune_advisor.backbones.soup import soup_of
 from finetune_advisor.ensembles.choose import equal, greedy, greedy_soup, ranking
 from finetune_advisor.ensembles.members import HeldOut, Member
@@ -109,7 +104,7 @@ def _answering(
     used = [members[place] for place in chosen]
     preprocess = shared_preprocessing(used)
     net = ensemble_of([member.model for member in used], weight_M[chosen].tolist())
-    return Combined(net, preprocess, ENSEMBLE_ARCHITECTURE, net.model_args, weight_M)
+    return Combined(net, preprocess, net.architecture, net.model_args, weight_M)
 
 
 def _soup(technique: Soup, members: Sequence[Member], held_out: HeldOut, accuracy_of: AccuracyOf) -> Combined:
@@ -131,4 +126,4 @@ def _looking(technique: TenCrop | MultiScale, member: Member) -> Combined:
     looks = technique.looks(own.size)
     net = looks_of(member.model, looks.looks, size=own.size)
     preprocess = replace(own, size=looks.side, crop_pct=1.0)
-    return Combined(net, preprocess, LOOKS_ARCHITECTURE, net.model_args, np.ones(1))
+    return Combined(net, preprocess, net.architecture, net.model_args, np.ones(1))

@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from finetune_advisor.backbones.build import build
-from finetune_advisor.backbones.ensemble import ENSEMBLE_ARCHITECTURE, LOOKS_ARCHITECTURE, ensemble_of, looks_of
+from finetune_advisor.backbones.ensemble import Ensemble, ensemble_of, looks_of
 from finetune_advisor.backbones.export import described, load_model, save_model
+from finetune_advisor.backbones.shared_probes import SharedProbes
 from finetune_advisor.backbones.soup import soup_of
-from finetune_advisor.backbones.stage_probe import ARCHITECTURE, StageProbe
+from finetune_advisor.backbones.stage_probe import ARCHITECTURE, StageProbe, stage_probe_of
 from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.preprocessing import Preprocess
 
@@ -27,14 +28,16 @@ USUAL = Preprocess(SIZE, "crop", 0.875, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 
 OTHER = Preprocess(SIZE, "crop", 0.875, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
 
 
-def saved(net: nn.Module, folder: Path, architecture: str, p: Preprocess = USUAL, model_args=None) -> Path:
+def saved(
+    net: nn.Module, folder: Path, architecture: str, p: Preprocess = USUAL, model_args=None, strategy="few_layers"
+) -> Path:
     save_model(
         net.eval(),
         folder,
         architecture=architecture,
         classes=CLASSES,
         preprocessing=described(p),
-        details={},
+        details={"strategy": strategy},
         model_args=model_args,
     )
     return folder
@@ -87,15 +90,16 @@ def test_timm_opens_both_kinds_in_a_fresh_process(networks: list[Path], tmp_path
     together = ensemble_of(networks[:2], (0.5, 0.5))
     many = looks_of(networks[1], [(0, 0, 32, False), (8, 8, 32, True), (0, 0, 40, False)], size=SIZE)
     folders = []
-    for net, architecture, side in ((together, ENSEMBLE_ARCHITECTURE, 32), (many, LOOKS_ARCHITECTURE, 40)):
-        folder = saved(net, tmp_path / architecture, architecture, model_args=net.model_args)
+    probes = ensemble_of([networks[0], networks[0]], (0.5, 0.5))
+    for net, side in ((together, 32), (many, 40), (probes, 32)):
+        folder = saved(net, tmp_path / net.architecture, net.architecture, model_args=net.model_args)
         x_BCHW = torch.randn(2, 3, side, side)
         with torch.no_grad():
             torch.save({"x": x_BCHW, "logits": net(x_BCHW)}, folder / "case.pt")
         folders.append(str(folder))
     ended = subprocess.run([sys.executable, "-c", OPEN, *folders], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.splitlines() == [str(list(CLASSES))] * 2
+    assert ended.stdout.splitlines() == [str(list(CLASSES))] * 3
 
 
 def test_looks_are_crops_mirror_images_and_smaller_pictures(networks: list[Path]) -> None:
@@ -121,3 +125,33 @@ def test_a_soup_is_the_mean_of_every_tensor(tmp_path: Path) -> None:
 def test_weights_of_different_networks_have_no_mean(networks: list[Path]) -> None:
     with pytest.raises(RunError, match="are different networks: architecture"):
         soup_of(networks[1:])
+
+
+def test_probes_of_one_network_run_it_once_and_answer_as_they_would_alone(tmp_path: Path) -> None:
+    backbone = build("mobilenetv3_small_050", "random", classes=3, size=SIZE)
+    torch.manual_seed(0)
+    stem = stage_probe_of(backbone, ["stem"], torch.randn(3, 32), torch.randn(3))
+    deep = stage_probe_of(backbone, ["blocks.1", "pooled"], torch.randn(3, 1056), torch.randn(3))
+    folders = [
+        saved(backbone.net, tmp_path / "top", "mobilenetv3_small_050", strategy="linear_probe"),
+        saved(stem, tmp_path / "stem", ARCHITECTURE, model_args=stem.model_args),
+        saved(deep, tmp_path / "deep", ARCHITECTURE, model_args=deep.model_args),
+    ]
+    net = ensemble_of(folders, (0.5, 0.25, 0.25))
+    assert isinstance(net, SharedProbes) and net.heads == [("pooled",), ("stem",), ("blocks.1", "pooled")]
+    x_BCHW = torch.randn(2, 3, SIZE, SIZE)
+    with torch.no_grad():
+        alone = [load_model(folder)[0](x_BCHW).softmax(1) for folder in folders]
+        wanted_BK = 0.5 * alone[0] + 0.25 * alone[1] + 0.25 * alone[2]
+        torch.testing.assert_close(net(x_BCHW).softmax(1), wanted_BK, atol=1e-5, rtol=1e-4)
+        folder = saved(net, tmp_path / "all", net.architecture, model_args=net.model_args)
+        torch.testing.assert_close(load_model(folder)[0](x_BCHW), net(x_BCHW))
+
+
+def test_probes_of_different_networks_share_nothing(tmp_path: Path) -> None:
+    folders = []
+    for seed in range(2):
+        backbone = build("mobilenetv3_small_050", "random", classes=3, size=SIZE, seed=seed)
+        probe = stage_probe_of(backbone, ["stem"], torch.randn(3, 32), torch.randn(3))
+        folders.append(saved(probe, tmp_path / str(seed), ARCHITECTURE, model_args=probe.model_args))
+    assert isinstance(ensemble_of(folders, (0.5, 0.5)), Ensemble)

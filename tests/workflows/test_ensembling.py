@@ -97,6 +97,8 @@ def test_the_gain_is_measured_on_test_images_beside_the_member_that_held_out_ima
     assert found.gain.low <= found.gain.gain <= found.gain.high
     assert found.cost.times == pytest.approx(found.cost.seconds / found.cost.best_seconds)
     assert metrics["val"]["images"] == 10
+    assert metrics["seconds"].keys() == runs["short"].load_metrics()["seconds"].keys()
+    assert seeds.environment.is_file()
 
 
 def test_an_ensemble_is_used_like_a_run(base: Path, seeds: RunDir) -> None:
@@ -158,6 +160,7 @@ def test_a_probe_is_cross_validated_at_every_stage(base: Path, tmp_path: Path, t
     val = out.load_metrics()["val"]
     assert (val["images"], found.held_out) == (30, 30), "out of fold: training and validation images"
     chosen = [member for member in found.members if member.weight]
+    assert json.loads((out.model / "config.json").read_text())["architecture"] == "finetune_advisor_shared_probes"
     assert val["log_loss"] <= min(member.log_loss for member in chosen) + 1e-6
 
 
