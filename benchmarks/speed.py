@@ -143,6 +143,8 @@ def competent_loop(data: Path, device: str) -> Found:
         images, BATCH, shuffle=True, drop_last=True, num_workers=os.cpu_count() or 2, pin_memory=device == "cuda"
     )
 
+    assert len(loader), f"fewer than {BATCH} training images"
+
     def endless() -> Iterator[tuple[Any, Any]]:
         while True:
             yield from loader
