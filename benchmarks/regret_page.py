@@ -149,8 +149,11 @@ def _better_probe(unit: Unit) -> str:
 
 
 def publish_page(lines: Sequence[Line], out: Path) -> None:
-    """Write regret.json and regret.md, which depend on the lines alone."""
+    """Write regret.json, regret.md and the pictures, which depend on the lines alone."""
+    from regret_plot import draw
+
     found = figures(lines)
     out.mkdir(parents=True, exist_ok=True)
     (out / "regret.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (out / "regret.md").write_text(markdown(found), encoding="utf-8")
+    draw(found, out)

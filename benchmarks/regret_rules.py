@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from statistics import fmean
 
@@ -17,8 +17,6 @@ from finetune_advisor.artifacts.profile import Size
 PLENTY = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160, 200, 226, 320, 453, 640)
 SIMILAR = (0.05, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.96, 0.99)
 CURVES = (0.0, 0.35, 0.7)
-
-Rule = Callable[[Unit], str]
 
 
 def borders(plenty: float, similar: float, curve: float) -> Calibration:
@@ -43,7 +41,19 @@ def verdicts_of(unit: Unit, at: Calibration) -> tuple[str, str]:
 
 def table(at: Calibration) -> Pick:
     """What the advisor would take with these borders."""
-    return lambda unit: ADVISED + CELLS[verdicts_of(unit, at)]  # type: ignore[index]
+    return _remembered(lambda unit: ADVISED + CELLS[verdicts_of(unit, at)])
+
+
+def _remembered(pick: Pick) -> Pick:
+    known: dict[tuple[str, int], str] = {}
+
+    def answer(unit: Unit) -> str:
+        key = unit.task, unit.seed
+        if key not in known:
+            known[key] = pick(unit)
+        return known[key]
+
+    return answer
 
 
 def grid() -> list[Calibration]:
@@ -98,4 +108,4 @@ def _borders_of_amount() -> list[Calibration]:
 
 
 def _by_axis(axis: int, at: Calibration, word: str, cell: str, other: str) -> Pick:
-    return lambda unit: ADVISED + (cell if verdicts_of(unit, at)[axis] == word else other)
+    return _remembered(lambda unit: ADVISED + (cell if verdicts_of(unit, at)[axis] == word else other))

@@ -147,7 +147,7 @@ def test_a_killed_benchmark_goes_on_where_it_was(load: Load, tmp_path: Path) -> 
     assert [key(found)[2] for found in store.read_lines(file)] == ["few_layers", "all_layers"]
 
 
-def test_an_interrupted_benchmark_has_the_same_recipes_for_all_tasks(load: Load, image_folder, tmp_path: Path) -> None:
+def test_an_interrupted_benchmark_has_the_same_recipes_for_all_tasks(load: Load, image_folder) -> None:
     regret, tasks = load("regret"), load("regret_tasks")
     folder = image_folder({f"{split}/{name}": 6 for split in ("train", "test") for name in ("ants", "bees")})
     made = [task for seed in (0, 1) for task in tasks.tasks_of(folder, tasks.CPU, seed=seed)]
@@ -195,3 +195,37 @@ def test_the_committed_figures_are_those_of_the_committed_lines(load: Load) -> N
     found = page.figures(lines)
     assert json.loads((results / "regret.json").read_text()) == json.loads(json.dumps(found))
     assert (results / "regret.md").read_text() == load("regret_text").markdown(found)
+
+
+def test_borders_are_fitted_without_the_data_set_they_judge(load: Load) -> None:
+    """Everywhere but on c training pays from five images on; only borders that saw c would know of it."""
+    calibrate, figures, good = load("calibrate"), load("regret_figures"), "1" * 20
+    lines = [
+        found
+        for data in "abcd"
+        for found in whole(
+            load, f"{data}/5", "linear_probe", {"advised/linear_probe" if data == "c" else "advised/few_layers": good}
+        )
+    ]
+    for found in lines:
+        if found["recipe"] == "analyze":
+            found["similarity"]["score"] = 0.99
+    found = calibrate.calibrated(figures.units_of(lines))
+    assert found["fitted"]["plenty_per_class"] <= 5
+    assert found["by_data"]["c"]["fitted, data set left out"] == 0.5
+    assert found["rules"]["fitted, data set left out"]["accuracy"] == pytest.approx((1 + 1 + 0.5 + 1) / 4)
+    assert "fitted without c" in calibrate.markdown(found)
+
+
+def test_the_pictures_are_the_same_for_the_same_figures(load: Load, tmp_path: Path) -> None:
+    lines = (
+        whole(load, "a/5", "few_layers", {})
+        + whole(load, "a/20", "linear_probe", {})
+        + whole(load, "b/5", "few_layers", {})
+    )
+    found = load("regret_page").figures(lines)
+    drawn = [
+        load("regret_plot").draw(found, tmp_path / name) for name in ("one", "two") if not (tmp_path / name).mkdir()
+    ]
+    assert [path.read_bytes() for path in drawn[0]] == [path.read_bytes() for path in drawn[1]]
+    assert "advisor" in drawn[0][0].read_text()
