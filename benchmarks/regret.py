@@ -5,7 +5,8 @@
 
 Each DATA_SET is a folder with `train/` and `test/` of class folders, and `groups.csv` if images have relatives. Runs
 that the file already holds are not repeated, so a killed benchmark goes on; what tells most is run first, for all
-tasks. --page makes regret.json and regret.md of the lines there are, and runs nothing. --gpu takes larger settings.
+tasks. --page makes regret.json and regret.md of the lines there are, and runs nothing. --large takes the sizes and
+durations of real use, --gpu does so on a GPU.
 Several processes share the work with --shard 0/2, --shard 1/2, and the same file.
 """
 
@@ -22,7 +23,7 @@ from machine import COMMIT
 from regret_lines import append_line, read_lines
 from regret_recipes import ROUNDS, TRIAL, key_of
 from regret_runs import Bench
-from regret_tasks import CPU, GPU, Settings, Task, tasks_of, use_cache
+from regret_tasks import GPU, LARGE, SMALL, Settings, Task, tasks_of, use_cache
 
 from finetune_advisor.errors import FinetuneAdvisorError
 
@@ -46,13 +47,15 @@ def startup() -> dict[str, float]:
     return {"seconds": round(time.perf_counter() - begin, 2), "cpu": float(done.stdout)}
 
 
-def go(tasks: Sequence[Task], settings: Settings, lines: Path, *, minutes: float, trial: float | None) -> None:
+def go(
+    runs: Sequence[tuple[Task, str]], settings: Settings, lines: Path, *, minutes: float, trial: float | None
+) -> None:
     """Make the runs that are missing until the time is over.
 
     What tasks need on the disk lies beside the lines until all is done, so that going on costs nothing twice.
     """
     done, end, began = {key_of(line) for line in read_lines(lines)}, time.monotonic() + 60 * minutes, startup()
-    for task, recipe in planned(tasks, with_trial=trial is not None):
+    for task, recipe in runs:
         if (task.name, task.seed, recipe) in done:
             continue
         if time.monotonic() > end:
@@ -80,7 +83,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--shard", default="0/1", help="I/N: the tasks of this process")
     parser.add_argument("--trial", type=float, metavar="MINUTES", help="also settle border cases by a trial")
-    parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--large", action="store_true", help="224 pixels, more images, the recipes' own durations")
+    parser.add_argument("--gpu", action="store_true", help="the same, on a GPU")
+    parser.add_argument("--tasks", nargs="+", help="these alone, as the lines call them")
+    parser.add_argument("--recipes", nargs="+", help="these alone; `analyze` is one of them")
     parser.add_argument("--page", type=Path, metavar="FOLDER", help="write regret.json and regret.md there")
     arguments = parser.parse_args()
     if arguments.page:
@@ -88,17 +94,23 @@ def main() -> None:
 
         publish_page(read_lines(arguments.lines), arguments.page)
         return
-    settings = GPU if arguments.gpu else CPU
+    settings = GPU if arguments.gpu else LARGE if arguments.large else SMALL
     tasks = [
         task
         for seed in range(arguments.seeds)
         for folder in arguments.data
         for task in tasks_of(folder, settings, seed=seed)
+        if arguments.tasks is None or task.name in arguments.tasks
     ]
     shard, shards = map(int, arguments.shard.split("/"))
     names = sorted({task.name for task in tasks})
     mine = [task for task in tasks if names.index(task.name) % shards == shard]
-    go(mine, settings, arguments.lines, minutes=arguments.minutes, trial=arguments.trial)
+    runs = [
+        (task, recipe)
+        for task, recipe in planned(mine, with_trial=arguments.trial is not None)
+        if arguments.recipes is None or recipe in arguments.recipes
+    ]
+    go(runs, settings, arguments.lines, minutes=arguments.minutes, trial=arguments.trial)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ from finetune_advisor.metrics import Z95, paired_lead
 FIXED = tuple(name for name in RECIPES if not name.startswith(ADVISED))
 """Recipes that are the same for every data set: what one can always do without an advisor."""
 
+LARGE = "large"
+"""Settings of the lines that are a check at full size, and no part of the figures."""
+
 FASTAI = "fastai_fine_tune"
 
 PROBES = ("linear_probe", "stage_probe", "top_layer_probe", f"{ADVISED}linear_probe", f"{ADVISED}stage_probe")
@@ -54,7 +57,7 @@ def units_of(lines: Iterable[Line]) -> list[Unit]:
     """The units in which every recipe was run that was run in all units of the first seed."""
     found: defaultdict[tuple[str, int], dict[str, Line]] = defaultdict(dict)
     for line in lines:
-        if "error" not in line:
+        if "error" not in line and line["settings"] != LARGE:
             found[line["task"], line["seed"]][line["recipe"]] = line
     first = [set(runs) for (_, seed), runs in found.items() if seed == 0]
     everywhere = [name for name in (ANALYZE, *RECIPES) if all(name in runs for runs in first)]

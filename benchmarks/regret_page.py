@@ -12,6 +12,7 @@ from typing import Any
 from regret_figures import (
     FASTAI,
     FIXED,
+    LARGE,
     PROBES,
     Unit,
     advised,
@@ -69,7 +70,17 @@ def figures(lines: Sequence[Line]) -> dict[str, Any]:
         "tasks": _tasks(units),
         "probes_and_training": _probes_and_training(units),
         "rules": rules(units),
+        "full_size": _full_size(lines),
     }
+
+
+def _full_size(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """The lines of large settings as they are: a few tasks and recipes, to see what small settings hide."""
+    return [
+        {name: line.get(name) for name in ("task", "images", "seed", "recipe", "accuracy", "cell", "cpu", "seconds")}
+        for line in lines
+        if line.get("settings") == LARGE
+    ]
 
 
 def rules(units: Sequence[Unit]) -> dict[str, dict[str, Any]]:

@@ -46,8 +46,9 @@ class Settings:
     device: str
 
 
-CPU = Settings("cpu", 96, (5, 20, 80), 300, 200, 400, (3, 24), 16, "cpu")
-GPU = Settings("gpu", 224, (5, 20, 80, 320), 4000, 2000, None, (1, 1), None, "cuda")
+SMALL = Settings("small", 96, (5, 20, 80), 300, 200, 400, (3, 24), 16, "cpu")
+LARGE = Settings("large", 224, (5, 20, 80, 320), 4000, 2000, None, (1, 1), None, "cpu")
+GPU = replace(LARGE, device="cuda")
 
 
 @dataclass(frozen=True)

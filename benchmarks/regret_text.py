@@ -15,8 +15,8 @@ TRAINED = ("few_layers", "many_layers")
 
 
 def markdown(f: Figures) -> str:
-    parts = [_opening(f), _tasks(f), _everything(f), _against(f), _wrong(f), _claims(f), _time(f)]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    parts = [_opening(f), _tasks(f), _everything(f), _against(f), _wrong(f), _claims(f), _time(f), _full_size(f)]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 def _opening(f: Figures) -> str:
@@ -206,6 +206,28 @@ def _time(f: Figures) -> str:
             *_table(("recipe", "processor seconds", "seconds by the clock"), rows),
         ]
     )
+
+
+def _full_size(f: Figures) -> str:
+    lines = f["full_size"]
+    if not lines:
+        return ""
+    rows = [
+        (
+            line["task"],
+            line["images"],
+            line["recipe"] if line["cell"] is None else f"{line['recipe']}: {line['cell']}",
+            "" if line["accuracy"] is None else f"{100 * line['accuracy']:.1f}",
+            f"{line['cpu']:.0f}",
+        )
+        for line in sorted(lines, key=lambda line: (line["task"], line["cpu"]))
+    ]
+    text = (
+        "At 224 pixels, with the recipes' own durations, on some tasks and recipes: what the small settings above may "
+        "hide. Processor seconds without loading; no figure above rests on these runs."
+    )
+    head = ("task", "images", "recipe", "accuracy", "processor seconds")
+    return "\n".join(["## At full size", "", text, "", *_table(head, rows)])
 
 
 def _listed(names: Sequence[str]) -> str:

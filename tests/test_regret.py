@@ -39,7 +39,7 @@ def line(task: str, recipe: str, correct: str, *, seed: int = 0, **more: object)
         "per_class": int(size),
         "images": 2 * int(size),
         "seed": seed,
-        "settings": "cpu",
+        "settings": "small",
         "recipe": recipe,
         "accuracy": correct.count("1") / len(correct),
         "val_accuracy": 0.5,
@@ -137,6 +137,15 @@ def test_a_recipe_that_was_not_run_everywhere_is_left_out(load: Load) -> None:
     assert set(load("regret_recipes").RECIPES) - set(figures.recipes_of(units)) == {"bit_hyperrule"}
 
 
+def test_a_check_at_full_size_is_shown_and_moves_no_figure(load: Load) -> None:
+    page, small = load("regret_page"), whole(load, "a/5", "few_layers", {}) + whole(load, "b/5", "few_layers", {})
+    large = line("a/124", "few_layers", "1", settings="large")
+    before, after = page.figures(small), page.figures([*small, large])
+    assert after.pop("full_size") and not before.pop("full_size")
+    assert before == after
+    assert "| a/124 | 248 | few_layers | 100.0 |" in load("regret_text").markdown(page.figures([*small, large]))
+
+
 def test_a_killed_benchmark_goes_on_where_it_was(load: Load, tmp_path: Path) -> None:
     store, key, file = load("regret_lines"), load("regret_recipes").key_of, tmp_path / "lines.jsonl"
     store.append_line(file, line("a/5", "few_layers", "10"))
@@ -150,7 +159,7 @@ def test_a_killed_benchmark_goes_on_where_it_was(load: Load, tmp_path: Path) -> 
 def test_an_interrupted_benchmark_has_the_same_recipes_for_all_tasks(load: Load, image_folder) -> None:
     regret, tasks = load("regret"), load("regret_tasks")
     folder = image_folder({f"{split}/{name}": 6 for split in ("train", "test") for name in ("ants", "bees")})
-    made = [task for seed in (0, 1) for task in tasks.tasks_of(folder, tasks.CPU, seed=seed)]
+    made = [task for seed in (0, 1) for task in tasks.tasks_of(folder, tasks.SMALL, seed=seed)]
     order = [(task.seed, recipe) for task, recipe in regret.planned(made, with_trial=True)]
     assert order == sorted(order, key=lambda each: each[0]), "a seed after the other"
     assert len(set(regret.planned(made, with_trial=True))) == len(order)
@@ -159,13 +168,13 @@ def test_an_interrupted_benchmark_has_the_same_recipes_for_all_tasks(load: Load,
 def test_smaller_tasks_lie_in_larger_ones_and_share_their_test_images(load: Load, image_folder) -> None:
     tasks = load("regret_tasks")
     folder = image_folder({f"{split}/{name}": 10 for split in ("train", "test") for name in ("ants", "bees")})
-    small, large = tasks.tasks_of(folder, tasks.CPU, seed=0)
+    small, large = tasks.tasks_of(folder, tasks.SMALL, seed=0)
     assert (small.per_class, large.per_class) == (5, 10)
     names = [{sample.name for sample in task.train.samples} for task in (small, large)]
     assert names[0] < names[1]
     assert small.test == large.test
     assert not any("test/" in name for name in names[1])
-    assert {sample.name for sample in tasks.tasks_of(folder, tasks.CPU, seed=1)[0].train.samples} != names[0]
+    assert {sample.name for sample in tasks.tasks_of(folder, tasks.SMALL, seed=1)[0].train.samples} != names[0]
 
 
 @pytest.mark.slow
