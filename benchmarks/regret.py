@@ -25,7 +25,7 @@ from regret_recipes import ROUNDS, TRIAL, key_of
 from regret_runs import Bench
 from regret_tasks import GPU, LARGE, SMALL, Settings, Task, tasks_of, use_cache
 
-from finetune_advisor.errors import FinetuneAdvisorError
+from finetune_advisor.errors import FinetuneAdvisorError, Interrupted
 
 IMPORTS = "import finetune_advisor.training.train, finetune_advisor.workflows.analysis"
 
@@ -66,6 +66,8 @@ def go(
         bench = Bench.of(task, settings, folder)
         try:
             line = bench.line(recipe, trial_minutes=trial)
+        except Interrupted:
+            raise
         except FinetuneAdvisorError as problem:
             line = {"task": task.name, "seed": task.seed, "recipe": recipe, "error": problem.message}
         append_line(lines, {**line, "startup": began, "commit": COMMIT})

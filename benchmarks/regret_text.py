@@ -145,6 +145,8 @@ def _why(task: Mapping[str, Any]) -> str:
         )
     elif cell in TRAINED and not trained:
         reason = "layers were trained where a probe does better: the amount was called plenty too early"
+    elif best == cell:
+        reason = "the advice adjusted it, and the shipped recipe was better as it is"
     elif "probe" in cell:
         reason = f"the other probe was better: a similarity of {task['similarity']:.2f} chose the wrong column"
     else:
