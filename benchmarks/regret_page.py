@@ -29,7 +29,15 @@ from regret_figures import (
     verdicts,
 )
 from regret_recipes import ADVISED, RECIPES, Line
-from regret_rules import by_similarity_alone, by_size_alone, fitted_without, grid, mean_accuracy, table
+from regret_rules import (
+    by_place_of_the_probe,
+    by_similarity_alone,
+    by_size_alone,
+    fitted_without,
+    grid,
+    mean_accuracy,
+    table,
+)
 from regret_text import markdown
 
 
@@ -89,6 +97,7 @@ def rules(units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
     picks = {
         "as shipped": advised,
         "borders fitted": fitted_without(units, borders),
+        "place of the stage probe": fitted_without(units, by_place_of_the_probe()),
         "size alone": fitted_without(units, by_size_alone()),
         "similarity alone": fitted_without(units, by_similarity_alone()),
         "best fixed recipe": left_out(units),

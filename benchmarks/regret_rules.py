@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from statistics import fmean
 
@@ -11,7 +11,7 @@ from regret_recipes import ADVISED
 
 from finetune_advisor.advice.amount import judge_size
 from finetune_advisor.advice.calibration import Calibration, calibration
-from finetune_advisor.advice.table import CELLS
+from finetune_advisor.advice.table import ALL, CELLS, TOP
 from finetune_advisor.artifacts.profile import Size
 
 PLENTY = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160, 200, 226, 320, 453, 640)
@@ -86,6 +86,25 @@ def fitted_without(units: Sequence[Unit], rules: Sequence[Pick]) -> Pick:
         for data in sorted({unit.data for unit in units})
     }
     return lambda unit: chosen[unit.data](unit)
+
+
+def by_place_of_the_probe() -> list[Pick]:
+    """The advice, its stage probe on the place of least log loss, on all stages, or there where it is clearly better."""
+    return [_joined_where(lambda _: False), _joined_where(lambda _: True), _joined_where(_no_place_is_better)]
+
+
+def _joined_where(joins: Callable[[Unit], bool]) -> Pick:
+    def pick(unit: Unit) -> str:
+        cell = str(unit.analysis["cell"])
+        return cell if cell == "stage_probe" and joins(unit) else ADVISED + cell
+
+    return pick
+
+
+def _no_place_is_better(unit: Unit) -> bool:
+    probes = {probe["stage"]: probe for probe in unit.analysis["probes"] if probe["stage"] != TOP}
+    best = min(probes.values(), key=lambda probe: probe["log_loss"])
+    return bool(best["accuracy"] <= probes[ALL]["accuracy"] + best["std"])
 
 
 def by_size_alone() -> list[Pick]:

