@@ -89,7 +89,7 @@ def fitted_without(units: Sequence[Unit], rules: Sequence[Pick]) -> Pick:
 
 
 def by_place_of_the_probe() -> list[Pick]:
-    """The advice, its stage probe on the place of least log loss, on all stages, or there where it is clearly better."""
+    """The advice, stage probes on the place of least log loss, on all stages, or there where it is clearly better."""
     return [_joined_where(lambda _: False), _joined_where(lambda _: True), _joined_where(_no_place_is_better)]
 
 
