@@ -38,7 +38,7 @@ def numbers(*shape: int) -> Tensor:
         (LeakyRelu(a=5.5), lambda x: np.where(x > 0, x, x / 5.5)),
         (Prelu(start=0.3), lambda x: np.where(x > 0, x, 0.3 * x)),
     ],
-    ids=repr,
+    ids=["sigmoid", "tanh", "relu", "leaky_relu 100", "leaky_relu 5.5", "prelu"],
 )
 def test_it_is_the_slides_formula(technique: Activation, expected: object) -> None:
     x_BCHW = numbers(3, 4, 5, 5)
