@@ -25,7 +25,7 @@ format: install  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 test: install  ## the test suite without what is slow
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n 2 --dist loadfile
+	$(BIN)/pytest -m 'not slow'
 
 test-all: install  ## the whole test suite, with what is slow and with Ray; a browser is used where there is one
 	$(BIN)/python -m pip install --quiet --editable '.[dev,ray]'

@@ -27,7 +27,7 @@ def predictor() -> Predictor:
     preprocess = Preprocess(
         size=32, fit="crop", crop_pct=1.0, interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3
     )
-    return Predictor(Corner(), preprocess, ("a", "b"), "cpu")
+    return Predictor(Corner(), preprocess, ("a", "b"), "cpu", {})
 
 
 def test_what_the_answer_does_not_hang_on_stays_dark() -> None:
