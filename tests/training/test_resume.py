@@ -284,7 +284,7 @@ def test_moved_images_and_other_workers_can_be_resumed(lively, whole, tmp_path) 
 
 
 def test_an_image_that_vanishes_during_the_run_is_named(image_folder, recipe, tmp_path) -> None:
-    lively = recipe("many_layers", image_folder(PLAIN), *LIVELY, "strategy.cached_views=null")
+    lively = recipe("many_layers", image_folder(PLAIN), *LIVELY, "strategy.cached_views=null", "runtime.cache_mib=null")
     run = interrupted(lively, RunDir(tmp_path / "run"))
 
     class Deletes(Watcher):

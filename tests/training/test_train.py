@@ -31,12 +31,13 @@ ALWAYS = {
     "diagnosis.json",
     "report.html",
     "predictions.csv",
+    "held_out.csv",
     "environment.json",
     "run.log",
     "model/model.safetensors",
     "model/config.json",
 }
-CHECKPOINTS = {"checkpoints/last.safetensors", "checkpoints/best.safetensors"}
+TRAINING = {"checkpoints/last.safetensors", "checkpoints/best.safetensors", "signal.json"}
 
 SHORT = ("budget.epochs=2", "optimizer.batch=8")
 
@@ -72,7 +73,7 @@ def test_every_strategy_leaves_the_complete_run_folder(image_folder, recipe, tmp
 
     files = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
     figures = {name for name in files if name.startswith("figures/")}
-    assert files - figures == ALWAYS | (CHECKPOINTS if chosen.strategy.trains_network else set())
+    assert files - figures == ALWAYS | (TRAINING if chosen.strategy.trains_network else set())
     assert {f"figures/{name}" for name in ("curves.png", "confusion.png", "loss.svg", "reliability.svg")} <= figures
     assert load_recipe(run.recipe) == chosen, "the saved recipe runs again as it is"
     check_splits(run, data)
