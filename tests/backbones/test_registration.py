@@ -26,7 +26,8 @@ def test_importing_us_loads_neither_torch_nor_timm(python: Python) -> None:
 def test_either_order_registers_once_and_silently(python: Python, imports: str) -> None:
     script = f"import warnings; warnings.simplefilter('error')\n{imports}\nprint(timm.list_models('finetune_advisor*'))"
     result = python(script)
-    ours = [f"finetune_advisor_{name}" for name in ("stage_probe", "variant", "whitened")]
+    kinds = ("ensemble", "looks", "shared_probes", "stage_probe", "variant", "whitened")
+    ours = [f"finetune_advisor_{kind}" for kind in kinds]
     assert result.stdout.strip() == str(ours), result.stderr
     assert result.stderr == ""
 
