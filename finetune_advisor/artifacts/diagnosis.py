@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from finetune_advisor.artifacts.facts import Fact, Name
-from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.artifacts.facts import Document, Fact, Name
 from finetune_advisor.errors import RunError
 
 Sign = Literal[
@@ -59,7 +58,7 @@ class Finding(Fact):
     """Empty where a person has to look first."""
 
 
-class Diagnosis(Fact):
+class Diagnosis(Document):
     """Everything that was seen, most important first; empty findings are a healthy run."""
 
     run: str
@@ -86,14 +85,6 @@ class Diagnosis(Fact):
         first, others = self.findings[0], len(self.findings) - 1
         return f"{first.title}: {first.evidence}" + (f" (and {others} more)" if others else "")
 
-    def save(self, path: Path) -> None:
-        """Write it as JSON, whole or not at all.
-
-        Raises:
-            StorageError: the file cannot be written.
-        """
-        atomic_write(path, self.model_dump_json(indent=2) + "\n")
-
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote.
@@ -101,12 +92,11 @@ class Diagnosis(Fact):
         Raises:
             RunError: the file is missing, damaged or of another version.
         """
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RunError(f"There is no diagnosis at {path}.", "Run `finetune-advisor diagnose RUN` first.") from None
-        except (ValidationError, UnicodeDecodeError) as problem:
-            raise RunError(
+        return cls._read(
+            path,
+            missing=RunError(f"There is no diagnosis at {path}.", "Run `finetune-advisor diagnose RUN` first."),
+            damaged=lambda problem: RunError(
                 f"{path} is not a diagnosis that this version can read: {problem}",
                 "Run `finetune-advisor diagnose RUN` again to rewrite it.",
-            ) from problem
+            ),
+        )

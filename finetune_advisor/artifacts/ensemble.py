@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import ValidationError
-
-from finetune_advisor.artifacts.facts import Fact, Name
-from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.artifacts.facts import Document, Fact, Name
 from finetune_advisor.errors import RunError
 
 
@@ -47,7 +44,7 @@ class Cost(Fact):
     """How many times as long as the best single member."""
 
 
-class Ensemble(Fact):
+class Ensemble(Document):
     """What `ensemble.json` holds."""
 
     format: Literal[1] = 1
@@ -59,9 +56,6 @@ class Ensemble(Fact):
     gain: Gain
     cost: Cost
 
-    def save(self, path: Path) -> None:
-        atomic_write(path, self.model_dump_json(indent=2) + "\n")
-
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote.
@@ -69,9 +63,8 @@ class Ensemble(Fact):
         Raises:
             RunError: there is no ensemble, or it is damaged.
         """
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RunError(f"{path.parent} holds no finished ensemble: {path.name} is missing.") from None
-        except (ValidationError, UnicodeDecodeError) as problem:
-            raise RunError(f"{path} is damaged: {problem}") from problem
+        return cls._read(
+            path,
+            missing=RunError(f"{path.parent} holds no finished ensemble: {path.name} is missing."),
+            damaged=lambda problem: RunError(f"{path} is damaged: {problem}"),
+        )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.errors import FinetuneAdvisorError
 
 
 def legible(name: str) -> str:
@@ -24,3 +29,32 @@ class Fact(BaseModel):
     """A frozen value that is part of a profile."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Document(Fact):
+    """A fact that is a JSON file of its own."""
+
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        atomic_write(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def _read(
+        cls, path: Path, *, missing: FinetuneAdvisorError, damaged: Callable[[ValueError], FinetuneAdvisorError]
+    ) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            missing: raised where there is no file.
+            damaged: makes what is raised where the file is damaged or of another version.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise missing from None
+        except (ValidationError, UnicodeDecodeError) as problem:
+            raise damaged(problem) from problem

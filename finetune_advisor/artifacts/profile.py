@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import ValidationError
-
-from finetune_advisor.artifacts.facts import Fact, Name
+from finetune_advisor.artifacts.facts import Document, Fact, Name
 from finetune_advisor.artifacts.health import Health
 from finetune_advisor.artifacts.speed import Speed
-from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import DataError
 
 PROFILE_NAME = "profile.json"
@@ -207,7 +204,7 @@ class Seconds(Fact):
     total: float
 
 
-class Profile(Fact):
+class Profile(Document):
     """The measured data set. Verdicts and cell stay None until `advice` has placed it in the table."""
 
     format: Literal[2] = 2
@@ -256,9 +253,6 @@ class Profile(Fact):
                 return probe
         raise KeyError(stage)
 
-    def save(self, path: Path) -> None:
-        atomic_write(path, self.model_dump_json(indent=2) + "\n")
-
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a profile.
@@ -266,12 +260,11 @@ class Profile(Fact):
         Raises:
             DataError: the file is missing, damaged or of another version.
         """
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DataError(f"There is no profile at {path}.", "Run `finetune-advisor analyze` first.") from None
-        except (ValidationError, UnicodeDecodeError) as problem:
-            raise DataError(
+        return cls._read(
+            path,
+            missing=DataError(f"There is no profile at {path}.", "Run `finetune-advisor analyze` first."),
+            damaged=lambda problem: DataError(
                 f"{path} is not a profile this version can read: {problem}",
                 "Run `finetune-advisor analyze` again to rewrite it.",
-            ) from problem
+            ),
+        )
