@@ -17,11 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from finetune_advisor.backbones.export import load_model
-from finetune_advisor.backbones.shared_probes import SharedProbes, shared_probes_of
+from finetune_advisor.backbones.shared_probes import SharedProbes, logits_of, shared_probes_of
 from finetune_advisor.backbones.timm_models import ENSEMBLE, LOOKS, default_cfgs
-
-_LEAST = 1e-12
-"""Of a probability, before its logarithm."""
 
 _ScaleShift = tuple[list[float], list[float]]
 
@@ -68,7 +65,7 @@ class Ensemble(nn.Module):
             part_BK = weight * net(_renormalized(x_BCHW, own)).float().softmax(dim=1)
             mean_BK = part_BK if mean_BK is None else mean_BK + part_BK
         assert mean_BK is not None
-        return mean_BK.clamp_min(_LEAST).log()
+        return logits_of(mean_BK)
 
 
 class ManyLooks(nn.Module):
@@ -98,7 +95,7 @@ class ManyLooks(nn.Module):
             part_BK = self.net(self._seen(x_BCHW, top, left, side, bool(mirrored))).float().softmax(dim=1)
             sum_BK = part_BK if sum_BK is None else sum_BK + part_BK
         assert sum_BK is not None
-        return (sum_BK / len(self.looks)).clamp_min(_LEAST).log()
+        return logits_of(sum_BK / len(self.looks))
 
     def _seen(self, x_BCHW: Tensor, top: int, left: int, side: int, mirrored: bool) -> Tensor:
         part_BCHW = x_BCHW[:, :, top : top + side, left : left + side]

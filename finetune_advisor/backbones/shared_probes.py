@@ -20,6 +20,11 @@ _LEAST = 1e-12
 """Of a probability, before its logarithm."""
 
 
+def logits_of(probabilities_BK: Tensor) -> Tensor:
+    """Logits (B, K) whose softmax are these probabilities."""
+    return probabilities_BK.clamp_min(_LEAST).log()
+
+
 class SharedProbes(StageProbe):
     """The weighted mean of the probabilities of linear classifiers at different places, as logits.
 
@@ -65,7 +70,7 @@ class SharedProbes(StageProbe):
             weight * classifier(torch.cat([read[place] for place in head], dim=1)).softmax(dim=1)
             for head, weight, classifier in zip(self.heads, self.weights, self.classifiers, strict=True)
         ]
-        return torch.stack(parts).sum(0).clamp_min(_LEAST).log()
+        return logits_of(torch.stack(parts).sum(0))
 
 
 @dataclass(frozen=True)

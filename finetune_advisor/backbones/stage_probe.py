@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import timm
 import torch
-from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
+from finetune_advisor.backbones.at_size import create_at_size
 from finetune_advisor.backbones.readings import EnoughRead, pool, pooled_feature, read_inputs, read_stages
 from finetune_advisor.backbones.stages import Stage, classifier_modules, stages_of
 from finetune_advisor.backbones.timm_models import STAGE_PROBE, default_cfgs
@@ -130,10 +129,7 @@ def stage_probe_of(backbone: Backbone, places: Sequence[str], weight_KD: Tensor,
 
 def _headless(backbone: str, size: int) -> nn.Module:
     """The backbone with nothing in the place of its classifier, so that what enters there can be read."""
-    config = get_pretrained_cfg(backbone)
-    assert config is not None, f"{backbone} is not known to timm"
-    # timm leaves out what is None.
-    net: nn.Module = timm.create_model(backbone, img_size=size if config.fixed_input_size else None)
+    net = create_at_size(backbone, size)
     for path in classifier_modules(net):
         parent, _, name = path.rpartition(".")
         setattr(net.get_submodule(parent), name, nn.Identity())

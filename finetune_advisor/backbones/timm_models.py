@@ -41,18 +41,22 @@ _NOT_OURS = ("in_chans", "global_pool", "img_size")
 """Arguments that timm adds for networks of its own."""
 
 
+def _built(network: Any, name: str, pretrained: bool, kwargs: dict[str, Any]) -> Any:
+    return build_model_with_cfg(
+        network,
+        name,
+        pretrained,
+        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
+        **kwargs,
+    )
+
+
 @register_model
 def finetune_advisor_stage_probe(pretrained: bool = False, **kwargs: Any) -> StageProbe:
     """A `StageProbe`; takes its `backbone`, `stages`, `size` and `num_classes`."""
     from finetune_advisor.backbones.stage_probe import StageProbe
 
-    probe: StageProbe = build_model_with_cfg(
-        StageProbe,
-        STAGE_PROBE,
-        pretrained,
-        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
-        **kwargs,
-    )
+    probe: StageProbe = _built(StageProbe, STAGE_PROBE, pretrained, kwargs)
     return probe
 
 
@@ -61,13 +65,7 @@ def finetune_advisor_variant(pretrained: bool = False, **kwargs: Any) -> nn.Modu
     """A network of timm with other activations or a hidden layer; takes what `variant_net` takes."""
     from finetune_advisor.backbones.variant import variant_net
 
-    net: nn.Module = build_model_with_cfg(
-        variant_net,
-        VARIANT,
-        pretrained,
-        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
-        **kwargs,
-    )
+    net: nn.Module = _built(variant_net, VARIANT, pretrained, kwargs)
     return net
 
 
@@ -76,13 +74,7 @@ def finetune_advisor_whitened(pretrained: bool = False, **kwargs: Any) -> Whiten
     """A `Whitened`; takes its `backbone`, `backbone_args`, `size` and `num_classes`."""
     from finetune_advisor.backbones.whitened import new_whitened
 
-    net: Whitened = build_model_with_cfg(
-        new_whitened,
-        WHITENED,
-        pretrained,
-        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
-        **kwargs,
-    )
+    net: Whitened = _built(new_whitened, WHITENED, pretrained, kwargs)
     return net
 
 
@@ -91,13 +83,7 @@ def finetune_advisor_ensemble(pretrained: bool = False, **kwargs: Any) -> Ensemb
     """An `Ensemble`; takes its `members`, `weights`, `mean`, `std` and `num_classes`."""
     from finetune_advisor.backbones.ensemble import Ensemble
 
-    ensemble: Ensemble = build_model_with_cfg(
-        Ensemble,
-        ENSEMBLE,
-        pretrained,
-        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
-        **kwargs,
-    )
+    ensemble: Ensemble = _built(Ensemble, ENSEMBLE, pretrained, kwargs)
     return ensemble
 
 
@@ -106,13 +92,7 @@ def finetune_advisor_looks(pretrained: bool = False, **kwargs: Any) -> ManyLooks
     """A `ManyLooks`; takes its `member`, `looks`, `size` and `num_classes`."""
     from finetune_advisor.backbones.ensemble import ManyLooks
 
-    many: ManyLooks = build_model_with_cfg(
-        ManyLooks,
-        LOOKS,
-        pretrained,
-        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
-        **kwargs,
-    )
+    many: ManyLooks = _built(ManyLooks, LOOKS, pretrained, kwargs)
     return many
 
 
@@ -121,11 +101,5 @@ def finetune_advisor_shared_probes(pretrained: bool = False, **kwargs: Any) -> S
     """A `SharedProbes`; takes its `backbone`, `heads`, `weights`, `size` and `num_classes`."""
     from finetune_advisor.backbones.shared_probes import SharedProbes
 
-    probes: SharedProbes = build_model_with_cfg(
-        SharedProbes,
-        SHARED_PROBES,
-        pretrained,
-        kwargs_filter=_NOT_OURS,  # type: ignore[arg-type]
-        **kwargs,
-    )
+    probes: SharedProbes = _built(SharedProbes, SHARED_PROBES, pretrained, kwargs)
     return probes

@@ -13,12 +13,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import timm
 from pydantic import TypeAdapter
 from timm.layers import activations
-from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
+from finetune_advisor.backbones.at_size import create_at_size
 from finetune_advisor.backbones.calls import example_input, record_calls
 from finetune_advisor.backbones.stages import classifier_modules, layout_of, within
 from finetune_advisor.errors import BackboneError
@@ -81,11 +80,7 @@ def variant_net(
     hidden_activation: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """The altered network without its weights, from `Variant.as_arguments`; `size` is that of its images, in pixels."""
-    config = get_pretrained_cfg(backbone)
-    assert config is not None, f"{backbone} is not known to timm"
-    # timm leaves out what is None.
-    fixed = size if config.fixed_input_size else None
-    net: nn.Module = timm.create_model(backbone, num_classes=num_classes, img_size=fixed)
+    net = create_at_size(backbone, size, num_classes=num_classes)
     variant = Variant(_technique(activation), hidden, _technique(hidden_activation))
     alter(net, variant, input_size=(3, size, size))
     return net

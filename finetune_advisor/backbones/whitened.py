@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import timm
 import torch
-from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 
+from finetune_advisor.backbones.at_size import create_at_size
 from finetune_advisor.backbones.timm_models import WHITENED, default_cfgs
 
 ARCHITECTURE = WHITENED
@@ -83,11 +82,7 @@ class Whitened(nn.Module):
 
 def new_whitened(backbone: str, backbone_args: Mapping[str, Any], *, num_classes: int, size: int) -> Whitened:
     """A `Whitened` with random weights and a whitening that changes nothing, to be filled from a file."""
-    config = get_pretrained_cfg(backbone)
-    assert config is not None, f"{backbone} is not known to timm"
-    # timm leaves out what is None.
-    img_size = size if config.fixed_input_size else None
-    net = timm.create_model(backbone, num_classes=num_classes, img_size=img_size, **backbone_args)
+    net = create_at_size(backbone, size, num_classes=num_classes, **backbone_args)
     return Whitened(Whitening(3 * size**2), net)
 
 
