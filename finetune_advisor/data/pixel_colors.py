@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune_advisor.data.decode import read_image
+from finetune_advisor.data.sample import evenly_spaced
 from finetune_advisor.errors import DataError, UnreadableImage
 from finetune_advisor.techniques.colors import RGB, Colors
 
@@ -29,7 +30,7 @@ def pixel_colors(paths: Sequence[Path]) -> Colors:
         DataError: one of them cannot be read any more.
     """
     assert paths, "the colors of nothing"
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), MOST_IMAGES)).round().astype(int))
+    chosen = evenly_spaced(len(paths), MOST_IMAGES)
     mean_C, square_CC = np.zeros(3), np.zeros((3, 3))
     for index in chosen:
         try:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune_advisor.data.batches import eval_batches, normalize
+from finetune_advisor.data.sample import evenly_spaced
 from finetune_advisor.errors import DataError
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
@@ -30,8 +31,7 @@ def pixel_covariance(paths: Sequence[Path], preprocess: Preprocess, *, workers: 
         DataError: one of them cannot be read any more, or a worker process died.
     """
     assert paths, "the pixels of nothing"
-    chosen = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), MOST_IMAGES)).round().astype(int))
-    some = [paths[index] for index in chosen]
+    some = [paths[index] for index in evenly_spaced(len(paths), MOST_IMAGES)]
     numbers = 3 * preprocess.size**2
     sum_D, square_DD = np.zeros(numbers), np.zeros((numbers, numbers))
     for _, x_BCHW, bad in eval_batches(some, preprocess, batch=BATCH, workers=workers):

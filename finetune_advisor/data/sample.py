@@ -24,6 +24,12 @@ _HALVINGS = 60
 """Steps of the bisection, more than a double's fraction has bits."""
 
 
+def evenly_spaced(images: int, most: int) -> list[int]:
+    """Places of at most `most` of so many images, the first and the last among them."""
+    places: list[int] = np.unique(np.linspace(0, images - 1, min(images, most)).round().astype(int)).tolist()
+    return places
+
+
 def stratified_sample(listing: Listing, limit: int, *, seed: int) -> Listing:
     """At most `limit` of the images, in the listing's order, in which every class of every split has its share.
 

@@ -40,7 +40,7 @@ def fill_body(prepared: Prepared) -> None:
     if initialization is None:
         return
     generator = torch.Generator().manual_seed(recipe.seed)
-    for layer in _below_classifier(net).values():
+    for layer in _layers(net, of_classifier=False):
         bias_K = layer.weight.new_zeros(len(layer.weight)) if layer.bias is None else layer.bias
         initialization.fill(layer.weight, bias_K, generator)
 
@@ -55,15 +55,15 @@ def settle_start(prepared: Prepared, pixels: Pixels, *, device: torch.device) ->
     assert recipe.head is not None and isinstance(strategy, FineTuning), "checked by Recipe"
     fresh = recipe.backbone.weights == "random"
     follows = fresh and strategy.batch_norm == "train"
-    starts: list[tuple[Initialization | None, dict[str, Layer]]] = [
-        (recipe.backbone.initialization, _below_classifier(net)),
-        (recipe.head.initialization, _in_classifier(net)),
+    starts: list[tuple[Initialization | None, list[Layer]]] = [
+        (recipe.backbone.initialization, _layers(net, of_classifier=False)),
+        (recipe.head.initialization, _layers(net, of_classifier=True)),
     ]
     for initialization, layers in starts:
         if isinstance(initialization, UnitVariance):
             x_BCHW = _some_images(pixels, initialization.images).to(device)
             with _ready(net, follows=follows):
-                scale_to_unit_variance(list(layers.values()), lambda: pixels.forward(x_BCHW))  # noqa: B023 - runs now
+                scale_to_unit_variance(layers, lambda: pixels.forward(x_BCHW))  # noqa: B023 - runs now
     if recipe.backbone.activation is not None:
         _recalibrate(net, pixels, device=device)
     if not fresh:
@@ -149,11 +149,6 @@ def _some_images(pixels: Pixels, images: int) -> Tensor:
         return torch.cat(list(stream))
 
 
-def _below_classifier(net: nn.Module) -> dict[str, Layer]:
+def _layers(net: nn.Module, *, of_classifier: bool) -> list[Layer]:
     classifier = classifier_modules(net)
-    return {path: layer for path, layer in weighted_layers(net).items() if not within(path, classifier)}
-
-
-def _in_classifier(net: nn.Module) -> dict[str, Layer]:
-    classifier = classifier_modules(net)
-    return {path: layer for path, layer in weighted_layers(net).items() if within(path, classifier)}
+    return [layer for path, layer in weighted_layers(net).items() if within(path, classifier) == of_classifier]

@@ -9,7 +9,7 @@ from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.diagnosis.diagnose import diagnose
 from finetune_advisor.diagnosis.weights import MOST_IMAGES
 from finetune_advisor.errors import StorageError
-from finetune_advisor.workflows.run_images import run_images
+from finetune_advisor.workflows.run_images import some_images
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,7 @@ def diagnose_run(run: RunDir, *, device: str = "cpu") -> Diagnosis:
     Raises:
         RunError, RecipeError, DataError: see `diagnose`.
     """
-    images = run_images(run, "val")
-    spread = max(1, len(images) // MOST_IMAGES)
-    diagnosis = diagnose(run, images=list(images.values())[::spread][:MOST_IMAGES], device=device)
+    diagnosis = diagnose(run, images=some_images(run, "val", MOST_IMAGES), device=device)
     try:
         diagnosis.save(run.diagnosis)
     except StorageError as problem:

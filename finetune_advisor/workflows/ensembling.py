@@ -56,9 +56,11 @@ class _Task:
     watcher: Watcher
     on_ray: bool
 
-    def part(self, split: str, classes: Sequence[str]) -> Part | None:
+    def parts(self, classes: Sequence[str]) -> tuple[Part | None, Part | None]:
+        """Those of validation and of test."""
         listing = open_source(self.recipe.data.path, group=self.recipe.data.group)
-        return Part.of(listing, load_splits(self.runs[0].splits), split, classes)  # type: ignore[arg-type]
+        saved = load_splits(self.runs[0].splits)
+        return Part.of(listing, saved, "val", classes), Part.of(listing, saved, "test", classes)
 
 
 def ensemble(
@@ -139,7 +141,7 @@ def _make(task: _Task) -> None:
     start = perf_counter()
     members, held_out = _chosen_from(task)
     classes = members[0].held_out.classes
-    val, test = task.part("val", classes), task.part("test", classes)
+    val, test = task.parts(classes)
     _require_judges(task, test)
 
     def accuracy_of(net: nn.Module, preprocess: Preprocess) -> float:

@@ -27,13 +27,12 @@ from finetune_advisor.backbones.export import CONFIG_FILE, WEIGHTS_FILE, timm_op
 from finetune_advisor.backbones.onnx_file import answers_of, onnx_file
 from finetune_advisor.backbones.onnx_program import NoGraph
 from finetune_advisor.backbones.weights import WORDS
-from finetune_advisor.data.batches import eval_batches, normalize
+from finetune_advisor.data.batches import eval_batches
 from finetune_advisor.data.split_file import load_splits
 from finetune_advisor.errors import BackboneError
 from finetune_advisor.inference import BATCH, Predictor, model_folder
-from finetune_advisor.metrics import softmax
 from finetune_advisor.reporting.model_card import Card, model_card
-from finetune_advisor.workflows.run_images import run_images
+from finetune_advisor.workflows.run_images import some_images
 
 MOST_IMAGES = 64
 """Of the run's own images that model and export are compared on."""
@@ -157,11 +156,7 @@ def _recipe_name(run: RunDir) -> str | None:
 
 def _scored_images(run: RunDir) -> list[Path]:
     """Images of the test split, or else of validation, that are still where the run found them."""
-    for split in ("test", "val"):
-        found = list(run_images(run, split).values())
-        if found:
-            return found[:: max(1, len(found) // MOST_IMAGES)][:MOST_IMAGES]
-    return []
+    return some_images(run, "test", MOST_IMAGES) or some_images(run, "val", MOST_IMAGES)
 
 
 def _pixels(predictor: Predictor, paths: Sequence[Path]) -> tuple[torch.Tensor, bool]:
@@ -176,6 +171,4 @@ def _pixels(predictor: Predictor, paths: Sequence[Path]) -> tuple[torch.Tensor, 
 
 
 def _answers(predictor: Predictor, x_BCHW: torch.Tensor) -> FloatArray:
-    with torch.inference_mode():
-        parts = [predictor.net(normalize(part, predictor.preprocess)) for part in torch.split(x_BCHW, BATCH)]
-    return softmax(torch.cat(parts).float().numpy())
+    return np.concatenate([predictor.probabilities_of(part_BCHW) for part_BCHW in torch.split(x_BCHW, BATCH)])

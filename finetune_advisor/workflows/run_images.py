@@ -25,3 +25,9 @@ def run_images(run: RunDir, split: str) -> Mapping[str, Path]:
         log.info("the images of %s are not to be had: %s", run.path, problem.message)
         return {}
     return {name: paths[name] for name in names if name in paths}
+
+
+def some_images(run: RunDir, split: str, most: int) -> list[Path]:
+    """At most so many of them, from all over the split, which may be sorted by class."""
+    paths = list(run_images(run, split).values())
+    return paths[:: max(1, len(paths) // most)][:most]
