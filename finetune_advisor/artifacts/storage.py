@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -89,6 +89,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_others(folder: Path, pattern: str, *, keep: Collection[Path]) -> None:
+    """Remove the files of a cache that match a pattern and are not wanted; one that cannot be removed stays."""
+    for path in set(folder.glob(pattern)) - set(keep):
+        with suppress(OSError):
+            path.unlink()
 
 
 def cached_files(folder: Path, *, suffix: str = "") -> list[Path]:

@@ -6,9 +6,10 @@ Shapes: N images; each has axes of its own, such as (height, width, 3).
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,17 @@ class KeptPixels:
         """Room that they take."""
         return float(self.shape_N3.prod(axis=1).sum() / 2**20)
 
+    @cached_property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        """Where each image ends in the file."""
+        ends: npt.NDArray[np.int64] = self.shape_N3.prod(axis=1).cumsum()
+        return ends
+
     def read(self, index: int) -> Pixels:
         """The pixels of one image, a copy that may be changed."""
-        bytes_, start_N = _opened(self.path, len(self))
-        shape = tuple(self.shape_N3[index].tolist())
-        return np.array(bytes_[start_N[index] : start_N[index + 1]]).reshape(shape)
+        end, shape = int(self._ends[index]), tuple(self.shape_N3[index].tolist())
+        bytes_ = _opened(self.path, int(self._ends[-1]))
+        return np.array(bytes_[end - math.prod(shape) : end]).reshape(shape)
 
 
 def open_kept(path: Path) -> KeptPixels | None:
@@ -86,10 +93,7 @@ def _index_of(path: Path) -> Path:
 
 
 @lru_cache(maxsize=8)
-def _opened(path: Path, images: int) -> tuple[Pixels, npt.NDArray[np.int64]]:
-    """The bytes as a memory map, and where each image starts (N + 1,); once in each process."""
-    sizes_N = np.load(_index_of(path)).prod(axis=1)
-    assert len(sizes_N) == images, "written again while in use"
-    start_N = np.concatenate([[0], np.cumsum(sizes_N)])
-    bytes_: Pixels = np.memmap(path, np.uint8, mode="r") if start_N[-1] else np.empty(0, np.uint8)
-    return bytes_, start_N
+def _opened(path: Path, size: int) -> Pixels:
+    """So many bytes as a memory map, opened once in each process."""
+    bytes_: Pixels = np.memmap(path, np.uint8, mode="r", shape=(size,))
+    return bytes_

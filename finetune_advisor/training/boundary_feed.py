@@ -10,7 +10,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from finetune_advisor.artifacts.storage import remove_others
 from finetune_advisor.data.augmented import first_epochs
 from finetune_advisor.data.batches import Batch
 from finetune_advisor.training.boundary import Boundary
@@ -95,7 +96,7 @@ class FromBoundary:
             StorageError: the disk is full or refuses.
         """
         paths = {split: folder / f"{split}-{self._digest(key)}.npy" for split in self.boundary.images}
-        _remove_others(folder, set(paths.values()))
+        remove_others(folder, "*.npy", keep=paths.values())
         rows = {split: open_rows(path, self.boundary.shape(split)) for split, path in paths.items()}
         missing = {split: math.prod(self.boundary.shape(split)[:2]) for split, found in rows.items() if found is None}
         before = 0
@@ -156,10 +157,3 @@ def key_of(digests: Mapping[str, Sequence[str]]) -> str:
 
 def _report(progress: Progress, before: int, total: int, done: int) -> None:
     progress(before + done, total)
-
-
-def _remove_others(folder: Path, wanted: set[Path]) -> None:
-    for path in folder.glob("*.npy"):
-        if path not in wanted:
-            with suppress(OSError):
-                path.unlink()

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from finetune_advisor import processes
+from finetune_advisor.artifacts.storage import remove_others
 from finetune_advisor.data.augmented import decoded_images
 from finetune_advisor.data.kept_pixels import Pixels as Array
 from finetune_advisor.data.kept_pixels import keep, open_kept
@@ -44,9 +45,7 @@ def decoded_once(pixels: Pixels, folder: Path, *, key: str, most_mib: int, progr
     """
     paths = {split: folder / f"{split}-{_digest(pixels, split, key)}.pixels" for split in ("val", "train")}
     if processes.is_main():
-        for stale in set(folder.glob("*.pixels")) - set(paths.values()):
-            with suppress(OSError):
-                stale.unlink()
+        remove_others(folder, "*.pixels", keep=paths.values())
         try:
             _write(pixels, paths, most_mib=most_mib, progress=progress)
         except StorageError as problem:
