@@ -35,6 +35,11 @@ class Evaluation:
     accuracy: float
     loss: float
 
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What two evaluations are compared by: the metric, and the lower loss where few images make the metric tie."""
+        return self.metric, -self.loss
+
 
 @dataclass(frozen=True)
 class Method:
@@ -230,7 +235,9 @@ def _average(state: TrainState, method: Method) -> None:
 def _take_note(state: TrainState, schedule: Schedule, evaluation: Evaluation) -> None:
     """Let the schedule see the evaluation, and remember the best one."""
     state.schedule = schedule.advance(state.schedule, evaluation.metric)
-    if state.best_metric is None or evaluation.metric > state.best_metric:
-        state.best_metric, state.best_step, state.stale_evaluations = evaluation.metric, state.step, 0
+    if state.best is None or evaluation.metric > state.best[0]:
+        state.stale_evaluations = 0
     else:
         state.stale_evaluations += 1
+    if state.best is None or evaluation.rank > state.best:
+        state.best, state.best_step = evaluation.rank, state.step

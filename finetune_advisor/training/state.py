@@ -27,7 +27,7 @@ from finetune_advisor.training.averaging import Average, moving_tensors
 from finetune_advisor.training.clock import Spent
 from finetune_advisor.training.identity import Identity
 
-CHECKPOINT_FORMAT = 5
+CHECKPOINT_FORMAT = 6
 
 _NET, _AVERAGE, _OPTIMIZER, _STATE, _IMAGES = "net.", "average.", "optimizer.", "state", "images"
 
@@ -86,11 +86,11 @@ class TrainState:
     schedule: ScheduleState = field(default_factory=ScheduleState)
     average: Average = field(default_factory=Average)
     """What is judged and kept in place of the network, once there is one."""
-    best_metric: float | None = None
-    """Best validation metric so far; larger is better."""
+    best: tuple[float, float] | None = None
+    """Rank of the best evaluation so far: its metric and its negative loss, larger is better."""
     best_step: int = 0
     stale_evaluations: int = 0
-    """Evaluations since the best one."""
+    """Evaluations without a better metric."""
     rate_factor: float = 1.0
     """What is left of every rate after the times that training went back."""
     retries: int = 0
@@ -136,7 +136,7 @@ class TrainState:
             "optimizer": numbers,
             "schedule": asdict(self.schedule),
             "averaged": self.average.count,
-            "best_metric": self.best_metric,
+            "best": self.best,
             "best_step": self.best_step,
             "stale_evaluations": self.stale_evaluations,
             "rate_factor": self.rate_factor,
@@ -168,7 +168,7 @@ class TrainState:
         self.step = counters["step"]
         self.schedule = ScheduleState(**counters["schedule"])
         self.average.restore(counters["averaged"], _named(tensors, _AVERAGE), self.moving)
-        self.best_metric = counters["best_metric"]
+        self.best = tuple(counters["best"]) if counters["best"] else None
         self.best_step = counters["best_step"]
         self.stale_evaluations = counters["stale_evaluations"]
         self.rate_factor = counters["rate_factor"]

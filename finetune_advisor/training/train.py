@@ -248,7 +248,7 @@ def _keep(record: Record, state: TrainState, run: RunDir, watcher: Watcher, save
     if processes.is_main():
         append_record(run.history, record)
     log.info(summary(record))
-    if state.stale_evaluations == 0:
+    if state.best_step == state.step:
         save(run.best)
     save(run.last)
     watcher.on_record(record)

@@ -112,6 +112,7 @@ class Course:
     state: TrainState
     method: Method
     metrics: Sequence[float] = (0.5,) * 100
+    losses: Sequence[float] = (1.5,) * 100
     steps: list[Progress] = field(default_factory=list)
     rates: list[dict[str, float]] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -138,7 +139,8 @@ class Course:
     def _evaluate(self) -> Evaluation:
         self.state.net.eval()
         self.evaluated += 1
-        return Evaluation(self.metrics[self.evaluated - 1], accuracy=0.25, loss=1.5)
+        number = self.evaluated - 1
+        return Evaluation(self.metrics[number], accuracy=0.25, loss=self.losses[number])
 
 
 def textbook(net: Net, optimizer: torch.optim.Optimizer, steps: int, weight_K: Tensor | None = None) -> None:
@@ -246,7 +248,24 @@ def test_a_record_sums_up_its_epoch() -> None:
     assert first.train_loss == pytest.approx(float(functional.cross_entropy(logits_BK, labels_B)), rel=1e-5)
     assert first.train_accuracy == pytest.approx(float((logits_BK.argmax(1) == labels_B).float().mean()))
     assert (first.val_loss, first.val_accuracy) == (1.5, 0.25)
-    assert (state.best_metric, state.best_step, state.stale_evaluations) == (0.7, 4, 1)
+    assert (state.best, state.best_step, state.stale_evaluations) == ((0.7, -1.5), 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "losses", "best", "stale"),
+    [
+        ((0.9, 1.0, 1.0, 1.0), (0.4, 0.3, 0.1, 0.2), 3, 2),  # few images: a tie goes to the lower loss
+        ((0.9, 1.0, 1.0, 1.0), (0.4, 0.3, 0.3, 0.3), 2, 2),  # and a tie of both to the earlier one
+        ((0.9, 1.0, 0.8, 0.9), (0.4, 0.3, 0.1, 0.1), 2, 2),  # a low loss makes up for no metric
+    ],
+)
+def test_the_best_evaluation_is_that_of_the_best_metric_then_of_the_lowest_loss(
+    metrics: tuple[float, ...], losses: tuple[float, ...], best: int, stale: int
+) -> None:
+    method = replace(METHOD, steps=4, steps_per_epoch=1)
+    state = state_of(new_net(), Sgd())
+    Course(state, method, metrics=metrics, losses=losses).run()
+    assert (state.best_step, state.stale_evaluations) == (best, stale)
 
 
 def test_the_network_trains_on_in_training_mode_after_an_evaluation() -> None:

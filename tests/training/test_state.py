@@ -57,7 +57,7 @@ def trained(optimizer: str = "adamw") -> TrainState:
     state = new_state(optimizer)
     take_steps(state, 3)
     state.schedule = ScheduleState(best=0.1 + 0.2, bad_evaluations=1, factor=0.2)
-    state.best_metric, state.best_step, state.stale_evaluations = 1 / 3, 2, 1
+    state.best, state.best_step, state.stale_evaluations = (1 / 3, -0.7), 2, 1
     state.rate_factor, state.retries, state.micro_batch, state.events = 0.5, 1, 2, ["went back"]
     state.tally = Tally(images=7, loss_sum=0.1 * 3, correct=4)
     state.spent = Spent(images=1.5, training=0.1 * 3)
@@ -80,7 +80,7 @@ def test_training_goes_on_from_a_checkpoint_to_the_same_bits(tmp_path: Path, opt
     for name in (
         "step",
         "schedule",
-        "best_metric",
+        "best",
         "best_step",
         "stale_evaluations",
         "tally",
@@ -101,7 +101,7 @@ def test_a_checkpoint_from_before_the_first_step(tmp_path: Path) -> None:
     state.save(tmp_path / "last.safetensors", identity=MINE)
     restored = new_state(seed=1)
     restored.load(tmp_path / "last.safetensors", identity=MINE)
-    assert (restored.step, restored.best_metric) == (0, None)
+    assert (restored.step, restored.best) == (0, None)
     torch.testing.assert_close(restored.net.state_dict(), state.net.state_dict(), rtol=0, atol=0)
 
 
