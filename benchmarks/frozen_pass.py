@@ -69,7 +69,7 @@ def time_pass(paths: Sequence[Path], device: str) -> Timed:
 
         return call
 
-    for name in ("build", "open_graph"):
+    for name in ("build", "open_graph_if_worth"):
         setattr(recorder, name, timed(getattr(recorder, name)))
     start = time.perf_counter()
     found = measure(paths, [ruler()], device=device, workers=default_workers())

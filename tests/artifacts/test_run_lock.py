@@ -51,8 +51,8 @@ def another_process(lock: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         yield process, child
     finally:
         process.kill()
+        subprocess.run(["kill", "-9", str(child)], check=False, stderr=subprocess.DEVNULL)  # it holds the pipe open
         process.communicate()
-        subprocess.run(["kill", "-9", str(child)], check=False, stderr=subprocess.DEVNULL)
 
 
 def test_a_lock_leaves_nothing_behind_and_can_be_taken_again(lock: Path) -> None:
