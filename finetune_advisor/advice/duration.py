@@ -24,20 +24,33 @@ def expected_seconds(profile: Profile, recipe: Recipe, *, device: str = "auto") 
     speed = profile.speed
     if speed is None or device not in ("auto", speed.device):
         return None
-    assert recipe.budget is not None and recipe.optimizer is not None, "checked by Recipe"
     images = Counter({split: count.images for split, count in profile.splits.items()})
+    seconds = AROUND + _training(speed, recipe, images) + images["test"] * _looking(speed, recipe)
+    if recipe.evaluation.refit:
+        seconds += _training(speed, recipe, Counter(train=images["train"] + images["val"]))
+    return seconds
+
+
+def _looking(speed: Speed, recipe: Recipe) -> float:
+    """Seconds to decode an image and run the network on it."""
+    return _each(sum(speed.forward.values()), speed, recipe.runtime.workers)
+
+
+def _training(speed: Speed, recipe: Recipe, images: Counter[str]) -> float:
+    """Seconds from the first step to the last evaluation, and the final scores of the validation images."""
+    assert isinstance(recipe.strategy, FineTuning) and recipe.budget and recipe.optimizer, "checked by Recipe"
     epochs = _epochs(recipe.budget, images["train"], recipe.optimizer.batch)
     forward = sum(speed.forward.values())
     trained = sum(speed.forward[stage] for stage in recipe.strategy.trainable(tuple(speed.forward)))
-    looked_at = _each(forward, speed, recipe.runtime.workers)
+    looked_at = _looking(speed, recipe)
     if recipe.strategy.cached_views is None or trained == forward:
         each = _each(forward + speed.backward * trained, speed, recipe.runtime.workers)
-        return AROUND + epochs * images["train"] * each + ((epochs + 1) * images["val"] + images["test"]) * looked_at
+        return epochs * images["train"] * each + (epochs + 1) * images["val"] * looked_at
     # What is frozen runs once for each view; every epoch then trains what lies above, and decodes nothing.
     views = min(recipe.strategy.cached_views, epochs) if recipe.augmentation else 1
-    once = views * images["train"] + images["val"] + images["test"]
+    once = views * images["train"] + images["val"]
     training = epochs * (images["train"] * (1 + speed.backward) + images["val"]) * trained
-    return AROUND + once * looked_at + training
+    return once * looked_at + training
 
 
 def _epochs(budget: Budget, images: int, batch: int) -> float:

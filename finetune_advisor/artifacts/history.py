@@ -45,10 +45,9 @@ def summary(record: Record) -> str:
     if record.strength is not None:
         scores = f"accuracy {record.val_accuracy:.3f}, loss {record.val_loss:.3f}"
         return f"strength {record.strength:<8g} out of fold: {scores}{'  ← chosen' if record.chosen else ''}"
-    line = (
-        f"epoch {record.epoch:5.1f}  train loss {record.train_loss:.3f}  acc {record.train_accuracy:.3f}  "
-        f"val loss {record.val_loss:.3f}  acc {record.val_accuracy:.3f}"
-    )
+    line = f"epoch {record.epoch:5.1f}  train loss {record.train_loss:.3f}  acc {record.train_accuracy:.3f}"
+    if record.val_loss is not None:
+        line += f"  val loss {record.val_loss:.3f}  acc {record.val_accuracy:.3f}"
     return f"{line}  {record.images_per_second:.0f} images/s" if record.images_per_second else line
 
 

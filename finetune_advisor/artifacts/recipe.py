@@ -111,6 +111,8 @@ class Evaluation(Settings):
 
     metric: Literal["accuracy", "balanced_accuracy", "loss"]
     """What decides which network is best."""
+    refit: bool = False
+    """true: once scored, train again from the start, on training and validation images together, and keep that."""
 
 
 class Runtime(Settings):
@@ -181,6 +183,11 @@ class Recipe(Settings):
     def needs_features(self) -> bool:
         """Whether a run begins with a pass of the images through the frozen network."""
         return not self.strategy.trains_network or (self.head is not None and self.head.initialization.needs_features)
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether the model in the end has not seen the validation images."""
+        return self.strategy.trains_network and not self.evaluation.refit
 
     @model_validator(mode="after")
     def _keys_agree(self) -> Recipe:

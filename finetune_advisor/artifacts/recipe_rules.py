@@ -46,6 +46,7 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
         found += _mixed(values)
         found += _preprocessed(strategy, values)
         found += _the_same_again(strategy, values)
+        found += _refitted(strategy, values)
     return found
 
 
@@ -208,3 +209,28 @@ def _twice(values: Mapping[str, Any]) -> Iterator[Conflict]:
         if kind is not None and count > 1:
             last = len(kinds) - 1 - kinds[::-1].index(kind)
             yield f"regularization.{last}", f"{kind} stands here {count} times; keep one of them"
+
+
+def _refitted(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
+    """What trains without held-out images can neither be steered by them nor be chosen by them afterwards."""
+    if _value("evaluation.refit", values) != _Found(value=True):
+        return
+    key, off = "evaluation.refit", "; set it to false"
+    if not strategy.trains_network:
+        yield key, f"{kind_of(strategy)} is always fitted on training and validation images together{off}"
+        return
+    early = _value("budget.early_stopping", values)
+    minutes = _value("budget.minutes", values)
+    if early is not None and early.value is not None:
+        yield (
+            key,
+            f"without validation images nobody knows when to stop early{off}, or budget.early_stopping to null",
+        )
+    if minutes is not None and minutes.value is not None:
+        yield key, f"it trains a second time, for which a budget in minutes has no room{off}, or give epochs"
+    if _kind(values.get("schedule")) == "plateau":
+        yield key, f"without validation images no plateau is seen{off}, or choose another schedule"
+    ensembling = _technique("ensembling", values.get("ensemble"))
+    if ensembling is not None and issubclass(ensembling, Ensembling) and not ensembling.takes_refitted:
+        who = kind_of(ensembling)
+        yield key, f"{who} needs validation images that the weights have not seen{off}, or choose another ensemble"

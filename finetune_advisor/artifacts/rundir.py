@@ -73,6 +73,11 @@ class RunDir:
         return self.path / "metrics.json"
 
     @property
+    def refit(self) -> RunDir:
+        """The training with nothing held out: its history and checkpoints; the model is that of the whole run."""
+        return RunDir(self.path / "refit")
+
+    @property
     def held_out(self) -> Path:
         """The model's answers on images that did not train it: what ensembles are chosen by."""
         return self.path / "held_out.csv"

@@ -194,6 +194,10 @@ def watcher_on_screen(bars: Bars, verbosity: Verbosity, *, announce: bool) -> Wa
             if not verbosity.quiet and not verbosity.verbose:
                 err.print(_styled(summary(record)), highlight=False)
 
+        def on_refit(self, images: int) -> None:
+            if not verbosity.quiet and not verbosity.verbose:
+                err.print(f"[dim]once more from the start, on all {images:,} images of training and validation[/]")
+
     return OnScreen()
 
 

@@ -54,10 +54,10 @@ class Boundary:
         return numbers * (2 if self.dtype == "float16" else 4) / 2**20
 
     def __str__(self) -> str:
+        validation = f" and one of {self.images['val']:,} validation images" if "val" in self.images else ""
         return (
             f"the output of {self.stage.name}, {counted(self.views, 'view')} of {self.images['train']:,} training "
-            f"images and one of {self.images['val']:,} validation images, {self.mib:,.0f} MiB in {self.dtype}: "
-            "only what lies above runs in every epoch"
+            f"images{validation}, {self.mib:,.0f} MiB in {self.dtype}: only what lies above runs in every epoch"
         )
 
 

@@ -43,7 +43,8 @@ def decoded_once(pixels: Pixels, folder: Path, *, key: str, most_mib: int, progr
     Raises:
         DataError: an image cannot be read any more, or a worker process died.
     """
-    paths = {split: folder / f"{split}-{_digest(pixels, split, key)}.pixels" for split in ("val", "train")}
+    splits = [split for split in ("val", "train") if pixels.samples[split]]
+    paths = {split: folder / f"{split}-{_digest(pixels, split, key)}.pixels" for split in splits}
     if processes.is_main():
         remove_others(folder, "*.pixels", keep=paths.values())
         try:
@@ -69,13 +70,13 @@ def _write(pixels: Pixels, paths: Mapping[str, Path], *, most_mib: float, progre
         "val": lambda: _evaluated(pixels),
         "train": lambda: decoded_images(pixels.images, workers=pixels.workers),
     }
-    images = {split: len(pixels.samples[split]) for split in todo}
+    images = {split: len(pixels.samples[split]) for split in paths}
     done = 0
-    for split, made in todo.items():
-        kept = open_kept(paths[split])
+    for split, path in paths.items():
+        made, kept = todo[split], open_kept(path)
         if kept is None and (split == "train" or _val_mib(pixels) <= most_mib):
             with closing(made()) as stream:
-                kept = keep(paths[split], _told(stream, progress, done, sum(images.values())), most_mib=most_mib)
+                kept = keep(path, _told(stream, progress, done, sum(images.values())), most_mib=most_mib)
         done += images[split]
         most_mib -= kept.mib if kept is not None else 0
 

@@ -79,7 +79,7 @@ def _feed_or_reason(pixels: Pixels, prepared: Prepared, method: Method, folder: 
         boundary = plan_boundary(
             prepared.backbone,
             strategy,
-            images={split: len(pixels.samples[split]) for split in KEPT},
+            images={split: images for split in KEPT if (images := len(pixels.samples[split]))},
             # A budget in minutes has no steps yet: they are timed on the feed that is chosen here.
             epochs=math.ceil(method.steps / method.steps_per_epoch) or sys.maxsize,
             augmented=pixels.augment is not None,

@@ -92,7 +92,7 @@ def fit(
     *,
     forward: Forward,
     set_mode: Callable[[], None],
-    evaluate: Callable[[], Evaluation],
+    evaluate: Callable[[], Evaluation | None],
     on_step: Callable[[Progress], None],
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Record]:
@@ -106,7 +106,7 @@ def fit(
         method: the parts of the recipe that act here.
         forward: runs the network.
         set_mode: puts the network into its training mode (frozen parts stay in evaluation mode).
-        evaluate: scores the network on the validation images.
+        evaluate: scores the network on the validation images; None where all images train.
         on_step: told about every step; on a GPU one step late.
         stop: whether this process was asked to stop.
 
@@ -184,11 +184,11 @@ class _Observer:
 
 
 def _close_epoch(
-    state: TrainState, method: Method, evaluate: Callable[[], Evaluation], *, speed: float, start: float
+    state: TrainState, method: Method, evaluate: Callable[[], Evaluation | None], *, speed: float, start: float
 ) -> Record:
     tally, state.tally = state.tally, Tally()
     evaluation = evaluate()
-    if not math.isfinite(evaluation.loss):
+    if evaluation is not None and not math.isfinite(evaluation.loss):
         raise NotFinite(f"The loss of the validation images is {evaluation.loss} after step {state.step}.", LOWER_RATE)
     _take_note(state, method.schedule, evaluation)
     events, state.events = [event for told in processes.gather(state.events) for event in told], []
@@ -198,8 +198,8 @@ def _close_epoch(
         lr={group["name"]: group["lr"] for group in state.optimizer.param_groups},
         train_loss=tally.loss,
         train_accuracy=tally.accuracy,
-        val_loss=evaluation.loss,
-        val_accuracy=evaluation.accuracy,
+        val_loss=None if evaluation is None else evaluation.loss,
+        val_accuracy=None if evaluation is None else evaluation.accuracy,
         images_per_second=speed,
         seconds=perf_counter() - start,
         events=tuple(dict.fromkeys(events)),
@@ -232,8 +232,11 @@ def _average(state: TrainState, method: Method) -> None:
         state.average.add(state.moving, share)
 
 
-def _take_note(state: TrainState, schedule: Schedule, evaluation: Evaluation) -> None:
-    """Let the schedule see the evaluation, and remember the best one."""
+def _take_note(state: TrainState, schedule: Schedule, evaluation: Evaluation | None) -> None:
+    """Let the schedule see the evaluation, and remember the best one; without any, the last step is the best."""
+    if evaluation is None:
+        state.best_step = state.step
+        return
     state.schedule = schedule.advance(state.schedule, evaluation.metric)
     if state.best is None or evaluation.metric > state.best[0]:
         state.stale_evaluations = 0

@@ -102,8 +102,11 @@ class Setup:
         """Make ready for training when `epoch` epochs are done: see `set_training_mode`."""
         set_training_mode(self.backbone, self.strategy, epoch=epoch)
 
-    def judge(self, state: TrainState) -> Evaluation:
-        """Score the average of the weights where there is one, and otherwise the network as it is."""
+    def judge(self, state: TrainState) -> Evaluation | None:
+        """Score the average of the weights where there is one, and otherwise the network as it is.
+
+        Where all images train there is nothing to score, and only the average is made ready.
+        """
         averaging = self.method.averaging
         if averaging is None or not state.average.count:
             return self.evaluate()
@@ -118,8 +121,11 @@ class Setup:
                 )
             return self.evaluate()
 
-    def evaluate(self) -> Evaluation:
-        """Score the validation images; the network is left in evaluation mode."""
+    def evaluate(self) -> Evaluation | None:
+        """Score the validation images, where there are any; the network is left in evaluation mode."""
+        self.backbone.net.eval()
+        if not self.images["val"]:
+            return None
         labels_N, probabilities_NK = self.val_labels_N, self.probabilities("val")
         predictions_N = probabilities_NK.argmax(axis=1)
         accuracy = float((predictions_N == labels_N).mean())

@@ -141,7 +141,9 @@ def _expected_seconds(setup: Setup) -> float:
     synchronize(method.device)
     seconds = (perf_counter() - start) / TIMED_STEPS
     net.zero_grad(set_to_none=True)
-    return seconds * method.steps
+    images = setup.images
+    turns = 2 + images["val"] / images["train"] if setup.recipe.evaluation.refit else 1
+    return seconds * method.steps * turns
 
 
 def _memory_mib(setup: Setup) -> float:

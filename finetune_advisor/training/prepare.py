@@ -57,6 +57,17 @@ class Prepared:
         recipe = self.recipe
         return preprocess_of(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing, lambda: self.colors)
 
+    def with_validation_images(self) -> Prepared:
+        """The same from the start, a new network included, with nothing held out for validation.
+
+        Raises:
+            BackboneError: the weights cannot be had any more.
+        """
+        listing = self.data.listing
+        samples = tuple(replace(one, split="train") if one.split == "val" else one for one in listing.samples)
+        network = _network(self.recipe, len(listing.classes), self.recipe.preprocessing.size)
+        return Prepared(self.recipe, network, replace(self.data, listing=replace(listing, samples=samples)))
+
     def split_as(self, saved: SavedSplits) -> Prepared:
         """The same with the split of an earlier part of the run.
 

@@ -83,7 +83,9 @@ def train(
             folder.require_begun()
             if processes.is_main():
                 held.enter_context(folder.locked())
-                remove_leftovers(folder.checkpoints, folder.path, folder.model)
+                remove_leftovers(
+                    folder.checkpoints, folder.path, folder.model, folder.refit.path, folder.refit.checkpoints
+                )
             held.enter_context(resumable(folder))
             prepared = prepare(recipe, device=device, watcher=watcher).split_as(load_splits(folder.splits))
         else:
@@ -133,7 +135,8 @@ def _execute(prepared: Prepared, run: RunDir, clock: Clock, watcher: Watcher, *,
     spent = clock.spent()
     if processes.is_main():
         # Before the file that says the run is finished: nothing stays behind.
-        shutil.rmtree(run.caches, ignore_errors=True)
+        for caches in (run.caches, run.refit.caches):
+            shutil.rmtree(caches, ignore_errors=True)
         save_results(run, prepared, val=val, test=test, spent=spent)
     processes.barrier()
     log.info("finished in %.1f s", spent.images + spent.training)
@@ -158,13 +161,41 @@ def _fit(prepared: Prepared, run: RunDir, watcher: Watcher, device: str) -> tupl
 def _train_network(
     prepared: Prepared, run: RunDir, clock: Clock, watcher: Watcher, *, resume: bool, device: str
 ) -> tuple[Scored, Scored | None]:
+    setup = _trained(prepared, run, run, clock, watcher, resume=resume, device=device)
+    val = _scored(setup, prepared, "val")
+    assert val is not None, "every split has validation images"
+    if prepared.recipe.evaluation.refit:
+        prepared = prepared.with_validation_images()
+        images = len(prepared.data.index("train"))
+        log.info("trained again on %d images: those of training and of validation", images)
+        if processes.is_main():
+            watcher.on_refit(images)
+        resume = resume and processes.from_main(run.refit.last.is_file())
+        setup = _trained(prepared, run.refit, run, clock, watcher, resume=resume, device=device)
+    if processes.is_main():
+        save_network(run, prepared, setup.whitening)
+    return val, _scored(setup, prepared, "test")
+
+
+def _trained(
+    prepared: Prepared, place: RunDir, run: RunDir, clock: Clock, watcher: Watcher, *, resume: bool, device: str
+) -> Setup:
+    """Train to the end.
+
+    Args:
+        place: where history and checkpoints lie.
+        run: the whole run, which a person resumes.
+
+    Returns:
+        What was trained, its network with the best weights.
+    """
     identity, retries = Identity.of(prepared), prepared.recipe.runtime.retries
-    setup = set_up(prepared, device=device, caches=run.caches, watcher=watcher)
-    setup = settled(setup, prepared, clock, run=run)
-    _keep_signal(setup, run)
+    setup = set_up(prepared, device=device, caches=place.caches, watcher=watcher)
+    setup = settled(setup, prepared, clock, run=place)
+    _keep_signal(setup, place)
     state = setup.start()
     if resume:
-        _restore(state, run, identity)
+        _restore(state, place, identity)
         clock.earlier = state.spent
 
     def save(checkpoint: Path) -> None:
@@ -172,37 +203,37 @@ def _train_network(
             state.spent = clock.spent()
             state.save(checkpoint, identity=identity)
 
-    if not processes.from_main(run.last.is_file()):
-        save(run.last)
+    if not processes.from_main(place.last.is_file()):
+        save(place.last)
     with stop_request() as stop:
         try:
-            while (problem := _advance(setup, state, run, watcher, stop, save)) is not None:
+            while (problem := _advance(setup, state, place, watcher, stop, save)) is not None:
                 step = state.step + 1
                 try:
-                    go_back(state, lambda: _restore(state, run, identity), problem, retries=retries)
+                    go_back(state, lambda: _restore(state, place, identity), problem, retries=retries)
                 except NotFinite as end:
-                    _note_the_end(run, step, setup, end)
+                    _note_the_end(place, run, step, setup, end)
                     raise
-                save(run.last)
+                save(place.last)
         except Stopped:
-            save(run.last)
+            save(place.last)
             processes.barrier()
             raise _interrupted(run, stop, state, setup) from None
     if processes.is_main():
-        load_weights(setup.backbone.net, run.best)
+        load_weights(setup.backbone.net, place.best)
     processes.copy_from_main(setup.backbone.net.state_dict().values())
-    if processes.is_main():
-        save_network(run, prepared, setup.whitening)
-    return _score(setup, prepared)
+    return setup
 
 
-def _note_the_end(run: RunDir, step: int, setup: Setup, end: NotFinite) -> None:
+def _note_the_end(place: RunDir, run: RunDir, step: int, setup: Setup, end: NotFinite) -> None:
     """Write down why a run ends without its last evaluations, for whoever diagnoses it; a resume takes it back."""
     command = f"finetune-advisor diagnose {shlex.quote(str(run.path))} --apply better.yaml"
     end.hint = f"{LOWER_RATE} `{command}` writes such a recipe."
     if processes.is_main():
         epoch = step / setup.method.steps_per_epoch
-        append_record(run.history, Record(step, epoch, None, None, None, None, None, None, 0.0, events=(end.message,)))
+        append_record(
+            place.history, Record(step, epoch, None, None, None, None, None, None, 0.0, events=(end.message,))
+        )
 
 
 def _keep_signal(setup: Setup, run: RunDir) -> None:
@@ -254,12 +285,9 @@ def _keep(record: Record, state: TrainState, run: RunDir, watcher: Watcher, save
     watcher.on_record(record)
 
 
-def _score(setup: Setup, prepared: Prepared) -> tuple[Scored, Scored | None]:
-    data = prepared.data
-    scored = {
-        name: Scored(index_N, setup.probabilities(name)) for name in ("val", "test") if len(index_N := data.index(name))
-    }
-    return scored["val"], scored.get("test")
+def _scored(setup: Setup, prepared: Prepared, split: str) -> Scored | None:
+    index_N = prepared.data.index(split)
+    return Scored(index_N, setup.probabilities(split)) if len(index_N) else None
 
 
 def _interrupted(run: RunDir, stop: StopRequest, state: TrainState, setup: Setup) -> Interrupted:

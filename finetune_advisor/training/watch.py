@@ -38,6 +38,9 @@ class Watcher:
     def on_record(self, record: Record) -> None:
         """An evaluation, or a probe's strength."""
 
+    def on_refit(self, images: int) -> None:
+        """Training begins again, on so many images of training and validation together."""
+
 
 class Told(Watcher):
     """A watcher, and someone else who is told of every record."""
@@ -61,3 +64,11 @@ class Told(Watcher):
     def on_record(self, record: Record) -> None:
         self._tell(record)
         self._watcher.on_record(record)
+
+    def on_refit(self, images: int) -> None:
+        self._tell = _nobody  # another curve, which would lie over the first one
+        self._watcher.on_refit(images)
+
+
+def _nobody(record: Record) -> None:
+    """Somebody who need not be told."""

@@ -193,9 +193,9 @@ def _require_judges(task: _Task, test: Part | None) -> None:
     """Images that say something about the ensemble: those of the test split, or else those that chose it."""
     if test is not None:
         return
-    if task.technique.combines != "answers" and not task.recipe.strategy.trains_network:
+    if task.technique.combines != "answers" and not task.recipe.holds_out:
         raise RunError(
-            "There is no test split, and a probe is fitted on all other images: nothing is left to judge this on.",
+            "There is no test split, and the model is fitted on all other images: nothing is left to judge this on.",
             "Give the data a test split and run the recipe again.",
         )
     log.warning("there is no test split: the gain is measured on the images that members were chosen by, and too good")
@@ -210,12 +210,12 @@ def _answers(net: nn.Module, preprocess: Preprocess, part: Part | None, device: 
 def _chosen_on(
     task: _Task, combined: Combined, held_out: HeldOut | None, val: Part | None, classes: tuple[str, ...]
 ) -> Answers | None:
-    """The ensemble's own answers on held-out images; None where a probe has been fitted on all there are."""
+    """The ensemble's own answers on held-out images; None where the model has been fitted on all there are."""
     if task.technique.combines == "answers":
         assert held_out is not None
         mean_NK = (combined.weight_M[:, None, None] * held_out.probabilities_MNK).sum(0)
         return Answers(held_out.names, classes, held_out.labels_N, mean_NK)
-    if not task.recipe.strategy.trains_network:
+    if not task.recipe.holds_out:
         return None
     return _answers(combined.net, combined.preprocess, val, task.device)
 

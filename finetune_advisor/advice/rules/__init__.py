@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from finetune_advisor.advice.choice import KEEP, Choice, Rule
 from finetune_advisor.advice.rules.augmentation import augmentation
-from finetune_advisor.advice.rules.data import backbone, class_weights, data, decoders, metric, name
+from finetune_advisor.advice.rules.data import backbone, class_weights, data, decoders, metric, name, refit
 from finetune_advisor.advice.rules.preprocessing import fit, size
 from finetune_advisor.advice.rules.regularization import dropout, label_smoothing, weight_decay
 from finetune_advisor.advice.rules.strategy import batch_norm, depth, folds, head, strategy
@@ -37,7 +37,7 @@ FOR_TRAINING: tuple[Rule, ...] = (
     epochs,
 )
 
-AT_THE_END: tuple[Rule, ...] = (metric,)
+AT_THE_END: tuple[Rule, ...] = (metric, refit)
 
 
 def choices(profile: Profile, cell: Cell, *, workers: int | None) -> tuple[Choice, ...]:

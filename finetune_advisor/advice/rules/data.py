@@ -67,6 +67,18 @@ def metric(profile: Profile, cell: Cell) -> Iterator[Choice]:
     yield Choice("evaluation.metric", KEEP, reason)
 
 
+def refit(profile: Profile, cell: Cell) -> Iterator[Choice]:
+    """Images that were held out to choose and to judge are not lost to the model."""
+    if cell not in TRAINED:
+        return
+    held_out, images = profile.splits["val"].images, profile.splits["train"].images
+    reason = (
+        f"Once the {held_out:,} validation images have judged the network, one trains from the start on them too: "
+        f"{held_out / images:.0%} more images. Takes as long again; false keeps the network that was judged."
+    )
+    yield Choice("evaluation.refit", True, reason)
+
+
 def decoders(workers: int) -> Choice:
     """Processes that decode images; the machine decides, not the data."""
     return Choice("runtime.workers", workers, f"{workers} processes decode images: one a core.")

@@ -62,6 +62,8 @@ class Ensembling(Technique):
     """What becomes one: the members' probabilities, their weights, or one network's answers to several looks."""
     convex_too: ClassVar[bool]
     """Whether it makes sense of a probe, whose fit is convex: it ends in the same classifier from every start."""
+    takes_refitted: ClassVar[bool] = True
+    """Whether networks do that were refitted on all images; what asks weights about validation images takes none."""
 
     def variants(self, origin: Origin) -> tuple[Variant, ...]:  # noqa: ARG002
         """The runs to train beside the one that is there; none where members are given or need no training."""

@@ -21,6 +21,7 @@ class Checkpoints(Ensembling):
     )
     combines: ClassVar[Literal["answers", "weights", "looks"]] = "answers"
     convex_too: ClassVar[bool] = False
+    takes_refitted: ClassVar[bool] = False
 
     kind: Literal["checkpoints"] = "checkpoints"
     members: Members = 4

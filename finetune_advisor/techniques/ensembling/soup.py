@@ -16,6 +16,7 @@ class Soup(Ensembling):
     source: ClassVar[str] = "Wortsman et al. 2022, Model soups: averaging weights of multiple fine-tuned models"
     combines: ClassVar[Literal["answers", "weights", "looks"]] = "weights"
     convex_too: ClassVar[bool] = False
+    takes_refitted: ClassVar[bool] = False
 
     kind: Literal["soup"] = "soup"
     recipe: Literal["greedy", "uniform"] = "greedy"
