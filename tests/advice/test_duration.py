@@ -55,6 +55,14 @@ def test_with_kept_views_what_is_frozen_runs_once_for_each(profile, epochs: int,
     assert expected_seconds(profile, kept) == pytest.approx(AROUND + once + training)
 
 
+def test_a_refit_trains_again_on_all_images(profile) -> None:
+    """Without validation; the test images are looked at once, by the network that is kept."""
+    plain = ("strategy.cached_views=null", "budget.epochs=5", "runtime.workers=2", "strategy.stages=1")
+    once = expected_seconds(profile, recipe("few_layers", *plain))
+    found = expected_seconds(profile, recipe("few_layers", *plain, "evaluation.refit=true"))
+    assert found - once == pytest.approx(5 * 100 * (0.010 + 2.0 * 0.003 + 0.01 / 2))
+
+
 @pytest.mark.parametrize("budget", ["steps=15", "images=400"])
 def test_other_budgets_are_counted_in_epochs(profile, budget) -> None:
     settings = ("few_layers", "strategy.stages=1", "optimizer.batch=32")
