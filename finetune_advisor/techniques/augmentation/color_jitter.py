@@ -8,18 +8,23 @@ import numpy as np
 from PIL import Image, ImageEnhance
 from pydantic import Field
 
-from finetune_advisor.techniques.augmentation.base import Augmentation, Context
+from finetune_advisor.techniques.augmentation.base import Context, Drawn
+from finetune_advisor.techniques.augmentation.changes import Light
+
+_ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
 Amount: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
 
-class ColorJitter(Augmentation):
+class ColorJitter(Drawn):
     """Change brightness, contrast and saturation at random, in random order.
 
     Wrong where color is the label: ripeness, stains, litmus.
     """
 
     source: ClassVar[str] = "slides: data augmentation (color jittering)"
+
+    makes: ClassVar[type[Light]] = Light
 
     kind: Literal["color_jitter"] = "color_jitter"
     brightness: Amount = 0.2
@@ -29,14 +34,16 @@ class ColorJitter(Augmentation):
     saturation: Amount = 0.2
     """Distance from the image's own grays, likewise."""
 
-    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:  # noqa: ARG002
+    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
         """The image under another light."""
-        changes = (
-            (ImageEnhance.Brightness, self.brightness),
-            (ImageEnhance.Contrast, self.contrast),
-            (ImageEnhance.Color, self.saturation),
-        )
-        for index in rng.permutation(len(changes)):
-            enhance, amount = changes[index]
-            image = enhance(image).enhance(1 + rng.uniform(-amount, amount))
+        (light,) = self.draw(rng, *image.size, context)
+        for index, factor in zip(light.order, light.factors, strict=True):
+            image = _ENHANCERS[index](image).enhance(factor)
         return image
+
+    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Light]:  # noqa: ARG002
+        """The order of the three, and how much each changes."""
+        amounts = (self.brightness, self.contrast, self.saturation)
+        first, second, third = rng.permutation(3).tolist()
+        one, two, three = (1 + rng.uniform(-amounts[index], amounts[index]) for index in (first, second, third))
+        return (Light((first, second, third), (one, two, three)),)

@@ -10,16 +10,20 @@ from __future__ import annotations
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from finetune_advisor.techniques.augmentation.base import Augmentation, Context
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context, Drawn
+from finetune_advisor.techniques.augmentation.changes import Change, Cut, Move, Slot
 
 Matrix = npt.NDArray[np.float64]
 Places = npt.NDArray[np.float64]
+
+T = TypeVar("T", bound=Augmentation)
 
 _DETAIL = 2
 """Images are moved with at most this many times the sides of the network's input: more costs time and shows nothing."""
@@ -28,8 +32,10 @@ _CELLS = 12
 """Cells along a side in which a curved map is taken for bilinear."""
 
 
-class Affine(Augmentation):
+class Affine(Drawn):
     """A change that keeps straight lines straight."""
+
+    makes: ClassVar[type[Move]] = Move
 
     @abstractmethod
     def matrix(self, rng: np.random.Generator, width: int, height: int) -> Matrix:
@@ -39,25 +45,61 @@ class Affine(Augmentation):
         """The image, moved."""
         return apply_all((self,), image, rng, context)
 
+    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Move]:  # noqa: ARG002
+        """The matrix."""
+        return (Move(self.matrix(rng, width, height)),)
+
 
 def apply_all(
     techniques: Iterable[Augmentation], image: Image.Image, rng: np.random.Generator, context: Context
 ) -> Image.Image:
     """One technique after the other; affine ones that follow each other move the image once, which blurs it once."""
-    for affine, together in itertools.groupby(techniques, lambda technique: isinstance(technique, Affine)):
-        members = list(together)
+    for affine, others in _together(techniques):
         if affine:
             image = reduced(image, context)
-            matrix = np.eye(3)
-            for member in members:
-                assert isinstance(member, Affine)
-                # The last map is asked first: it says where its result lies in what the ones before it made.
-                matrix = matrix @ member.matrix(rng, *image.size)
-            image = warp(image, matrix)
-        else:
-            for member in members:
-                image = member.apply(image, rng, context)
+            image = warp(image, _composed(affine, rng, *image.size).matrix)
+        for technique in others:
+            image = technique.apply(image, rng, context)
     return image
+
+
+def draw_all(
+    techniques: Iterable[Drawn], rng: np.random.Generator, width: int, height: int, context: Context
+) -> list[Change]:
+    """What `apply_all` would do to an image of this size (in pixels), by the same dice; one change for each slot."""
+    changes: list[Change] = []
+    for affine, others in _together(techniques):
+        if affine:
+            changes.append(_composed(affine, rng, width, height))
+        for technique in others:
+            changes += technique.draw(rng, width, height, context)
+            if isinstance(changes[-1], Cut):
+                width = height = context.size
+    return changes
+
+
+def slots_of(techniques: Iterable[Drawn]) -> tuple[Slot, ...]:
+    """What kinds of change `draw_all` may say at each place of its answer, whatever the dice."""
+    slots: list[Slot] = []
+    for affine, others in _together(techniques):
+        slots += [frozenset({Move})] if affine else []
+        slots += [slot for technique in others for slot in technique.slots]
+    return tuple(slots)
+
+
+def _together(techniques: Iterable[T]) -> Iterator[tuple[list[Affine], list[T]]]:
+    """Affine techniques that follow each other, or others that do; one of the two is empty."""
+    for affine, members in itertools.groupby(techniques, lambda technique: isinstance(technique, Affine)):
+        group = list(members)
+        yield ([member for member in group if isinstance(member, Affine)], []) if affine else ([], group)
+
+
+def _composed(techniques: Iterable[Affine], rng: np.random.Generator, width: int, height: int) -> Move:
+    """One movement; the last map is asked first: it says where its result lies in what the ones before it made."""
+    matrix = np.eye(3)
+    for technique in techniques:
+        matrix = matrix @ technique.matrix(rng, width, height)
+    return Move(matrix)
 
 
 def warp(image: Image.Image, matrix: Matrix) -> Image.Image:

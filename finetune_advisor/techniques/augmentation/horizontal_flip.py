@@ -8,10 +8,11 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from finetune_advisor.techniques.augmentation.base import Augmentation, Context
+from finetune_advisor.techniques.augmentation.base import Context, Drawn
+from finetune_advisor.techniques.augmentation.changes import Mirror
 
 
-class HorizontalFlip(Augmentation):
+class HorizontalFlip(Drawn):
     """Mirror the image left to right.
 
     Right for photographs; wrong where the side carries the label: text, road signs, left and right hands.
@@ -19,11 +20,17 @@ class HorizontalFlip(Augmentation):
 
     source: ClassVar[str] = "slides: data augmentation (flip horizontally)"
 
+    makes: ClassVar[type[Mirror]] = Mirror
+
     kind: Literal["horizontal_flip"] = "horizontal_flip"
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the images that are mirrored."""
 
-    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:  # noqa: ARG002
+    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
         """The image, mirrored with the given probability."""
-        mirror = rng.random() < self.probability
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror else image
+        (mirror,) = self.draw(rng, *image.size, context)
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror.left_right else image
+
+    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Mirror]:  # noqa: ARG002
+        """Whether it is mirrored."""
+        return (Mirror(left_right=rng.random() < self.probability),)

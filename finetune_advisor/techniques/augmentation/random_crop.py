@@ -9,14 +9,15 @@ import numpy as np
 from PIL import Image
 from pydantic import field_validator
 
-from finetune_advisor.techniques.augmentation.base import Augmentation, Context
+from finetune_advisor.techniques.augmentation.base import Context, Drawn
+from finetune_advisor.techniques.augmentation.changes import Cut
 
 _ATTEMPTS = 10
 
 Box = tuple[float, float, float, float]
 
 
-class RandomCrop(Augmentation):
+class RandomCrop(Drawn):
     """Cut a random part of the image and scale it to the network's input.
 
     Right for almost all photographs; a small share loses the object where it stands at the edge or fills the image.
@@ -25,6 +26,8 @@ class RandomCrop(Augmentation):
     source: ClassVar[str] = (
         "slides: data augmentation (random crops/scales); Szegedy et al. 2015, Going Deeper with Convolutions"
     )
+
+    makes: ClassVar[type[Cut]] = Cut
 
     kind: Literal["random_crop"] = "random_crop"
     scale: tuple[float, float] = (0.5, 1.0)
@@ -48,8 +51,12 @@ class RandomCrop(Augmentation):
 
     def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
         """A part of the image, exactly as large as the input of the network."""
-        box = self.box(image.width, image.height, rng)
-        return image.resize((context.size, context.size), Image.Resampling.BICUBIC, box=box)
+        (cut,) = self.draw(rng, *image.size, context)
+        return image.resize((context.size, context.size), Image.Resampling.BICUBIC, box=cut.box)
+
+    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Cut]:  # noqa: ARG002
+        """The part to keep."""
+        return (Cut(self.box(width, height, rng)),)
 
     def box(self, width: int, height: int, rng: np.random.Generator) -> Box:
         """The part to keep: left, top, right, bottom in pixels.

@@ -9,18 +9,21 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, field_validator
 
-from finetune_advisor.techniques.augmentation.base import Augmentation, Context
+from finetune_advisor.techniques.augmentation.base import Context, Drawn
+from finetune_advisor.techniques.augmentation.changes import Fill
 
 _ATTEMPTS = 10
 
 
-class RandomErasing(Augmentation):
+class RandomErasing(Drawn):
     """Fill a random rectangle with noise, so that no single part of an object is relied on.
 
     It belongs at the end of the list: what comes later would bend or cut the rectangle.
     """
 
     source: ClassVar[str] = "Zhong et al. 2020, Random Erasing Data Augmentation"
+
+    makes: ClassVar[type[Fill]] = Fill
 
     kind: Literal["random_erasing"] = "random_erasing"
     probability: Annotated[float, Field(ge=0, le=1)] = 0.25
@@ -37,18 +40,24 @@ class RandomErasing(Augmentation):
             raise ValueError(f"expected [smallest, largest] with 0 < smallest <= largest, found {list(values)}")
         return values
 
-    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:  # noqa: ARG002
+    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
         """The image, a part of it hidden with the given probability."""
-        if rng.random() >= self.probability:
+        (fill,) = self.draw(rng, *image.size, context)
+        height, width = fill.pixels_HWC.shape[:2]
+        if height == 0:
             return image
-        for _ in range(_ATTEMPTS):
-            area = image.width * image.height * rng.uniform(*self.scale)
-            ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
-            width, height = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
-            if 0 < width < image.width and 0 < height < image.height:
-                left, top = rng.integers(image.width - width), rng.integers(image.height - height)
-                pixels_HWC = np.array(image)
-                noise_HWC = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-                pixels_HWC[top : top + height, left : left + width] = noise_HWC
-                return Image.fromarray(pixels_HWC)
-        return image
+        pixels_HWC = np.array(image)
+        pixels_HWC[fill.top : fill.top + height, fill.left : fill.left + width] = fill.pixels_HWC
+        return Image.fromarray(pixels_HWC)
+
+    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Fill]:  # noqa: ARG002
+        """The rectangle and its noise; none where the dice say so, or where ten rectangles in a row do not fit."""
+        if rng.random() < self.probability:
+            for _ in range(_ATTEMPTS):
+                area = width * height * rng.uniform(*self.scale)
+                ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+                wide, tall = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+                if 0 < wide < width and 0 < tall < height:
+                    left, top = int(rng.integers(width - wide)), int(rng.integers(height - tall))
+                    return (Fill(left, top, rng.integers(0, 256, (tall, wide, 3), dtype=np.uint8)),)
+        return (Fill(0, 0, np.empty((0, 0, 3), np.uint8)),)

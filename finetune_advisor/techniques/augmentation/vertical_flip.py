@@ -8,10 +8,11 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from finetune_advisor.techniques.augmentation.base import Augmentation, Context
+from finetune_advisor.techniques.augmentation.base import Context, Drawn
+from finetune_advisor.techniques.augmentation.changes import Mirror
 
 
-class VerticalFlip(Augmentation):
+class VerticalFlip(Drawn):
     """Mirror the image top to bottom.
 
     Right where nothing is up: textures, surfaces, cells, views from above; wrong for most photographs and for text.
@@ -19,11 +20,17 @@ class VerticalFlip(Augmentation):
 
     source: ClassVar[str] = "slides: data augmentation (flips)"
 
+    makes: ClassVar[type[Mirror]] = Mirror
+
     kind: Literal["vertical_flip"] = "vertical_flip"
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the images that are mirrored."""
 
-    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:  # noqa: ARG002
+    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
         """The image, mirrored with the given probability."""
-        mirror = rng.random() < self.probability
-        return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if mirror else image
+        (mirror,) = self.draw(rng, *image.size, context)
+        return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if mirror.top_bottom else image
+
+    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Mirror]:  # noqa: ARG002
+        """Whether it is mirrored."""
+        return (Mirror(top_bottom=rng.random() < self.probability),)
