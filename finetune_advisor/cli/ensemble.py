@@ -75,14 +75,14 @@ def ensemble(
     from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.cli.render_ensemble import render_ensemble
     from finetune_advisor.cli.run import watcher_on_screen
-    from finetune_advisor.workflows.ensembling import ensemble as make
+    from finetune_advisor.workflows.running import ensemble_and_draw
 
     folders = [RunDir(run) for run in runs]
     technique = _technique(folders[0], kind, members, overrides or [])
     with progress(verbosity) as bars:
         watcher = watcher_on_screen(bars, verbosity, announce=not (quiet or as_json))
         place = RunDir(output) if output else None
-        made = make(folders, technique, place, device=torch_device(device), watcher=watcher, on_ray=ray)
+        made = ensemble_and_draw(folders, technique, place, device=torch_device(device), watcher=watcher, on_ray=ray)
     found = Ensemble.load(made.ensemble)
     if as_json:
         out.print_json(data={"run": str(made.path), **found.model_dump(mode="json")})

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finetune_advisor.artifacts.diagnosis import Diagnosis
+from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.signal import signal_sentence
 from finetune_advisor.cli.render_diagnosis import render_verdict
 from finetune_advisor.data.wording import counted
@@ -50,11 +51,12 @@ def render_run(run: RunDir) -> RenderableType:
     seconds = metrics["seconds"]["total"]
     parts.append(Text(f"{metrics['recipe']} in {seconds:.1f} s", "dim"))
     parts.append(Text.assemble(("Wrote     ", "bold"), f"{run.path}/  (report.html, model/, metrics.json, ...)"))
-    parts.append(
-        Text.assemble(
-            ("Next      ", "bold"), (f"finetune-advisor predict {shlex.quote(str(run.path))} IMAGES", "bold cyan")
-        )
-    )
+    folder = shlex.quote(str(run.path))
+    parts.append(Text.assemble(("Next      ", "bold"), (f"finetune-advisor predict {folder} IMAGES", "bold cyan")))
+    wanted = load_recipe(run.recipe).ensemble
+    if wanted is not None:
+        command = f"finetune-advisor ensemble {folder}"
+        parts.append(Text.assemble(" " * 10, (command, "bold cyan"), f"  makes the recipe's ensemble: {wanted.kind}"))
     return Group(*parts)
 
 

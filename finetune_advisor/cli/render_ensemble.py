@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from finetune_advisor.reporting.names import shown
+from finetune_advisor.reporting.sentences import ensemble_gain
 
 if TYPE_CHECKING:
-    from finetune_advisor.artifacts.ensemble import Ensemble, Gain
+    from finetune_advisor.artifacts.ensemble import Ensemble
     from finetune_advisor.artifacts.rundir import RunDir
 
 
@@ -25,23 +26,16 @@ def render_ensemble(ensemble: Ensemble, folder: RunDir) -> RenderableType:
         Text(),
         Text.assemble((f"{'ensemble':<18}", "bold"), (f"{gain.accuracy:.3f}", "bold green"), f"  {split}"),
         Text.assemble((f"{'best single':<18}", "bold"), f"{gain.best_accuracy:.3f}  {shown(gain.best)}"),
-        _gain_line(gain),
+        Text.assemble((f"{'gain':<18}", "bold"), ensemble_gain(gain)),
         Text.assemble(
             (f"{'time':<18}", "bold"),
             f"{cost.times:.1f} x: {1000 * cost.seconds:.1f} ms an image, {1000 * cost.best_seconds:.1f} alone",
         ),
-        Text.assemble(("Wrote     ", "bold"), f"{folder.path}/  (model/, ensemble.json, metrics.json, ...)"),
+        Text.assemble(("Wrote     ", "bold"), f"{folder.path}/  (report.html, model/, ensemble.json, ...)"),
         Text.assemble(
             ("Next      ", "bold"), (f"finetune-advisor predict {shlex.quote(str(folder.path))} IMAGES", "bold cyan")
         ),
     )
-
-
-def _gain_line(gain: Gain) -> Text:
-    points = f"{100 * gain.gain:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] on {gain.images:,} images"
-    if gain.low <= 0 <= gain.high:
-        points += ": they cannot be told apart"
-    return Text.assemble((f"{'gain':<18}", "bold"), points)
 
 
 def _members(ensemble: Ensemble) -> Table:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune_advisor.artifacts.recipe_dump import flow_text
 from finetune_advisor.reporting.names import shown
-from finetune_advisor.reporting.sentences import VIEW_NAMES, duration, percent, view_sentence
+from finetune_advisor.reporting.sentences import VIEW_NAMES, duration, ensemble_gain, percent, view_sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -47,6 +48,14 @@ def standalone(drawing: str, height: float, title: str) -> Markup:
     return Markup(f"{opening}{begin}><style>{style}</style>{ground}{heading}{body}")  # noqa: S704
 
 
+def prose(text: str) -> Markup:
+    """A sentence in which what stands between backticks is code, as it is in a terminal."""
+    from markupsafe import Markup, escape
+
+    # The backticks are ours, and what is between them is escaped like the rest.
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704
+
+
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -61,6 +70,8 @@ def _environment() -> Environment:
     words: dict[str, Any] = {
         "shown": shown,
         "percent": percent,
+        "prose": prose,
+        "ensemble_gain": ensemble_gain,
         "duration": duration,
         "yaml": flow_text,
         "standalone": standalone,

@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from finetune_advisor.artifacts.diagnosis import Diagnosis
+from finetune_advisor.artifacts.ensemble import Ensemble
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.predictions import Answer
 from finetune_advisor.artifacts.recipe import Recipe
@@ -48,6 +49,8 @@ class RunFacts:
     answers: Sequence[Answer]
     """Of the test images, or of validation images where there is no test."""
     diagnosis: Diagnosis | None = None
+    ensemble: Ensemble | None = None
+    """Where several models are one."""
     environment: Mapping[str, Any] = field(default_factory=dict)
     why: Sequence[str] = ()
     """Sentences of the advice about the analysis; empty without one."""
@@ -98,6 +101,7 @@ def run_page(facts: RunFacts, *, version: str, now: datetime | None = None) -> s
         seconds=metrics["seconds"],
         why=facts.why,
         diagnosis=facts.diagnosis,
+        ensemble=facts.ensemble,
         plots=curve_plots(facts.records),
         per_class=class_scores(scores["per_class"]),
         most_classes=MOST_CLASSES,
@@ -147,6 +151,9 @@ def _commands(facts: RunFacts) -> tuple[tuple[str, str], ...]:
             "The network in Python, after `import finetune_advisor`; class names and preprocessing are in config.json.",
         ),
     ]
+    wanted = facts.recipe.ensemble
+    if wanted is not None and facts.ensemble is None:
+        found.insert(0, (f"finetune-advisor ensemble {run}", f"Make the recipe's ensemble: {wanted.kind}."))
     if facts.diagnosis is not None and facts.diagnosis.edits:
         found.insert(0, (f"finetune-advisor diagnose {run} --apply better.yaml", "Write the recipe as diagnosed."))
     return tuple(found)

@@ -1,9 +1,10 @@
-"""Sentences about a profile that the terminal and the page share."""
+"""Sentences about a profile or an ensemble that the terminal and the page share."""
 
 from __future__ import annotations
 
 import math
 
+from finetune_advisor.artifacts.ensemble import Gain
 from finetune_advisor.artifacts.profile import PowerLaw, Size, View, ViewEffect
 
 SAME = 0.005
@@ -70,6 +71,12 @@ def view_sentence(effect: ViewEffect) -> str:
     if abs(gain) < SURE * 100 * effect.std or abs(gain) < 100 * SAME:
         return f"{seen}. {what}, it makes no difference that could be told from chance ({gain:+.1f})."
     return f"{seen}. {what}, it {'brings' if gain > 0 else 'costs'} {abs(gain):.1f} points."
+
+
+def ensemble_gain(gain: Gain) -> str:
+    """What several models gain over the best of them, with its interval."""
+    points = f"{100 * gain.gain:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] on {gain.images:,} images"
+    return f"{points}: they cannot be told apart" if gain.low <= 0 <= gain.high else points
 
 
 def percent(probability: float) -> str:

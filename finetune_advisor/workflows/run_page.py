@@ -11,6 +11,7 @@ from finetune_advisor import __version__
 from finetune_advisor.advice.sentences import why
 from finetune_advisor.advice.table import place
 from finetune_advisor.artifacts.diagnosis import Diagnosis
+from finetune_advisor.artifacts.ensemble import Ensemble
 from finetune_advisor.artifacts.predictions import Answer, load_predictions
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.recipe import Recipe
@@ -71,6 +72,7 @@ def run_facts(run: RunDir, *, device: str = "cpu") -> RunFacts:
         records=run.load_history(),
         answers=_in_order(answers),
         diagnosis=diagnosis,
+        ensemble=Ensemble.load(run.ensemble) if run.ensemble.is_file() else None,
         environment=_environment(run.environment),
         why=_why(run, recipe),
         looks=looks,

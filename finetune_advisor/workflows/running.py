@@ -1,8 +1,9 @@
-"""A recipe executed, with its figures."""
+"""A recipe executed or an ensemble made, with its figures and its page."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from finetune_advisor import processes
@@ -11,10 +12,12 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.rundir import RunDir, RunPlace
 from finetune_advisor.errors import DataError
 from finetune_advisor.reporting.figures import draw_run
+from finetune_advisor.techniques.ensembling import Ensembling
 from finetune_advisor.training.interrupt import resumable
 from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Watcher
 from finetune_advisor.workflows.diagnosing import diagnose_run
+from finetune_advisor.workflows.ensembling import ensemble
 from finetune_advisor.workflows.run_page import write_run_page
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,26 @@ def run_and_draw(
             draw_run(folder)
             diagnose_run(folder, device=device)
             write_run_page(folder, device=device)
+    return folder
+
+
+def ensemble_and_draw(
+    runs: Sequence[RunDir],
+    technique: Ensembling,
+    out: RunDir | None = None,
+    *,
+    device: str = "cpu",
+    watcher: Watcher | None = None,
+    on_ray: bool = False,
+) -> RunDir:
+    """Make an ensemble, or go on with it, and write the page about it, if it is not there.
+
+    Raises:
+        FinetuneAdvisorError: see `ensemble`.
+    """
+    folder = ensemble(runs, technique, out, device=device, watcher=watcher, on_ray=on_ray)
+    if not folder.report.is_file():
+        write_run_page(folder, device=device)
     return folder
 
 

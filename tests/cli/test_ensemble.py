@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 
 def test_it_shows_members_gain_with_interval_and_time(cli, probe_run, new_images) -> None:
@@ -17,6 +18,8 @@ def test_it_shows_members_gain_with_interval_and_time(cli, probe_run, new_images
     result = cli("ensemble", probe_run, "same", *equal)
     assert "best single" in result.stdout and "points [" in result.stdout and "ms an image" in result.stdout
     assert "too good" in result.stderr, "these images have no test split"
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert "What it gains" in page and ">same</bdi>" in page and "so the gain is too good" in page
     assert cli("ensemble", probe_run, "same", *equal).stdout == result.stdout
     document = json.loads(cli("ensemble", probe_run, "same", *equal, "--json").stdout)
     assert [member["weight"] for member in document["members"]] == [0.5, 0.5]

@@ -43,6 +43,20 @@ def test_runs_are_numbered_and_end_with_the_next_command(cli, tiny, data) -> Non
         assert Path(f"runs/linear_probe-{number}/metrics.json").is_file()
 
 
+def test_a_run_whose_recipe_wants_an_ensemble_says_which_command_makes_it(cli, tiny, image_folder) -> None:
+    images = image_folder({f"{split}/{name}": 4 for split in ("train", "test") for name in PLAIN})
+    data, wanted = ["--set", f"data.path={images}"], ["--set", "ensemble.kind=ten_crop"]
+    result = cli("run", "linear_probe", *tiny, *data, *wanted)
+    assert "finetune-advisor ensemble runs/linear_probe-1  makes the recipe's ensemble: ten_crop" in result.stdout
+    page = Path("runs/linear_probe-1/report.html").read_text(encoding="utf-8")
+    assert "finetune-advisor ensemble runs/linear_probe-1" in page
+    assert "finetune-advisor ensemble" not in cli("run", "linear_probe", *tiny, *data).stdout
+    made = cli("ensemble", "runs/linear_probe-1")
+    assert "best single" in made.stdout
+    page = Path("runs/linear_probe-1-ten_crop/report.html").read_text(encoding="utf-8")
+    assert "finetune-advisor ensemble runs" not in page
+
+
 def test_json_is_one_document(cli, tiny, data) -> None:
     document = json.loads(cli("run", "linear_probe", *tiny, *data, "--json", "--run-dir", "out").stdout)
     assert document["run"] == "out"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from finetune_advisor.artifacts.diagnosis import Diagnosis, Edit, Finding
+from finetune_advisor.artifacts.ensemble import Cost, Ensemble, EnsembleMember, Gain
 from finetune_advisor.artifacts.health import (
     BadFile,
     FoldLeak,
@@ -367,6 +368,37 @@ def hostile_run() -> RunFacts:
     """The same with names that were made to break out."""
     classes = (Hostile.folder, Hostile.second, Hostile.third)
     return run_facts_of(list(Hostile.names), classes, path=Path("runs") / "a'&<b>")
+
+
+def as_ensemble(facts: RunFacts, best: str) -> RunFacts:
+    """The same answers, as those of two members of three."""
+    members = tuple(
+        EnsembleMember(name=name, source=f"runs/{at}", weight=weight, accuracy=0.9 - 0.01 * at, log_loss=0.3)
+        for at, (name, weight) in enumerate(((best, 0.25), ("left-out", 0.0), ("rate-3", 0.75)))
+    )
+    gain = {"accuracy": 0.76, "best_accuracy": 0.74, "gain": 0.02, "low": -0.01, "high": 0.05}
+    ensemble = Ensemble(
+        kind="cross_validation",
+        settings={"kind": "cross_validation"},
+        held_out=245,
+        members=members,
+        gain=Gain(split="test", images=30, best=best, **gain),
+        cost=Cost(seconds=0.03, best_seconds=0.02, times=1.5),
+    )
+    metrics = {**facts.metrics, "recipe": "ensemble: cross_validation", "val_is": "members were chosen on it"}
+    return replace(facts, ensemble=ensemble, metrics=metrics, records=(), why=())
+
+
+@pytest.fixture
+def ensemble_facts(run_facts: RunFacts) -> RunFacts:
+    """An ensemble of two members of three."""
+    return as_ensemble(run_facts, "rate-1")
+
+
+@pytest.fixture
+def hostile_ensemble(hostile_run: RunFacts) -> RunFacts:
+    """The same with a member whose name was made to break out."""
+    return as_ensemble(hostile_run, Hostile.second)
 
 
 @pytest.fixture

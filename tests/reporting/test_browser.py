@@ -45,6 +45,7 @@ window.addEventListener("load", () => {
     (each) => !each.closest(".scroll, svg") && each.getBoundingClientRect().right > 391);
   document.documentElement.dataset.seen = JSON.stringify({
     images: images.length, empty: images.filter((each) => each.naturalWidth === 0).length,
+    unnamed: images.filter((each) => !each.alt).length + document.querySelectorAll("svg:not([aria-labelledby])").length,
     scripts: document.scripts.length, title: document.title, charts: document.querySelectorAll("svg").length,
     beyond: beyond.map((each) => each.tagName + "." + each.className + " " + each.textContent.slice(0, 60)),
   });
@@ -109,7 +110,7 @@ def test_its_pictures_are_present_and_nothing_is_wider_than_a_telephone(
     open_page: Callable[[str], Opened], html: Callable[[Profile], str], full: Profile
 ) -> None:
     seen = open_page(asked(html(full))).seen
-    assert seen["images"] >= 7 and seen["empty"] == 0
+    assert seen["images"] >= 7 and seen["empty"] == 0 and seen["unnamed"] == 0
     assert seen["charts"] == 5
     assert seen["beyond"] == []
 
@@ -141,8 +142,15 @@ def test_the_page_of_a_run_is_as_silent_and_as_narrow(
     opened = open_page(run_page(run_facts, version="1"))
     assert "How to use the model" in opened.dom and opened.console == ()
     seen = open_page(asked(run_page(run_facts, version="1"))).seen
-    assert seen["charts"] == 8 and seen["images"] >= 9 and seen["empty"] == 0
+    assert seen["charts"] == 8 and seen["images"] >= 9 and seen["empty"] == 0 and seen["unnamed"] == 0
     assert seen["beyond"] == []
     opened = open_page(asked(run_page(hostile_run, version="1")))
     assert opened.console == () and opened.seen["beyond"] == []
     assert opened.seen["scripts"] == 1 and opened.seen["title"].endswith("what came of the run and how to use it")
+
+
+def test_the_page_of_an_ensemble_too(open_page: Callable[[str], Opened], hostile_ensemble: RunFacts) -> None:
+    opened = open_page(asked(run_page(hostile_ensemble, version="1")))
+    assert "What it gains" in opened.dom and opened.console == ()
+    assert opened.seen["scripts"] == 1 and opened.seen["beyond"] == []
+    assert opened.seen["images"] >= 9 and opened.seen["empty"] == 0 and opened.seen["unnamed"] == 0

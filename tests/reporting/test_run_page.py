@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
@@ -23,7 +24,7 @@ def text_of(html: str) -> str:
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", " ", body))).replace("\N{NO-BREAK SPACE}", " ")
 
 
-@pytest.mark.parametrize("which", ["run_facts", "hostile_run", "bare_run"])
+@pytest.mark.parametrize("which", ["run_facts", "hostile_run", "bare_run", "hostile_ensemble"])
 def test_nothing_is_loaded_from_anywhere(which: str, request: pytest.FixtureRequest) -> None:
     html = made(request.getfixturevalue(which))
     tags = re.findall(r"<(\w+)([^>]*)>", html)
@@ -63,8 +64,33 @@ def test_a_run_with_little_in_it_makes_a_shorter_page(bare_run: RunFacts) -> Non
     assert "First-layer filters" not in text and "None" not in text
 
 
-def test_names_are_shown_and_not_obeyed(hostile_run: RunFacts) -> None:
-    html = made(hostile_run)
+def test_an_ensemble_shows_its_members_and_what_it_gains(ensemble_facts: RunFacts) -> None:
+    html = made(ensemble_facts)
+    text = text_of(html)
+    assert "finetune-advisor ensemble" in text and "no analysis beside it" not in text
+    assert "0.760 beside 0.740 of rate-1 , the best member by held-out images" in text
+    assert "+2.0 points [-1.0, +5.0] on 30 images: they cannot be told apart" in text
+    assert "1.5 times as long: 30.0 ms, 20.0 ms alone" in text and "245 held-out images" in text
+    assert text.index("rate-3 0.75 0.880") < text.index("rate-1 0.25 0.900") < text.index("left-out – 0.890")
+    assert "too good" not in text
+
+
+def test_an_ensemble_without_test_images_says_that_its_gain_is_too_good(ensemble_facts: RunFacts) -> None:
+    ensemble = ensemble_facts.ensemble
+    assert ensemble is not None
+    gain = ensemble.gain.model_copy(update={"split": "val"})
+    text = text_of(made(replace(ensemble_facts, ensemble=ensemble.model_copy(update={"gain": gain}))))
+    assert "so the gain is too good" in text
+
+
+def test_what_stands_between_backticks_is_code(run_facts: RunFacts) -> None:
+    html = made(replace(run_facts, why=("Try `analyze --strategy few_layers`, `<b>` or a lone `",)))
+    assert "Try <code>analyze --strategy few_layers</code>, <code>&lt;b&gt;</code> or a lone `" in html
+
+
+@pytest.mark.parametrize("which", ["hostile_run", "hostile_ensemble"])
+def test_names_are_shown_and_not_obeyed(which: str, request: pytest.FixtureRequest) -> None:
+    html = made(request.getfixturevalue(which))
     assert "<script" not in html
     assert not re.search(r"<img src=x|<b>", html)
     assert 'document.title="x"' in text_of(html) and "{{ 7 * 7 }}" in text_of(html)
