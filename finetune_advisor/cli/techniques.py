@@ -20,7 +20,7 @@ def techniques(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="All of them as a page of Markdown.")] = False,
 ) -> None:
-    """What a recipe can be made of: what each technique does, its keys, its source."""
+    """What a recipe can be made of: what each technique does, when it is advised, its keys, its source."""
     from dataclasses import asdict
 
     from finetune_advisor.reporting.technique_page import technique_page
@@ -70,6 +70,8 @@ def _print_details(entry: Entry) -> None:
     out.print(f"Source: {escape(entry.source)}", highlight=False)
     if entry.measured:
         out.print(f"Measured: {escape(entry.measured)}", highlight=False)
+    when = f"Advised: {entry.advised}" if entry.advised else f"Never advised by itself: {entry.not_advised}"
+    out.print(escape(when), highlight=False)
     if entry.keys:
         table = Table("key", "type", "default", "meaning")
         for key in entry.keys:

@@ -14,7 +14,8 @@ _OPENING = """# Techniques
 
 Everything a recipe can name, made from the code by `make techniques`. `finetune-advisor techniques NAME` shows the same
 in the terminal, `--json` gives it to scripts. A key without a default has to be written. What was measured stands where
-we measured it; the sources say what their authors found.
+we measured it; the sources say what their authors found. *Advised* says when `analyze` chooses a technique by
+itself; the others wait until a person names them, and say why.
 
 How to add one: [architecture.md](architecture.md#adding-a-technique).
 """
@@ -62,6 +63,7 @@ def _technique(entry: Entry) -> Iterator[str]:
     measured = entry.measured or (shipped_measurement(entry.kind) if entry.kind in shipped_recipes() else "")
     if measured:
         yield f"*Measured:* {measured[0].upper()}{measured[1:]}\n"
+    yield f"*Advised:* {entry.advised}\n" if entry.advised else f"*Never advised by itself:* {entry.not_advised}\n"
 
 
 def _row(key: Key) -> str:

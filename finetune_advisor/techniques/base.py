@@ -39,6 +39,10 @@ class Technique(Settings):
     """Where the idea is from: a paper, or `slides: ...`."""
     measured: ClassVar[str] = ""
     """What we found when we measured it, in whole sentences with figures; empty where we have not."""
+    advised: ClassVar[str] = ""
+    """When the advice chooses it, in whole sentences; empty where it never does. The rules decide, a test compares."""
+    not_advised: ClassVar[str] = ""
+    """Why the advice never chooses it by itself; empty where it does."""
 
     kind: str
     """Which technique."""

@@ -66,6 +66,10 @@ class Entry:
     source: str
     measured: str
     """What we found when we measured it; empty where we have not."""
+    advised: str
+    """When the advice chooses it; empty where it never does."""
+    not_advised: str
+    """Why the advice never chooses it by itself; empty where it does."""
     keys: tuple[Key, ...]
 
 
@@ -99,6 +103,8 @@ def _entry(family: str, technique: type[Technique]) -> Entry:
         remarks=remarks(technique),
         source=technique.source,
         measured=technique.measured,
+        advised=technique.advised,
+        not_advised=technique.not_advised,
         keys=keys,
     )
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 from finetune_advisor.advice.choice import KEEP, Choice, Rule
 from finetune_advisor.advice.rules.augmentation import augmentation
 from finetune_advisor.advice.rules.data import backbone, class_weights, data, decoders, metric, name, refit
-from finetune_advisor.advice.rules.preprocessing import fit, size
-from finetune_advisor.advice.rules.regularization import dropout, label_smoothing, weight_decay
+from finetune_advisor.advice.rules.left_off import activation, averaging, ensemble, hidden, mixing
+from finetune_advisor.advice.rules.preprocessing import fit, scale, size
+from finetune_advisor.advice.rules.regularization import dropout, label_smoothing, loss, weight_decay
 from finetune_advisor.advice.rules.strategy import batch_norm, depth, folds, head, strategy
-from finetune_advisor.advice.rules.training import batch, cached_views, epochs, rates, schedule
+from finetune_advisor.advice.rules.training import batch, cached_views, epochs, optimizer, rates, schedule
 from finetune_advisor.advice.table import TRAINED
 from finetune_advisor.artifacts.profile import Cell, Profile
 
 __all__ = ["KEEP", "Choice", "choices"]
 
-ALWAYS: tuple[Rule, ...] = (name, data, class_weights, backbone, size, fit, strategy, depth)
+ALWAYS: tuple[Rule, ...] = (name, data, class_weights, backbone, activation, scale, size, fit, strategy, depth)
 """Rules for every recipe, in the order of its keys."""
 
 FOR_PROBES: tuple[Rule, ...] = (folds,)
@@ -27,17 +28,22 @@ FOR_TRAINING: tuple[Rule, ...] = (
     batch_norm,
     cached_views,
     head,
+    hidden,
     augmentation,
+    mixing,
+    loss,
     label_smoothing,
     weight_decay,
     dropout,
+    optimizer,
     rates,
     batch,
     schedule,
     epochs,
+    averaging,
 )
 
-AT_THE_END: tuple[Rule, ...] = (metric, refit)
+AT_THE_END: tuple[Rule, ...] = (ensemble, metric, refit)
 
 
 def choices(profile: Profile, cell: Cell, *, workers: int | None) -> tuple[Choice, ...]:

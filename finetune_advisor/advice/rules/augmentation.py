@@ -31,6 +31,20 @@ _Item = tuple[Any, str]
 
 def augmentation(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """The whole list; each item carries its reason, and the line above them says what was left out."""
+    items, left_out = _weighed(profile)
+    value = [technique.model_dump() for technique, _ in items] or None
+    yield Choice("augmentation", value, " ".join(left_out) or f"{len(items)} changes that leave the labels true.")
+    for technique, reason in items:
+        yield Choice(f"augmentation.{technique.kind}", KEEP, reason)
+
+
+def augments(profile: Profile) -> bool:
+    """Whether an image looks different in every epoch."""
+    return bool(_weighed(profile)[0])
+
+
+def _weighed(profile: Profile) -> tuple[list[_Item], list[str]]:
+    """What is done to the images, and why the rest is not."""
     items: list[_Item] = []
     left_out: list[str] = []
     for rule in (_horizontal, _vertical, _crop, _color):
@@ -39,11 +53,7 @@ def augmentation(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG
             left_out.append(reason)
         else:
             items.append((technique, reason))
-    left_out += _rotation(profile)
-    value = [technique.model_dump() for technique, _ in items] or None
-    yield Choice("augmentation", value, " ".join(left_out) or f"{len(items)} changes that leave the labels true.")
-    for technique, reason in items:
-        yield Choice(f"augmentation.{technique.kind}", KEEP, reason)
+    return items, left_out + _rotation(profile)
 
 
 def _horizontal(profile: Profile) -> _Item:

@@ -1,4 +1,4 @@
-"""Rules for `preprocessing`: the size of the network's input, and whether to crop or pad."""
+"""Rules for `preprocessing`: the scale of the pixels, the size of the network's input, and whether to crop or pad."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from finetune_advisor.advice.choice import KEEP, Choice, points
 from finetune_advisor.advice.table import TRAINED
 from finetune_advisor.artifacts.health import SMALL_PX
 from finetune_advisor.artifacts.profile import Cell, Profile
+
+
+def scale(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
+    """That of the pretraining."""
+    reason = f"{profile.backbone} knows images by the mean and deviation of its pretraining, and takes no others."
+    yield Choice("preprocessing.kind", KEEP, reason)
 
 
 def size(profile: Profile, cell: Cell) -> Iterator[Choice]:

@@ -1,10 +1,10 @@
-"""Rules for `loss.label_smoothing` and `regularization`: what keeps few images from being learned by heart."""
+"""Rules for `loss` and `regularization`: what keeps few images from being learned by heart."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from finetune_advisor.advice.choice import Choice
+from finetune_advisor.advice.choice import KEEP, Choice
 from finetune_advisor.artifacts.profile import Cell, Profile
 
 SMOOTHING, MOST_SMOOTHING = 0.1, 0.3
@@ -19,6 +19,18 @@ amount. The slope is set by hand."""
 
 DECAY_MIDDLE, DECAY_SLOPE = -4.0, -2.0
 """Powers of ten of weight decay, likewise."""
+
+
+def loss(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
+    """Cross entropy, also where labels are in doubt: focal loss would look at those most."""
+    suspects = len(profile.health.label_suspects)
+    doubt = f"the {suspects} images whose labels probes contradict" if suspects else "labels that are wrong"
+    ratio = profile.health.imbalance.ratio
+    reason = (
+        f"Cross entropy, also where classes differ by a factor of {ratio:.1f} in size: focal loss would look hardest "
+        f"at {doubt}."
+    )
+    yield Choice("loss", KEEP, reason)
 
 
 def label_smoothing(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001

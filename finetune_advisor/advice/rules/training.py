@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from finetune_advisor.advice.choice import KEEP, Choice
+from finetune_advisor.advice.rules.augmentation import augments
 from finetune_advisor.advice.rules.strategy import starts_from_probe
 from finetune_advisor.artifacts.profile import Cell, Profile
 from finetune_advisor.data.plan import BatchPlan
@@ -32,6 +33,9 @@ of the batch (Malladi et al. 2022, On the SDEs and Scaling Rules for Adaptive Gr
 FITTED_SLOWER = 3.0
 """How many times slower a classifier moves that starts from a fitted probe: it is found, and follows the layers."""
 
+VIEWS = 4
+"""Augmented looks at an image that the shipped recipes keep."""
+
 BODY_RATIO = 0.1
 """Rate of the pretrained layers over that of a new classifier at the border between similar and different."""
 
@@ -42,6 +46,13 @@ BODY_FACTOR = 2.0
 def batch_of(profile: Profile) -> int:
     """Images a step."""
     return 32 if profile.splits["train"].images >= MANY_FOR_A_BATCH else 16
+
+
+def optimizer(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
+    """The one that forgives a rate that is not quite right."""
+    validation = profile.splits["val"].images
+    reason = f"adamw forgives a rate that is not quite right, which {validation} validation images need not search for."
+    yield Choice("optimizer", KEEP, reason)
 
 
 def rates(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
@@ -77,30 +88,36 @@ def batch(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
 
 def schedule(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """One rise and one fall, over however many steps there are."""
-    steps = epochs_of(profile) * _per_epoch(profile)
-    reason = f"{steps} steps in all: one rise and one fall need no choice of when to lower the rate."
+    reason = f"{steps_of(profile)} steps in all: one rise and one fall need no choice of when to lower the rate."
     yield Choice("schedule", KEEP, reason)
 
 
 def epochs(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """As many as give neither too few nor too many steps."""
-    count, per_epoch = epochs_of(profile), _per_epoch(profile)
+    count = epochs_of(profile)
     if count > EPOCHS:
         why = f"fewer than {STEPS_AT_LEAST} steps leave the new classifier half trained"
     elif count < EPOCHS:
         why = f"more than {STEPS_AT_MOST} steps bring little, but every image is seen {EPOCHS_AT_LEAST} times"
     else:
         why = f"{EPOCHS} epochs as in the shipped recipe"
-    yield Choice("budget.epochs", count, f"{count * per_epoch} steps: {why}.")
+    yield Choice("budget.epochs", count, f"{steps_of(profile)} steps: {why}.")
 
 
 def cached_views(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """As many augmented looks as the shipped recipe keeps."""
-    reason = (
-        f"{epochs_of(profile)} epochs take turns on these looks at each image: the frozen stages run once for each "
-        "look and not in every epoch. null augments anew each time, and takes longer."
-    )
-    yield Choice("strategy.cached_views", KEEP, reason)
+    """As many augmented looks as the shipped recipe keeps, as long as they are used again."""
+    count = epochs_of(profile)
+    if not augments(profile):
+        yield Choice("strategy.cached_views", 1, f"Nothing is augmented: all {count} epochs see the same look.")
+    elif count <= VIEWS:
+        reason = f"In {count} epochs none of {VIEWS} looks at an image would be used again: every epoch augments anew."
+        yield Choice("strategy.cached_views", None, reason)
+    else:
+        reason = (
+            f"{count} epochs take turns on these looks at each image: the frozen stages run once for each look and not "
+            "in every epoch. null augments anew each time, and takes longer."
+        )
+        yield Choice("strategy.cached_views", VIEWS, reason)
 
 
 def epochs_of(profile: Profile) -> int:
@@ -108,6 +125,11 @@ def epochs_of(profile: Profile) -> int:
     per_epoch = _per_epoch(profile)
     least, most = math.ceil(STEPS_AT_LEAST / per_epoch), max(EPOCHS_AT_LEAST, STEPS_AT_MOST // per_epoch)
     return min(max(EPOCHS, least), most)
+
+
+def steps_of(profile: Profile) -> int:
+    """Steps in all."""
+    return epochs_of(profile) * _per_epoch(profile)
 
 
 def _per_epoch(profile: Profile) -> int:

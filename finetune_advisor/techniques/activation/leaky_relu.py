@@ -22,6 +22,10 @@ class LeakyRelu(Activation):
         "slides: activation functions (Leaky ReLU), performances of ReLUs (a = 100, a = 5.5); "
         "Xu et al. 2015, Empirical Evaluation of Rectified Activations (arXiv:1505.00853)"
     )
+    not_advised: ClassVar[str] = (
+        "The advice keeps the network's own activations, which its weights were learned with, and adds no hidden "
+        "layer; the slides' comparison was not repeated."
+    )
 
     kind: Literal["leaky_relu"] = "leaky_relu"
     a: Annotated[float, Field(ge=1)] = 5.5

@@ -19,6 +19,10 @@ class Maxout(Activation):
     """
 
     source: ClassVar[str] = "slides: maxout neuron (max(w1 x + b1, w2 x + b2)); Goodfellow et al. 2013, Maxout Networks"
+    not_advised: ClassVar[str] = (
+        "The advice keeps the network's own activations, which its weights were learned with, and adds no hidden "
+        "layer; what it brings was not measured."
+    )
 
     kind: Literal["maxout"] = "maxout"
     pieces: Annotated[int, Field(ge=2)] = 2

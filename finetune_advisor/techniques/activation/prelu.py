@@ -21,6 +21,10 @@ class Prelu(Activation):
         "slides: parametric ReLU, results of He's paper; "
         "He et al. 2015, Delving Deep into Rectifiers (arXiv:1502.01852)"
     )
+    not_advised: ClassVar[str] = (
+        "The advice keeps the network's own activations, which its weights were learned with, and adds no hidden "
+        "layer; the slides' comparison was not repeated."
+    )
 
     kind: Literal["prelu"] = "prelu"
     shared: bool = False

@@ -17,6 +17,9 @@ class Relu(Activation):
     """
 
     source: ClassVar[str] = "slides: activation functions (use ReLU; be careful with your learning rates)"
+    not_advised: ClassVar[str] = (
+        "The advice keeps the network's own activations, which its weights were learned with, and adds no hidden layer."
+    )
 
     kind: Literal["relu"] = "relu"
 

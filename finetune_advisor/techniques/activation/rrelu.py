@@ -22,6 +22,10 @@ class Rrelu(Activation):
         "slides: randomized ReLU (a ~ 1 / U(l, u), in test 2 / (l + u)); "
         "Xu et al. 2015, Empirical Evaluation of Rectified Activations (arXiv:1505.00853)"
     )
+    not_advised: ClassVar[str] = (
+        "The advice keeps the network's own activations, which its weights were learned with, and adds no hidden "
+        "layer; the slides' comparison was not repeated."
+    )
 
     kind: Literal["rrelu"] = "rrelu"
     lower: Annotated[float, Field(ge=1)] = 3.0

@@ -20,6 +20,10 @@ class Sigmoid(Activation):
         "slides: activation functions (2 big problems: saturated neurons kill the gradients, "
         "outputs are not zero-centered)"
     )
+    not_advised: ClassVar[str] = (
+        "The advice keeps the network's own activations, which its weights were learned with, and adds no hidden "
+        "layer; the slides say never to use it."
+    )
     warning: ClassVar[str | None] = (
         "sigmoid saturates, which kills the gradients, and its outputs are not zero-centered; relu learns faster"
     )

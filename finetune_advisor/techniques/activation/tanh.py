@@ -17,6 +17,10 @@ class Tanh(Activation):
     """
 
     source: ClassVar[str] = "slides: activation functions (try out tanh but don't expect much)"
+    not_advised: ClassVar[str] = (
+        "The advice keeps the network's own activations, which its weights were learned with, and adds no hidden "
+        "layer; the slides expect little of it."
+    )
 
     kind: Literal["tanh"] = "tanh"
 

@@ -23,6 +23,10 @@ class ColorJitter(Drawn):
     """
 
     source: ClassVar[str] = "slides: data augmentation (color jittering)"
+    advised: ClassVar[str] = (
+        "Where held-out images without color score as before, within 2 points or two standard errors; brightness and "
+        "contrast alone where all images are gray."
+    )
 
     makes: ClassVar[type[Light]] = Light
 

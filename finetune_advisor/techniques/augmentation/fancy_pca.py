@@ -23,6 +23,9 @@ class FancyPca(Drawn):
     source: ClassVar[str] = (
         "slides: data augmentation (fancy PCA); Krizhevsky, Sutskever and Hinton 2012, ImageNet Classification"
     )
+    not_advised: ClassVar[str] = (
+        "Where color does not carry the label, `color_jitter` is advised; which of the two is better was not measured."
+    )
     needs_colors: ClassVar[bool] = True
     makes: ClassVar[type[Tint]] = Tint
 

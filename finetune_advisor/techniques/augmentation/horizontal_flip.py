@@ -19,6 +19,10 @@ class HorizontalFlip(Drawn):
     """
 
     source: ClassVar[str] = "slides: data augmentation (flip horizontally)"
+    advised: ClassVar[str] = (
+        "Where mirrored held-out images score as before, within 2 points or two standard errors, or a probe gains by "
+        "mirrored copies; also where that could not be measured."
+    )
 
     makes: ClassVar[type[Mirror]] = Mirror
 

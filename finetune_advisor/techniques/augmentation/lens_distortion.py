@@ -20,6 +20,9 @@ class LensDistortion(Drawn):
     """
 
     source: ClassVar[str] = "slides: data augmentation (lens distortions); Brown 1966, Decentering Distortion of Lenses"
+    not_advised: ClassVar[str] = (
+        "`analyze` does not measure whether straightness carries the label; what it brings was not measured."
+    )
 
     makes: ClassVar[type[Bend]] = Bend
 

@@ -23,6 +23,10 @@ class RandAugment(Augmentation):
     """
 
     source: ClassVar[str] = "Cubuk et al. 2020, RandAugment: Practical Automated Data Augmentation"
+    not_advised: ClassVar[str] = (
+        "`analyze` does not measure whether the labels bear its strong changes of color and shape; what it brings in "
+        "short fine-tuning was not measured."
+    )
 
     kind: Literal["rand_augment"] = "rand_augment"
     changes: Annotated[int, Field(ge=1, le=5)] = 2

@@ -50,6 +50,9 @@ class RandomCombination(Drawn):
     """
 
     source: ClassVar[str] = "slides: data augmentation (random mix/combinations: go crazy)"
+    not_advised: ClassVar[str] = (
+        "Most of what it draws from are changes of which `analyze` does not measure whether the labels bear them."
+    )
 
     kind: Literal["random_combination"] = "random_combination"
     of: Annotated[tuple[Member, ...], Field(min_length=1)] = (

@@ -26,6 +26,9 @@ class RandomCrop(Drawn):
     source: ClassVar[str] = (
         "slides: data augmentation (random crops/scales); Szegedy et al. 2015, Going Deeper with Convolutions"
     )
+    advised: ClassVar[str] = (
+        "Wherever layers are trained on images that are not padded; the less data, the smaller the smallest crop."
+    )
 
     makes: ClassVar[type[Cut]] = Cut
 

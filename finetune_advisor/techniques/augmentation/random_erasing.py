@@ -22,6 +22,10 @@ class RandomErasing(Drawn):
     """
 
     source: ClassVar[str] = "Zhong et al. 2020, Random Erasing Data Augmentation"
+    not_advised: ClassVar[str] = (
+        "`analyze` does not measure whether a hidden part carries the label, as small defects do; what it brings was "
+        "not measured."
+    )
 
     makes: ClassVar[type[Fill]] = Fill
 

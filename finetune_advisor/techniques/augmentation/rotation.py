@@ -18,6 +18,10 @@ class Rotation(Affine):
     """
 
     source: ClassVar[str] = "slides: data augmentation (rotation)"
+    not_advised: ClassVar[str] = (
+        "`analyze` shows no probe turned images, so whether the labels bear it is not known; what it brings was not "
+        "measured."
+    )
 
     kind: Literal["rotation"] = "rotation"
     degrees: Annotated[float, Field(ge=0, le=180)] = 15.0

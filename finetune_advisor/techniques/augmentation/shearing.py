@@ -18,6 +18,9 @@ class Shearing(Affine):
     """
 
     source: ClassVar[str] = "slides: data augmentation (shearing)"
+    not_advised: ClassVar[str] = (
+        "`analyze` does not measure whether slants carry the label; what it brings was not measured."
+    )
 
     kind: Literal["shearing"] = "shearing"
     degrees: Annotated[float, Field(ge=0, le=60)] = 10.0

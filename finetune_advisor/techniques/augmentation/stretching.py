@@ -18,6 +18,9 @@ class Stretching(Affine):
     """
 
     source: ClassVar[str] = "slides: data augmentation (stretching)"
+    not_advised: ClassVar[str] = (
+        "`analyze` does not measure whether proportions carry the label; what it brings was not measured."
+    )
 
     kind: Literal["stretching"] = "stretching"
     factor: Annotated[float, Field(ge=1, le=3)] = 1.3

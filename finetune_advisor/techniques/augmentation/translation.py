@@ -17,6 +17,9 @@ class Translation(Affine):
     """
 
     source: ClassVar[str] = "slides: data augmentation (translation)"
+    not_advised: ClassVar[str] = (
+        "A crop shifts as well. Where crops are off, what they cut off is missed, and a shift would cut it off too."
+    )
 
     kind: Literal["translation"] = "translation"
     share: Annotated[float, Field(ge=0, le=0.5)] = 0.1

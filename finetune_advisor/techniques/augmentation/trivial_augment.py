@@ -22,6 +22,10 @@ class TrivialAugment(Augmentation):
     """
 
     source: ClassVar[str] = "Müller and Hutter 2021, TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation"
+    not_advised: ClassVar[str] = (
+        "`analyze` does not measure whether the labels bear its strong changes of color and shape; what it brings in "
+        "short fine-tuning was not measured."
+    )
 
     kind: Literal["trivial_augment"] = "trivial_augment"
 

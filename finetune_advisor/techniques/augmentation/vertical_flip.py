@@ -19,6 +19,10 @@ class VerticalFlip(Drawn):
     """
 
     source: ClassVar[str] = "slides: data augmentation (flips)"
+    advised: ClassVar[str] = (
+        "Where images upside down score as before, within 1 point or one standard error, and a probe loses nothing by "
+        "learning both."
+    )
 
     makes: ClassVar[type[Mirror]] = Mirror
 

@@ -18,6 +18,10 @@ class Ema(Averaging):
     source: ClassVar[str] = (
         "Polyak & Juditsky 1992; Tan & Le 2019, EfficientNet (decay 0.9999); warmup as in timm's EMA"
     )
+    not_advised: ClassVar[str] = (
+        "The advised schedule ends at almost no rate: the last weights hardly differ, and little is left to average; "
+        "what it brings was not measured."
+    )
     fits_batch_norm: ClassVar[bool] = False
 
     kind: Literal["ema"] = "ema"

@@ -16,6 +16,9 @@ class Swa(Averaging):
     """
 
     source: ClassVar[str] = "Izmailov et al. 2018, Averaging Weights Leads to Wider Optima and Better Generalization"
+    not_advised: ClassVar[str] = (
+        "It raises the rate where the advised schedule lets it fall; which of the two is better was not measured."
+    )
     fits_batch_norm: ClassVar[bool] = True
 
     kind: Literal["swa"] = "swa"

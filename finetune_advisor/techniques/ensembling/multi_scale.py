@@ -18,6 +18,7 @@ class MultiScale(Ensembling):
     """
 
     source: ClassVar[str] = "Simonyan & Zisserman 2014, Very Deep Convolutional Networks: testing at several scales"
+    not_advised: ClassVar[str] = "It takes several times the time of an answer; what it brings was not measured."
     combines: ClassVar[Literal["answers", "weights", "looks"]] = "looks"
     convex_too: ClassVar[bool] = True
 

@@ -16,6 +16,7 @@ class TenCrop(Ensembling):
     """
 
     source: ClassVar[str] = "Krizhevsky et al. 2012, ImageNet Classification with Deep CNNs; slides: 10-view testing"
+    not_advised: ClassVar[str] = "It takes ten times the time of an answer; what it brings was not measured."
     combines: ClassVar[Literal["answers", "weights", "looks"]] = "looks"
     convex_too: ClassVar[bool] = True
 

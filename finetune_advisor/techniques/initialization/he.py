@@ -18,6 +18,11 @@ class He(Normal):
         "slides: initialization (current recommendation: randn(n) * sqrt(2.0 / n)); "
         "He et al. 2015, Delving Deep into Rectifiers"
     )
+    measured: ClassVar[str] = (
+        "A net of 22 layers with ReLU fell to 66 % error on ten classes in 10 epochs, 2 seeds, and stayed at 90 % "
+        "from 1/sqrt(n) (benchmarks/results/seed_tables.md)."
+    )
+    not_advised: ClassVar[str] = "The advice never trains from random weights; where you do, take it."
 
     kind: Literal["he"] = "he"
 

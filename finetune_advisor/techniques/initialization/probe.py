@@ -26,6 +26,7 @@ class Probe(Initialization):
         "Kumar et al. 2022, Fine-Tuning can Distort Pretrained Features (arXiv:2202.10054); "
         "slides: initialization (closed-form linear probe)"
     )
+    advised: ClassVar[str] = "For the classifier below 50 images an effective class, where layers are trained."
     needs_features: ClassVar[bool] = True
 
     kind: Literal["probe"] = "probe"

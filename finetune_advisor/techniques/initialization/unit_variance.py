@@ -23,6 +23,13 @@ class UnitVariance(Drawn):
         "Mishkin & Matas 2016, All you need is a good init (LSUV, arXiv:1511.06422); "
         "slides: initialization (calibrating the variances)"
     )
+    measured: ClassVar[str] = (
+        "It keeps a variance of 1 through ten layers; `he` keeps one of 2 (benchmarks/results/seed_tables.md)."
+    )
+    not_advised: ClassVar[str] = (
+        "The advice never trains from random weights; whether a network then learns better from it than from `he` was "
+        "not measured."
+    )
 
     kind: Literal["unit_variance"] = "unit_variance"
     images: Annotated[int, Field(ge=2)] = 64

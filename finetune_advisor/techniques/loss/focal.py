@@ -25,6 +25,10 @@ class Focal(Loss):
     """
 
     source: ClassVar[str] = "Lin et al. 2017, Focal Loss for Dense Object Detection"
+    not_advised: ClassVar[str] = (
+        "It looks hardest at images whose labels are wrong, and takes no label smoothing against that; what it brings "
+        "was not measured."
+    )
     takes_mixed_labels: ClassVar[bool] = False
 
     kind: Literal["focal"] = "focal"

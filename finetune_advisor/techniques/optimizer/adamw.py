@@ -21,6 +21,9 @@ class AdamW(Optimizer):
     """
 
     source: ClassVar[str] = "Kingma & Ba 2015, Adam; Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization"
+    advised: ClassVar[str] = (
+        "Wherever layers are trained; its rates follow from the batch, the start of the classifier and the similarity."
+    )
 
     kind: Literal["adamw"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 3e-3

@@ -19,6 +19,10 @@ class Sgd(Optimizer):
     """
 
     source: ClassVar[str] = "slides: during training (a typical learning rate is 0.1); Sutskever et al. 2013"
+    not_advised: ClassVar[str] = (
+        "Its rate has to be searched for on each data set, which few images do not allow; it was not compared with "
+        "`adamw` on equal terms."
+    )
 
     kind: Literal["sgd"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 0.1

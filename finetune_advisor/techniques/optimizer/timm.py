@@ -27,6 +27,7 @@ class Timm(Optimizer):
     """
 
     source: ClassVar[str] = "Wightman 2019, PyTorch Image Models (timm.optim), which names the paper of each"
+    not_advised: ClassVar[str] = "What rate is right differs from one to the next, and none of them was measured."
 
     kind: Literal["timm"] = "timm"
     name: Annotated[str, Field(min_length=1)] = "lamb"

@@ -19,6 +19,10 @@ class Data(Preprocessing):
     """
 
     source: ClassVar[str] = "slides: pre-processing (zero-center the data is necessary for CNN)"
+    not_advised: ClassVar[str] = (
+        "The advice never trains from random weights, and a pretrained network loses accuracy by other numbers than "
+        "its own (see `backbone`)."
+    )
     needs_colors: ClassVar[bool] = True
 
     kind: Literal["data"] = "data"

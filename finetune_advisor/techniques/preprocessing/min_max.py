@@ -16,6 +16,10 @@ class MinMax(Preprocessing):
     """
 
     source: ClassVar[str] = "slides: pre-processing (making the min and max along the dimension be -1 and 1)"
+    not_advised: ClassVar[str] = (
+        "The advice never trains from random weights, and a pretrained network loses accuracy by other numbers than "
+        "its own (see `backbone`)."
+    )
 
     kind: Literal["min_max"] = "min_max"
 

@@ -29,6 +29,9 @@ class PcaWhitening(Preprocessing):
     source: ClassVar[str] = (
         "slides: pre-processing (PCA-whitening); Krizhevsky 2009, Learning Multiple Layers of Features"
     )
+    not_advised: ClassVar[str] = (
+        "The advice never trains from random weights, and no pretrained network knows whitened images."
+    )
     needs_colors: ClassVar[bool] = True
     suits_pretrained: ClassVar[bool] = False
 

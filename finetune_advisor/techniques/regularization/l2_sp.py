@@ -16,6 +16,9 @@ class L2Sp(Regularization):
     """
 
     source: ClassVar[str] = "Li et al. 2018, Explicit Inductive Bias for Transfer Learning (arXiv:1802.01483)"
+    not_advised: ClassVar[str] = (
+        "The small rates of pretrained layers keep them near their start already; it was not compared with `l2`."
+    )
     needs_starts: ClassVar[bool] = True
 
     kind: Literal["l2_sp"] = "l2_sp"

@@ -16,6 +16,10 @@ class StochasticDepth(Regularization):
     """
 
     source: ClassVar[str] = "Huang et al. 2016, Deep Networks with Stochastic Depth; timm's drop_path"
+    not_advised: ClassVar[str] = (
+        "Advised training is short, and most of the network stays frozen or moves slowly; what it brings was not "
+        "measured."
+    )
 
     kind: Literal["stochastic_depth"] = "stochastic_depth"
     rate: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -14,6 +14,9 @@ class Constant(FromPeak):
     """
 
     source: ClassVar[str] = "slides: during training (a typical learning rate)"
+    not_advised: ClassVar[str] = (
+        "The length of an advised training is known, and a rate that falls settles better at its end."
+    )
 
     kind: Literal["constant"] = "constant"
 

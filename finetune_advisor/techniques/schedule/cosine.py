@@ -16,6 +16,7 @@ class Cosine(FromPeak):
     """
 
     source: ClassVar[str] = "Loshchilov & Hutter 2017, SGDR; Goyal et al. 2017, Accurate, Large Minibatch SGD (warmup)"
+    not_advised: ClassVar[str] = "It is `one_cycle` with a shorter rise; the two were not compared."
 
     kind: Literal["cosine"] = "cosine"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1

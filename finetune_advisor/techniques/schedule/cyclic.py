@@ -18,6 +18,10 @@ class Cyclic(Schedule):
     source: ClassVar[str] = (
         "Huang et al. 2017, Snapshot Ensembles; Loshchilov & Hutter 2017, SGDR; Smith 2017, Cyclical Learning Rates"
     )
+    not_advised: ClassVar[str] = (
+        "Every cycle needs training of its own, and advised training is short; an ensemble of checkpoints was not "
+        "sure to gain."
+    )
 
     kind: Literal["cyclic"] = "cyclic"
     cycles: Annotated[int, Field(ge=1)] = 4

@@ -16,6 +16,10 @@ class OneCycle(Schedule):
     """
 
     source: ClassVar[str] = "Smith & Topin 2018, Super-Convergence"
+    advised: ClassVar[str] = (
+        "Wherever layers are trained: the length of an advised training is known, and the low start spares pretrained "
+        "layers."
+    )
 
     kind: Literal["one_cycle"] = "one_cycle"
     peak_at: Annotated[float, Field(gt=0, lt=1)] = 0.3

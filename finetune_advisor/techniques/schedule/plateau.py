@@ -17,6 +17,9 @@ class Plateau(FromPeak):
     """
 
     source: ClassVar[str] = "slides: during training (no progress on the validation set: divide the LR by 2, or by 5)"
+    not_advised: ClassVar[str] = (
+        "The length of an advised training is known, and validation on few images is too noisy to steer a rate."
+    )
 
     kind: Literal["plateau"] = "plateau"
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -16,6 +16,7 @@ class Polynomial(FromPeak):
     """
 
     source: ClassVar[str] = "Chen et al. 2017, DeepLab (power 0.9); Devlin et al. 2019, BERT (a line after a warmup)"
+    not_advised: ClassVar[str] = "It falls as `one_cycle` does, along another curve; the two were not compared."
 
     kind: Literal["polynomial"] = "polynomial"
     power: Annotated[float, Field(gt=0)] = 1.0

@@ -17,6 +17,7 @@ class Step(FromPeak):
     """
 
     source: ClassVar[str] = "Krizhevsky et al. 2012, ImageNet Classification; Kolesnikov et al. 2020, Big Transfer"
+    not_advised: ClassVar[str] = "Its moments have to be chosen, which `one_cycle` spares; the two were not compared."
 
     kind: Literal["step"] = "step"
     at: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.3, 0.6, 0.9)

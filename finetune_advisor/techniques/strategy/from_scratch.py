@@ -15,6 +15,10 @@ class FromScratch(FineTuning):
     """
 
     source: ClassVar[str] = "He et al. 2019, Rethinking ImageNet Pre-training"
+    not_advised: ClassVar[str] = (
+        "It throws away the features that every probe of the analysis was fitted on, and needs many times the epochs; "
+        "it was not compared with fine-tuning."
+    )
     only: ClassVar[Mapping[str, tuple[Any, str]]] = {
         "backbone.weights": ("random", "{kind} starts from random weights: pretrained ones would be thrown away"),
         "optimizer.body_lr_ratio": (1.0, "{kind} has no pretrained layers to train more slowly than new ones"),

@@ -17,6 +17,10 @@ class GradualUnfreezing(TopStages):
     """
 
     source: ClassVar[str] = "Howard & Ruder 2018, Universal Language Model Fine-tuning (ULMFiT)"
+    not_advised: ClassVar[str] = (
+        "It is no cell of the table, and was measured on ants and bees alone: no better there than `all_layers` or a "
+        "probe."
+    )
 
     kind: Literal["gradual_unfreezing"] = "gradual_unfreezing"
     stages_per_unfreeze: Annotated[int, Field(ge=1)] = 1

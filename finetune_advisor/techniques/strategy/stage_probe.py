@@ -23,6 +23,10 @@ class StageProbe(Probe):
         "ImageNet."
     )
     source: ClassVar[str] = "slides: fine-tune (little, different data: try linear classifier from different stages)"
+    advised: ClassVar[str] = (
+        "In its cell of the table: few images an effective class that look different; all stages joined, unless one "
+        "alone is clearly better."
+    )
 
     kind: Literal["stage_probe"] = "stage_probe"
     stages: Literal["all"] | StageNames = "all"
