@@ -26,10 +26,7 @@ def loss(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     suspects = len(profile.health.label_suspects)
     doubt = f"the {suspects} images whose labels probes contradict" if suspects else "labels that are wrong"
     ratio = profile.health.imbalance.ratio
-    reason = (
-        f"Cross entropy, also where classes differ by a factor of {ratio:.1f} in size: focal loss would look hardest "
-        f"at {doubt}."
-    )
+    reason = f"Classes differ by a factor of {ratio:.1f} in size. Focal loss would look hardest at {doubt}."
     yield Choice("loss", KEEP, reason)
 
 

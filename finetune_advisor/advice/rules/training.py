@@ -51,7 +51,7 @@ def batch_of(profile: Profile) -> int:
 def optimizer(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """The one that forgives a rate that is not quite right."""
     validation = profile.splits["val"].images
-    reason = f"adamw forgives a rate that is not quite right, which {validation} validation images need not search for."
+    reason = f"adamw forgives a rate that is not quite right: none is searched for on {validation} validation images."
     yield Choice("optimizer", KEEP, reason)
 
 
