@@ -31,7 +31,8 @@ RUNS = Path("runs")
 
 if TYPE_CHECKING:
     from finetune_advisor.artifacts.recipe import Recipe
-    from finetune_advisor.artifacts.rundir import RunDir, RunPlace
+    from finetune_advisor.artifacts.run_place import RunPlace
+    from finetune_advisor.artifacts.rundir import RunDir
 
 
 def run(
@@ -112,7 +113,8 @@ class _Target:
 
 def _new(recipe: str | None, overrides: list[str] | None, run_dir: Path | None, seed: int | None) -> _Target:
     from finetune_advisor.artifacts.recipe_file import is_shipped, load_recipe
-    from finetune_advisor.artifacts.rundir import NumberedRun, RunDir
+    from finetune_advisor.artifacts.run_place import NumberedRun
+    from finetune_advisor.artifacts.rundir import RunDir
 
     if recipe is None and not Path("recipe.yaml").is_file():
         raise RunError(
@@ -129,7 +131,8 @@ def _resumed(
     run_dir: Path | None, recipe: str | None, overrides: list[str] | None, seed: int | None, profile: Path | None
 ) -> _Target:
     from finetune_advisor.artifacts.recipe_file import load_recipe
-    from finetune_advisor.artifacts.rundir import RunDir, latest_run
+    from finetune_advisor.artifacts.run_place import latest_run
+    from finetune_advisor.artifacts.rundir import RunDir
 
     if recipe is not None or overrides or seed is not None or profile is not None:
         raise RunError(

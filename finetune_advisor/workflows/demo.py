@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import NumberedRun, RunDir
+from finetune_advisor.artifacts.run_place import NumberedRun
+from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.data.digits import write_digits
 from finetune_advisor.inference import Prediction, Predictor
 from finetune_advisor.workflows.analysis import Analysis, analyze_and_advise, is_edited_by_hand, require_place

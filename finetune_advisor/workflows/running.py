@@ -9,7 +9,8 @@ from pathlib import Path
 from finetune_advisor import processes
 from finetune_advisor.artifacts.profile import PROFILE_NAME, Profile
 from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.rundir import RunDir, RunPlace
+from finetune_advisor.artifacts.run_place import RunPlace
+from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import DataError
 from finetune_advisor.reporting.figures import draw_run
 from finetune_advisor.techniques.ensembling import Ensembling

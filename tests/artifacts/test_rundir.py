@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.rundir import NumberedRun, RunDir, latest_run
+from finetune_advisor.artifacts.run_place import NumberedRun, latest_run
+from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import RunError, StorageError
 
 Begin = Callable[..., RunDir]

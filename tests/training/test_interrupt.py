@@ -13,7 +13,8 @@ import pytest
 from safetensors.torch import load_file
 
 from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import NumberedRun, RunDir
+from finetune_advisor.artifacts.run_place import NumberedRun
+from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted, RunError
 from finetune_advisor.training.clock import Clock
 from finetune_advisor.training.network import Setup
@@ -81,7 +82,7 @@ def test_a_stop_during_an_evaluation_is_heard_after_it(make, tmp_path, press_in,
     [
         (("linear_probe",), "finetune_advisor.training.train.fit_probe"),
         (("linear_probe",), "finetune_advisor.training.train.save_results"),
-        (("few_layers", *SHORT), "finetune_advisor.training.train.save_network"),
+        (("few_layers", *SHORT), "finetune_advisor.training.fine_tune.save_network"),
         (("few_layers", *SHORT), "finetune_advisor.workflows.running.draw_run"),
     ],
     ids=["fitting", "scoring", "saving the model", "drawing"],
