@@ -1,4 +1,4 @@
-"""Strategies that train layers: from the first step to the model, through interruptions, and once more on all images."""
+"""Strategies that train layers: from the first step to the model, through interruptions, and again on all images."""
 
 from __future__ import annotations
 
