@@ -22,7 +22,8 @@ from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.data.color import to_rgb
-from finetune_advisor.data.decode import fit_image, to_array
+from finetune_advisor.data.decode import to_array
+from finetune_advisor.data.fit import fit_image
 from finetune_advisor.data.sources.scan import images_below
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.inference import BATCH, Predictor, evaluate_on

@@ -25,8 +25,9 @@ from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.onnx_program import NoGraph
 from finetune_advisor.backbones.readings import pool, read_stages
 from finetune_advisor.backbones.trunk import FrozenTrunk, TrunkOutput
-from finetune_advisor.data.decode import fit_image, read_image, to_array
+from finetune_advisor.data.decode import read_image, to_array
 from finetune_advisor.data.digest import digest
+from finetune_advisor.data.fit import fit_image
 from finetune_advisor.data.views import EvalViews, eval_views
 from finetune_advisor.errors import UnopenedFile
 from finetune_advisor.features import Measurement, measure

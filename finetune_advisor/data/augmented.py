@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from finetune_advisor.data.ahead import ahead
-from finetune_advisor.data.decode import fit_image, read_image, resized_side, to_array
+from finetune_advisor.data.decode import read_image, to_array
+from finetune_advisor.data.fit import fit_image, resized_side
 from finetune_advisor.data.kept_pixels import KeptPixels
 from finetune_advisor.data.plan import image_rng
 from finetune_advisor.data.sources import Sample

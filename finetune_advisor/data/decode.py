@@ -1,4 +1,4 @@
-"""A file becomes an image, an image becomes a net's input; both the same everywhere, training and prediction.
+"""A file becomes an image, the same everywhere, training and prediction.
 
 Shapes: C channels (3), H height, W width.
 """
@@ -6,7 +6,6 @@ Shapes: C channels (3), H height, W width.
 from __future__ import annotations
 
 import io
-import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,6 @@ from finetune_advisor.data.color import to_rgb
 from finetune_advisor.data.digest import digest_of
 from finetune_advisor.data.opening import cannot_open
 from finetune_advisor.errors import UnopenedFile, UnreadableImage
-from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
 MAX_PIXELS = 89_478_485
 """Largest image that is decoded: Pillow's own limit, about 9,459 x 9,459, which takes 270 MB in memory."""
@@ -59,16 +57,6 @@ _TURNS: Mapping[int, Image.Transpose] = {
 
 _LYING = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 """Turns that exchange width and height."""
-
-_FILTERS: Mapping[str, Image.Resampling] = {
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-    "lanczos": Image.Resampling.LANCZOS,
-    "nearest": Image.Resampling.NEAREST,
-}
-
-_LONGEST = 64
-"""A longer side of more than this many shorter ones is cut before resizing, which would take gigabytes."""
 
 _TELLTALES: Mapping[bytes, str] = {
     b"version https://git-lfs": "it is a Git LFS pointer, not the image itself (run `git lfs pull`)",
@@ -137,30 +125,6 @@ def _expected(file: IO[bytes], digest: str) -> IO[bytes]:
 def decoder_key() -> str:
     """Text that changes when contents which could not be decoded may have become decodable."""
     return f"Pillow {pillow_version} {' '.join(_formats())} up to {MAX_PIXELS} pixels"
-
-
-def fit_image(image: Image.Image, p: Preprocess) -> Image.Image:
-    """Bring an RGB image to exactly `p.size` x `p.size`; one that has this size is returned as it is.
-
-    `crop` resizes the shorter side to `floor(size / crop_pct)` and cuts out the center, pixel for pixel
-    what timm's evaluation transform does. `pad` resizes the longer side to `size` and centers the whole
-    image on the mean color. `stretch` resizes both sides.
-    """
-    if image.size == (p.size, p.size):
-        return image
-    resample = _FILTERS[p.interpolation]
-    match p.fit:
-        case "stretch":
-            return image.resize((p.size, p.size), resample)
-        case "pad":
-            return _pad(image, p, resample)
-        case "crop":
-            return _crop(image, p, resample)
-
-
-def resized_side(p: Preprocess) -> int:
-    """Shorter side, in pixels, that an image is resized to before it is cropped to `p.size`."""
-    return math.floor(p.size / p.crop_pct) if p.fit == "crop" else p.size
 
 
 def to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -249,36 +213,3 @@ def _damage(error: Exception) -> str:
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         return "it is cut short: the end of the file is missing"
     return f"it is damaged ({error})"
-
-
-def _crop(image: Image.Image, p: Preprocess, resample: Image.Resampling) -> Image.Image:
-    image = _bounded(image)
-    side = resized_side(p)
-    width, height = (
-        (side, int(side * image.height / image.width))
-        if image.width <= image.height
-        else (int(side * image.width / image.height), side)
-    )
-    if image.size != (width, height):
-        image = image.resize((width, height), resample)
-    left, top = round((width - p.size) / 2), round((height - p.size) / 2)
-    return image.crop((left, top, left + p.size, top + p.size))
-
-
-def _bounded(image: Image.Image) -> Image.Image:
-    """The center of an image whose sides are too far apart."""
-    limit = _LONGEST * min(image.size)
-    if max(image.size) <= limit:
-        return image
-    width, height = min(image.width, limit), min(image.height, limit)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
-
-
-def _pad(image: Image.Image, p: Preprocess, resample: Image.Resampling) -> Image.Image:
-    scale = p.size / max(image.size)
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    red, green, blue = (round(255 * value) for value in p.mean)
-    square = Image.new("RGB", (p.size, p.size), (red, green, blue))
-    square.paste(image.resize((width, height), resample), ((p.size - width) // 2, (p.size - height) // 2))
-    return square

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 
 from finetune_advisor.data.ahead import ahead
-from finetune_advisor.data.decode import fit_image, read_image_for, resized_side, to_array
+from finetune_advisor.data.decode import read_image_for, to_array
+from finetune_advisor.data.fit import fit_image, resized_side
 from finetune_advisor.data.looks import Looks, looks_of, thumbnail
 from finetune_advisor.errors import UnopenedFile, UnreadableImage
 from finetune_advisor.techniques.preprocessing.settings import Preprocess

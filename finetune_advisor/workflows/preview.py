@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.data.decode import fit_image, read_image, resized_side
+from finetune_advisor.data.decode import read_image
+from finetune_advisor.data.fit import fit_image, resized_side
 from finetune_advisor.data.pixel_colors import pixel_colors
 from finetune_advisor.data.plan import image_rng
 from finetune_advisor.data.sources import Listing, Sample, open_source

@@ -12,7 +12,8 @@ import torch
 
 from finetune_advisor.data import views
 from finetune_advisor.data.batches import BatchPlan, TrainBatches, eval_batches, normalize
-from finetune_advisor.data.decode import fit_image, read_image, read_image_for, to_array
+from finetune_advisor.data.decode import read_image, read_image_for, to_array
+from finetune_advisor.data.fit import fit_image
 from finetune_advisor.data.sources import open_source
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.errors import DataError

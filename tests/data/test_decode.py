@@ -13,7 +13,8 @@ import timm.data
 from PIL import Image
 
 from finetune_advisor.data import decode
-from finetune_advisor.data.decode import fit_image, read_image, to_array
+from finetune_advisor.data.decode import read_image, to_array
+from finetune_advisor.data.fit import fit_image
 from finetune_advisor.errors import UnreadableImage
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
