@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from finetune_advisor.artifacts.device_rules import device_conflicts
 from finetune_advisor.artifacts.technique_rules import Conflict, technique_conflicts
 from finetune_advisor.techniques.base import Technique
 from finetune_advisor.techniques.catalog import families, kind_of
@@ -34,7 +35,7 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
 
     The values themselves may still be wrong: what cannot be judged is left to their own checks.
     """
-    found = [*_twice(values), *technique_conflicts(values)]
+    found = [*_twice(values), *technique_conflicts(values), *device_conflicts(values)]
     strategy = _technique("strategy", values.get("strategy"))
     if strategy is not None:
         assert issubclass(strategy, Strategy)

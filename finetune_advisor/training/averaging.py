@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from finetune_advisor import processes
 from finetune_advisor.data.batches import Batch
+from finetune_advisor.training.device import sent_to
 
 
 @dataclass
@@ -114,7 +116,7 @@ def fit_batch_norm(
             images = 0
             for batch in batches():
                 if batch.names:
-                    forward(batch.inputs.to(device, non_blocking=True))
+                    forward(batch.on(partial(sent_to, device)).inputs)
                 images += len(batch.names)
             _share(following, images)
     finally:

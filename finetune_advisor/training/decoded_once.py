@@ -14,13 +14,13 @@ from pathlib import Path
 
 from finetune_advisor import processes
 from finetune_advisor.artifacts.storage import remove_others
-from finetune_advisor.data.augmented import decoded_images
-from finetune_advisor.data.kept_pixels import Pixels as Array
-from finetune_advisor.data.kept_pixels import keep, open_kept
+from finetune_advisor.data.augmented import pictures
+from finetune_advisor.data.device_augment import DeviceAugment
+from finetune_advisor.data.kept_pixels import Picture, keep, open_kept
 from finetune_advisor.errors import StorageError
 from finetune_advisor.training.feed import Pixels
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the meaning of what is kept changes."""
 
 log = logging.getLogger(__name__)
@@ -66,9 +66,9 @@ def in_words(pixels: Pixels) -> str:
 
 
 def _write(pixels: Pixels, paths: Mapping[str, Path], *, most_mib: float, progress: Progress) -> None:
-    todo: Mapping[str, Callable[[], Generator[Array]]] = {
+    todo: Mapping[str, Callable[[], Generator[Picture]]] = {
         "val": lambda: _evaluated(pixels),
-        "train": lambda: decoded_images(pixels.images, workers=pixels.workers),
+        "train": lambda: pictures(pixels.images, workers=pixels.workers),
     }
     images = {split: len(pixels.samples[split]) for split in paths}
     done = 0
@@ -85,14 +85,15 @@ def _val_mib(pixels: Pixels) -> float:
     return 3 * pixels.preprocess.size**2 * len(pixels.samples["val"]) / 2**20
 
 
-def _evaluated(pixels: Pixels) -> Generator[Array]:
-    """Validation images one by one (C, H, W)."""
+def _evaluated(pixels: Pixels) -> Generator[Picture]:
+    """Validation images one by one, as the network sees them (C, H, W)."""
+    size = pixels.preprocess.size
     with closing(pixels.evaluation("val")) as stream:
         for x_BCHW in stream:
-            yield from x_BCHW.numpy()
+            yield from (Picture(x_CHW, (size, size)) for x_CHW in x_BCHW.numpy())
 
 
-def _told(stream: Iterator[Array], progress: Progress, before: int, total: int) -> Generator[Array]:
+def _told(stream: Iterator[Picture], progress: Progress, before: int, total: int) -> Generator[Picture]:
     for number, image in enumerate(stream, start=before + 1):
         yield image
         progress(number, total)
@@ -100,4 +101,6 @@ def _told(stream: Iterator[Array], progress: Progress, before: int, total: int) 
 
 def _digest(pixels: Pixels, split: str, key: str) -> str:
     seen = pixels.preprocess.key()
+    if split == "train" and isinstance(pixels.augment, DeviceAugment):
+        seen = f"{seen} {pixels.augment.canvas}"
     return hashlib.blake2b(repr((FORMAT, split, seen, key)).encode(), digest_size=8).hexdigest()

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finetune_advisor.data.augmented import Augmented
+from finetune_advisor.data.augmented import TrainingImages
 from finetune_advisor.data.batches import Augment, Batch, BatchPlan, TrainBatches, eval_batches, normalize
+from finetune_advisor.data.canvases import training_images
+from finetune_advisor.data.device_augment import DeviceAugment
 from finetune_advisor.data.kept_pixels import KeptPixels
 from finetune_advisor.data.sources import Sample
 from finetune_advisor.errors import DataError
@@ -51,19 +53,20 @@ class Pixels:
 
     net: nn.Module
     preprocess: Preprocess
-    augment: Augment | None
+    augment: Augment | DeviceAugment | None
     plan: BatchPlan
     samples: Mapping[str, tuple[Sample, ...]]
     """Of each split; the plan deals those of `train`."""
     eval_batch: int
     workers: int
     kept: Mapping[str, KeptPixels] = field(default_factory=dict)
-    """Decoded images of a split: of `train` before anything is changed, of the others as the network sees them."""
+    """Decoded images of a split: of `train` the pictures (see `TrainingImages`), of the others what the net sees."""
 
     @property
-    def images(self) -> Augmented:
+    def images(self) -> TrainingImages:
         """The training images, one by one."""
-        return Augmented(self.samples["train"], self.preprocess, self.augment, self.plan.seed, self.kept.get("train"))
+        kept = self.kept.get("train")
+        return training_images(self.samples["train"], self.preprocess, self.augment, self.plan.seed, kept)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         return iter(
@@ -88,7 +91,7 @@ class Pixels:
         if split in self.kept and split != "train":
             for start in range(0, len(samples), self.eval_batch):
                 places = range(len(self.samples[split]))[rows][start : start + self.eval_batch]
-                yield torch.from_numpy(np.stack([self.kept[split].read(place) for place in places]))
+                yield torch.from_numpy(np.stack([self.kept[split].read(place).pixels for place in places]))
             return
         paths = [sample.path for sample in samples]
         with closing(eval_batches(paths, self.preprocess, batch=self.eval_batch, workers=self.workers)) as stream:

@@ -24,7 +24,7 @@ from finetune_advisor.data.plan import BatchPlan
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
 from finetune_advisor.techniques.schedule import Cyclic
 from finetune_advisor.techniques.strategy import FineTuning
-from finetune_advisor.training.augment import Augment
+from finetune_advisor.training.augment import augment_of
 from finetune_advisor.training.averaging import fit_batch_norm
 from finetune_advisor.training.class_weights import balanced
 from finetune_advisor.training.feed import Feed, Pixels
@@ -197,7 +197,7 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
     pixels = Pixels(
         net=backbone.net if whitening is None else Whitened(whitening, backbone.net),
         preprocess=prepared.preprocess,
-        augment=Augment.of(recipe.augmentation, lambda: prepared.colors),
+        augment=augment_of(prepared),
         plan=plan,
         samples=samples,
         eval_batch=recipe.optimizer.batch,

@@ -16,8 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from finetune_advisor import processes
 from finetune_advisor.data.batches import Batch
 from finetune_advisor.errors import RunError
+from finetune_advisor.training.device import sent_to
 from finetune_advisor.training.feature_cost import features_of, readings, slope_at, statistics_kept
 from finetune_advisor.training.mixing import recognized
 from finetune_advisor.training.recovery import within_memory
@@ -126,8 +127,7 @@ def _parts(method: Method, batch: Batch, size: int) -> Iterator[Batch]:
     """The batch on the device, in parts of at most `size` images; what is random in a pass begins anew."""
     torch.manual_seed(step_seed(method.seed, batch.step, processes.rank()))
     if batch.names:
-        inputs, labels_B = (_sent_to(method.device, tensor) for tensor in (batch.inputs, batch.labels_B))
-        batch = replace(batch, inputs=inputs, labels_B=labels_B)
+        batch = batch.on(partial(sent_to, method.device))
         yield from (batch if method.mixing is None else method.mixing(batch)).parts(size)
 
 
@@ -174,11 +174,6 @@ def step_seed(seed: int, step: int, rank: int = 0) -> int:
     return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _sent_to(device: torch.device, tensor: Tensor) -> Tensor:
-    """The same on the device; to a GPU only pinned memory travels while the CPU goes on."""
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
-
-
 def _sending(batch: Batch, norm: Tensor, numbers: Tensor) -> Step:
     if numbers.device.type != "cuda":
         return Step(batch, norm, numbers, None)
@@ -199,7 +194,7 @@ def _add_up(state: TrainState, sums: Tensor, batch: Batch, *, stop: bool) -> Ten
     Statistics that BatchNorm gathers become their mean over the images, so that all processes keep the same network.
     A parameter of which no process has a gradient gets one of zeros.
     """
-    told = torch.cat([sums, _sent_to(sums.device, torch.tensor([float(stop)]))])
+    told = torch.cat([sums, sent_to(sums.device, torch.tensor([float(stop)]))])
     if processes.world_size() == 1:
         return told
     gradients = []

@@ -5,39 +5,43 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from finetune_advisor.data.kept_pixels import keep, open_kept
+from finetune_advisor.data.kept_pixels import Picture, keep, open_kept
 from finetune_advisor.errors import StorageError
 
 
 @pytest.fixture
-def images() -> list[npt.NDArray[np.uint8]]:
+def images() -> list[Picture]:
     rng = np.random.default_rng(0)
-    return [rng.integers(256, size=(height, width, 3), dtype=np.uint8) for height, width in ((4, 7), (9, 2), (1, 1))]
+    shapes = ((4, 7), (9, 2), (1, 1))
+    return [
+        Picture(rng.integers(256, size=(height, width, 3), dtype=np.uint8), (9 * width, 5 * height))
+        for height, width in shapes
+    ]
 
 
-def test_images_of_different_sizes_come_back(images: list[npt.NDArray[np.uint8]], tmp_path: Path) -> None:
+def test_images_of_different_sizes_come_back(images: list[Picture], tmp_path: Path) -> None:
     keep(tmp_path / "a.pixels", images, most_mib=1)
     kept = open_kept(tmp_path / "a.pixels")
     assert kept is not None and len(kept) == 3
     for place in (2, 0, 1):
-        assert np.array_equal(kept.read(place), images[place])
-        assert kept.read(place).flags.writeable
+        pixels, sides = kept.read(place)
+        assert np.array_equal(pixels, images[place].pixels) and sides == images[place].sides
+        assert pixels.flags.writeable
 
 
-def test_what_does_not_fit_is_left_out(images: list[npt.NDArray[np.uint8]], tmp_path: Path) -> None:
-    kept = keep(tmp_path / "a.pixels", images, most_mib=(images[0].size + images[1].size) / 2**20)
+def test_what_does_not_fit_is_left_out(images: list[Picture], tmp_path: Path) -> None:
+    kept = keep(tmp_path / "a.pixels", images, most_mib=(images[0].pixels.size + images[1].pixels.size) / 2**20)
     assert len(kept) == 2
-    assert kept.mib * 2**20 == images[0].size + images[1].size
+    assert kept.mib * 2**20 == images[0].pixels.size + images[1].pixels.size
     none = keep(tmp_path / "b.pixels", images, most_mib=1e-6)
     assert len(none) == 0
 
 
 @pytest.mark.parametrize("damage", ["a.pixels", "a.shapes.npy"])
 def test_a_damaged_file_is_noticed(
-    damage: str, images: list[npt.NDArray[np.uint8]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: str, images: list[Picture], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert open_kept(tmp_path / "a.pixels") is None and not caplog.records, "nothing there is no damage"
     keep(tmp_path / "a.pixels", images, most_mib=1)
@@ -47,7 +51,7 @@ def test_a_damaged_file_is_noticed(
     assert "written again" in caplog.text
 
 
-def test_a_disk_that_refuses_leaves_nothing(images: list[npt.NDArray[np.uint8]], tmp_path: Path) -> None:
+def test_a_disk_that_refuses_leaves_nothing(images: list[Picture], tmp_path: Path) -> None:
     def failing() -> object:
         yield images[0]
         raise OSError(28, "No space left on device")
