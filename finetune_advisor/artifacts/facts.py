@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from finetune_advisor.artifacts.json_file import first_problem
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import FinetuneAdvisorError
 
@@ -44,17 +45,19 @@ class Document(Fact):
 
     @classmethod
     def _read(
-        cls, path: Path, *, missing: FinetuneAdvisorError, damaged: Callable[[ValueError], FinetuneAdvisorError]
+        cls, path: Path, *, missing: FinetuneAdvisorError, damaged: Callable[[str], FinetuneAdvisorError]
     ) -> Self:
         """Read what `save` wrote.
 
         Args:
             missing: raised where there is no file.
-            damaged: makes what is raised where the file is damaged or of another version.
+            damaged: makes what is raised where the file is damaged or of another version, from what is wrong.
         """
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise missing from None
-        except (ValidationError, UnicodeDecodeError) as problem:
-            raise damaged(problem) from problem
+        except ValidationError as problem:
+            raise damaged(first_problem(problem)) from problem
+        except UnicodeDecodeError as problem:
+            raise damaged(str(problem)) from problem

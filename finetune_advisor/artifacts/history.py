@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from finetune_advisor.artifacts.json_file import first_problem
 from finetune_advisor.artifacts.storage import atomic_write, storage_errors
 from finetune_advisor.errors import RunError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +82,62 @@ def load_history(path: Path) -> tuple[Record, ...]:
     """
     if not path.is_file():
         return ()
-    lines = path.read_text(encoding="utf-8").splitlines()
-    known = {field.name for field in fields(Record)}
-    needed = {field.name for field in fields(Record) if field.default is MISSING}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as problem:
+        raise RunError(f"{path} is damaged: it is not text ({problem}).") from problem
     records: list[Record] = []
     for number, line in enumerate(lines, start=1):
         try:
-            values = json.loads(line)
+            records.append(_record(line))
         except json.JSONDecodeError:
             if number == len(lines):
                 break
             raise RunError(f"{path}:{number} is damaged: it is not a JSON record.") from None
-        if not isinstance(values, dict) or not needed <= values.keys():
-            raise RunError(f"{path}:{number} is damaged: it is not a record of this version.")
-        values["events"] = tuple(values.get("events", ()))
-        records.append(Record(**{key: value for key, value in values.items() if key in known}))
+        except ValueError as problem:
+            raise RunError(f"{path}:{number} is damaged: it is not a record of this version ({problem}).") from problem
+    if len({record.strength is None for record in records}) > 1:
+        raise RunError(f"{path} is damaged: only some of its records are of a probe.")
     return tuple(records)
 
 
+def _record(line: str) -> Record:
+    """A line read; what is not finite is None, as a later write would have it.
+
+    Raises:
+        JSONDecodeError: it is cut short.
+        ValueError: it is no record.
+    """
+    from pydantic import ValidationError
+
+    values = json.loads(line)
+    try:
+        return _records().validate_python(_finite(values) if isinstance(values, dict) else values)
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from error
+
+
+@cache
+def _records() -> TypeAdapter[Record]:
+    # Not above: a command that reads no history answers sooner without it.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Record)
+
+
 def _line(record: Record) -> str:
-    finite = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in asdict(record).items()
-    }
-    return json.dumps(finite) + "\n"
+    return json.dumps(_finite(asdict(record)), allow_nan=False) + "\n"
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON can say: a value that is not finite is None, and one of a group of parameters is left out."""
+    found = {key: None if _is_infinite(value) else value for key, value in values.items()}
+    for key in ("lr", "update_ratio"):
+        group = found.get(key)
+        if isinstance(group, dict):
+            found[key] = {name: value for name, value in group.items() if not _is_infinite(value)}
+    return found
+
+
+def _is_infinite(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

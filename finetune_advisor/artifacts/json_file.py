@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import RunError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 def save_json(path: Path, value: object) -> None:
@@ -16,8 +19,14 @@ def save_json(path: Path, value: object) -> None:
     atomic_write(path, text.encode(errors="backslashreplace"))
 
 
-def load_json(path: Path, otherwise: str) -> dict[str, Any]:
-    """The object in a JSON file; `otherwise` begins the message where there is none.
+def first_problem(error: ValidationError) -> str:
+    """Where a document is not as expected, and what was expected there."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+
+
+def load_json(path: Path, otherwise: str, *, hint: str | None = None) -> dict[str, Any]:
+    """The object in a JSON file; `otherwise` begins the message where there is none, `hint` says what to do then.
 
     Raises:
         RunError: the file is missing or damaged.
@@ -25,7 +34,7 @@ def load_json(path: Path, otherwise: str) -> dict[str, Any]:
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise RunError(f"{otherwise}: {path.name} is missing.") from None
+        raise RunError(f"{otherwise}: {path.name} is missing.", hint) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as problem:
         raise RunError(f"{otherwise}: {path.name} is damaged ({problem}).") from problem
     if not isinstance(loaded, dict):

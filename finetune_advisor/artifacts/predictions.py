@@ -17,6 +17,8 @@ import numpy.typing as npt
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.errors import RunError
 
+COLUMNS = ["path", "label", "prediction", "probability"]
+
 
 def save_predictions(
     path: Path,
@@ -32,7 +34,7 @@ def save_predictions(
     """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["path", "label", "prediction", "probability"])
+    rows.writerow(COLUMNS)
     for name, label, probabilities_K in zip(names, labels_N.tolist(), probabilities_NK, strict=True):
         best = int(probabilities_K.argmax())
         rows.writerow([name, classes[label], classes[best], f"{probabilities_K[best]:.6f}"])
@@ -62,13 +64,11 @@ def load_predictions(path: Path) -> tuple[Answer, ...]:
     """
     try:
         text = path.read_bytes().decode(errors="surrogateescape")
-        return tuple(
-            Answer(row["path"], row["label"], row["prediction"], float(row["probability"]))
-            for row in csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        )
+        rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        if rows.fieldnames != COLUMNS:
+            raise ValueError(f"its columns are {rows.fieldnames}")
+        return tuple(Answer(row["path"], row["label"], row["prediction"], float(row["probability"])) for row in rows)
     except FileNotFoundError:
         raise RunError(f"{path} is missing.", "Name the folder of a finished run.") from None
-    except (csv.Error, KeyError, TypeError, ValueError) as problem:
-        raise RunError(
-            f"{path} is damaged: expected path, label, prediction and probability ({problem!r})."
-        ) from problem
+    except (csv.Error, TypeError, ValueError) as problem:
+        raise RunError(f"{path} is damaged: expected {', '.join(COLUMNS)} ({problem}).") from problem

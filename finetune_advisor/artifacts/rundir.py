@@ -158,6 +158,13 @@ class RunDir:
         """What to type to go on with this run."""
         return f"finetune-advisor run --run-dir {shlex.quote(str(self.path))} --resume"
 
+    @property
+    def hint_to_finish(self) -> str:
+        """What to do where a finished run is needed, and this is none."""
+        if self.plan.is_file():
+            return "It is an ensemble: the command that began it goes on with it."
+        return f"Go on with it: {self.resume_command}" if self.recipe.is_file() else "Name the folder of a run."
+
     def require_free(self) -> None:
         """Check that a new run can be put here; leaves nothing behind.
 
@@ -177,8 +184,14 @@ class RunDir:
         """Check that there is a run here to go on with.
 
         Raises:
-            RunError: there is none.
+            RunError: there is none, or it is an ensemble.
         """
+        if self.plan.is_file():
+            state = "is finished" if self.finished else "has not finished"
+            raise RunError(
+                f"{self.path} holds an ensemble, which {state}; `run` has nothing to go on with.",
+                "`finetune-advisor ensemble`, called as before, goes on with one.",
+            )
         if not self.recipe.is_file():
             raise RunError(f"{self.path} holds no run to go on with.", "Name its folder with --run-dir.")
 
@@ -230,7 +243,10 @@ class RunDir:
         Raises:
             RunError: the run did not finish or the file is damaged.
         """
-        return load_json(self.metrics, f"{self.path} holds no finished run")
+        # Not above: a command that reads no metrics answers sooner without it.
+        from finetune_advisor.artifacts.metrics_file import load_metrics
+
+        return load_metrics(self.metrics, f"{self.path} holds no finished run", hint=self.hint_to_finish)
 
     def load_timetable(self) -> dict[str, Any]:
         """The steps that fit into a budget of minutes, as planned when the run began.

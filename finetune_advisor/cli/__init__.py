@@ -25,6 +25,7 @@ from finetune_advisor.cli.run import run
 from finetune_advisor.cli.techniques import techniques
 from finetune_advisor.errors import FinetuneAdvisorError, Interrupted
 from finetune_advisor.processes import first_to_fail
+from finetune_advisor.reporting.names import printable
 from finetune_advisor.training.interrupt import name_of, sigterm_as_ctrl_c
 
 
@@ -46,9 +47,9 @@ class _Group(TyperGroup):
 
 def _tell(error: FinetuneAdvisorError) -> None:
     style, word = ("yellow", "stopped") if isinstance(error, Interrupted) else ("red", "error")
-    err.print(f"[bold {style}]{word}:[/] {escape(error.message)}", highlight=False, soft_wrap=True)
+    err.print(f"[bold {style}]{word}:[/] {escape(printable(error.message))}", highlight=False, soft_wrap=True)
     if error.hint:
-        err.print(f"[dim]→[/] {escape(error.hint)}", highlight=False, soft_wrap=True)
+        err.print(f"[dim]→[/] {escape(printable(error.hint))}", highlight=False, soft_wrap=True)
 
 
 app = typer.Typer(

@@ -33,6 +33,14 @@ def shown(name: str, longest: int = LONGEST, *, keep_bytes: bool = False) -> str
     return _front(pieces, longest - 1 - tail) + "…" + _front(pieces[::-1], tail, backwards=True)
 
 
+def printable(text: str) -> str:
+    """A message of several lines, in which nothing that is quoted can move the cursor or turn the writing around.
+
+    Bytes of names that are not UTF-8 stay: they can be printed.
+    """
+    return "".join(letter if letter in "\n\t" or _is_byte(letter) else _escaped(letter) for letter in text)
+
+
 def some(names: Sequence[str], most: int, longest: int = LONGEST, *, keep_bytes: bool = False) -> str:
     """The first few of many names, and how many more there are."""
     listed = ", ".join(shown(name, longest, keep_bytes=keep_bytes) for name in names[:most])

@@ -52,7 +52,7 @@ def run_facts(run: RunDir, *, device: str = "cpu") -> RunFacts:
     """
     metrics = run.load_metrics()
     recipe, answers = load_recipe(run.recipe), load_predictions(run.predictions)
-    diagnosis = Diagnosis.load(run.diagnosis) if run.diagnosis.is_file() else diagnose_run(run, device=device)
+    diagnosis = _diagnosis(run, device=device)
     try:
         predictor = Predictor.open(run, device=device)
     except RunError as problem:
@@ -78,6 +78,16 @@ def run_facts(run: RunDir, *, device: str = "cpu") -> RunFacts:
         looks=looks,
         filters=filters,
     )
+
+
+def _diagnosis(run: RunDir, *, device: str) -> Diagnosis:
+    """What was seen before, or seen again where that is not there or cannot be read."""
+    if run.diagnosis.is_file():
+        try:
+            return Diagnosis.load(run.diagnosis)
+        except RunError as problem:
+            log.warning("the run is diagnosed again: %s", problem.message)
+    return diagnose_run(run, device=device)
 
 
 def _in_order(answers: tuple[Answer, ...]) -> tuple[Answer, ...]:

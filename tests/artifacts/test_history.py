@@ -76,6 +76,29 @@ def test_what_is_not_finite_is_null_so_that_every_line_is_json(tmp_path: Path) -
     assert load_history(path)[0].val_loss is None
 
 
+def test_what_another_program_wrote_as_not_finite_is_none_too(history: Path) -> None:
+    values = json.loads(history.read_text().splitlines()[0])
+    history.write_text(json.dumps({**values, "val_loss": math.nan, "lr": {"head": math.inf, "body": 0.1}}) + "\n")
+    assert load_history(history) == (replace(RECORD, val_loss=None, lr={"body": 0.1}),)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("val_loss", "oops"), ("epoch", None), ("epoch", math.nan), ("lr", [1, 2]), ("events", 3), ("update_ratio", 0.1)],
+)
+def test_a_value_that_is_no_number_is_named(history: Path, key: str, value: object) -> None:
+    lines = history.read_text().splitlines()
+    history.write_text("\n".join([lines[0], json.dumps({**json.loads(lines[1]), key: value}), lines[2]]) + "\n")
+    with pytest.raises(RunError, match=rf"history\.jsonl:2 is damaged: .*\({key}: "):
+        load_history(history)
+
+
+def test_records_of_a_probe_and_of_a_training_do_not_mix(history: Path) -> None:
+    append_record(history, replace(RECORD, strength=0.1))
+    with pytest.raises(RunError, match="only some of its records are of a probe"):
+        load_history(history)
+
+
 @pytest.mark.parametrize("line", ["half a rec", "7", '{"step": 20}'])
 def test_a_damaged_line_is_named(history: Path, line: str) -> None:
     lines = history.read_text().splitlines()

@@ -45,6 +45,19 @@ def test_a_truncated_checkpoint_is_named_and_left_where_it_is(cli, stopped: Path
     cli("run", "--run-dir", stopped, "--resume")
 
 
+def test_what_needs_a_finished_run_says_how_to_finish_it(cli, stopped: Path, probe_run: Path) -> None:
+    commands = [
+        ("report",),
+        ("predict", stopped / "recipe.yaml"),
+        ("evaluate", "x"),
+        ("export",),
+        ("ensemble", "--kind", "ten_crop"),
+    ]
+    for name, *rest in [*commands, ("compare", probe_run)]:
+        error = cli(name, stopped, *rest, code=1).stderr
+        assert "finetune-advisor run --run-dir run --resume" in error, name
+
+
 def test_a_recipe_that_was_edited_meanwhile_is_refused_with_the_key(cli, stopped: Path) -> None:
     recipe = stopped / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("label_smoothing: 0.1", "label_smoothing: 0.2"))

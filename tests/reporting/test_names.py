@@ -7,7 +7,7 @@ import shlex
 import pytest
 from rich.cells import cell_len
 
-from finetune_advisor.reporting.names import quoted, shown, some
+from finetune_advisor.reporting.names import printable, quoted, shown, some
 
 
 @pytest.mark.parametrize("name", ["ants", "train/ants/0001.jpg", "Größe 3", "漢字/一.png", "[red]markup[/red]"])
@@ -23,6 +23,10 @@ def test_what_cannot_be_seen_is_written_as_an_escape(name: str) -> None:
     assert text.isprintable()
     assert "\\" in text
     text.encode()
+
+
+def test_a_message_keeps_its_lines_and_loses_what_steers_a_terminal() -> None:
+    assert printable("a\nb\x1b[31m\u202e\0 \udcff") == "a\nb\\x1b[31m\\u202e\\x00 \udcff"
 
 
 @pytest.mark.parametrize("longest", [3, 10, 25])
