@@ -46,14 +46,15 @@ def test_a_truncated_checkpoint_is_named_and_left_where_it_is(cli, stopped: Path
 
 
 def test_what_needs_a_finished_run_says_how_to_finish_it(cli, stopped: Path, probe_run: Path) -> None:
-    commands = [
-        ("report",),
-        ("predict", stopped / "recipe.yaml"),
-        ("evaluate", "x"),
-        ("export",),
-        ("ensemble", "--kind", "ten_crop"),
-    ]
-    for name, *rest in [*commands, ("compare", probe_run)]:
+    commands: dict[str, tuple[object, ...]] = {
+        "report": (),
+        "compare": (probe_run,),
+        "predict": (stopped / "recipe.yaml",),
+        "evaluate": ("x",),
+        "export": ("--format", "hub"),
+        "ensemble": ("--kind", "ten_crop"),
+    }
+    for name, rest in commands.items():
         error = cli(name, stopped, *rest, code=1).stderr
         assert "finetune-advisor run --run-dir run --resume" in error, name
 
