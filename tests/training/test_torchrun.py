@@ -134,8 +134,12 @@ def test_two_processes_equal_one_also_after_a_signal_to_one_of_them(uneven, tmp_
 
 
 def test_two_processes_equal_one_where_the_device_augments(image_folder, recipe, tmp_path) -> None:
-    """A process without images in the last step of an epoch has nothing to change."""
-    chosen = recipe("few_layers", image_folder(COUNTS), *UNEVEN, "runtime.augment_on=device")
+    """A process without images in the last step of an epoch has nothing to change.
+
+    The regularizers are the other test's matter: KL-sparsity divides by activity near zero, and makes of roundings of
+    1e-8 after the first epoch, which these images happen to give, some 1e-4 after the second.
+    """
+    chosen = recipe("few_layers", image_folder(COUNTS), *UNEVEN, "runtime.augment_on=device", "regularization=null")
     (tmp_path / "recipe.yaml").write_text(dump_recipe(chosen))
     two = RunDir(tmp_path / "two")
     done = torchrun(tmp_path, str(tmp_path / "recipe.yaml"), "--run-dir", str(two.path))
