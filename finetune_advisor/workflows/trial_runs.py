@@ -129,7 +129,9 @@ class Bench:
         manifest = self.folder / "images.csv"
         self._part(images).save(manifest)
         cell = recipe.strategy.kind
-        recipe = change_recipe(recipe, {"name": cell, "data.path": str(manifest), "data.group": GROUP})
+        recipe = change_recipe(
+            recipe, {"name": cell, "data.path": str(manifest), "data.group": GROUP, "evaluation.refit": False}
+        )
         keeper = _Timekeeper(self.deadline, doing, reserve)
         run = RunDir(self.folder / cell)
         self.execute(recipe, run, keeper)
