@@ -34,6 +34,12 @@ UNEVEN = (
 )
 """23 training images: the last batch of an epoch has three, of which a second process gets none. No dropout."""
 
+SMOOTH = (
+    "optimizer={kind: sgd, lr: 0.3, body_lr_ratio: 0.1, batch: 10, micro_batch: 4}",
+    "regularization=null",
+    "schedule={kind: constant}",
+)
+
 IMPORTS = """
 import os, signal, sys
 from finetune_advisor import processes
@@ -99,13 +105,14 @@ def metrics_of(run: RunDir) -> dict[str, Any]:
     return found
 
 
-def assert_same_run(ours: RunDir, theirs: RunDir) -> None:
+def assert_same_run(ours: RunDir, theirs: RunDir, within: float = 1e-4) -> None:
     assert load_splits(ours.splits) == load_splits(theirs.splits)
     for ours_, theirs_ in zip(ours.load_history(), theirs.load_history(), strict=True):
         assert (ours_.step, ours_.lr) == (theirs_.step, theirs_.lr)
-        assert ours_.train_loss == pytest.approx(theirs_.train_loss, abs=1e-4)
+        assert ours_.train_loss == pytest.approx(theirs_.train_loss, abs=within)
         assert ours_.train_accuracy == pytest.approx(theirs_.train_accuracy, abs=1e-4)
-        assert (ours_.val_accuracy, ours_.val_loss) == pytest.approx((theirs_.val_accuracy, theirs_.val_loss), abs=1e-4)
+        expected = (theirs_.val_accuracy, theirs_.val_loss)
+        assert (ours_.val_accuracy, ours_.val_loss) == pytest.approx(expected, abs=within)
     weights = [load_file(run.model / "model.safetensors") for run in (ours, theirs)]
     assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[1]) < 1e-4
     for split, images in (("val", 6), ("test", 7)):
@@ -136,15 +143,15 @@ def test_two_processes_equal_one_also_after_a_signal_to_one_of_them(uneven, tmp_
 def test_two_processes_equal_one_where_the_device_augments(image_folder, recipe, tmp_path) -> None:
     """A process without images in the last step of an epoch has nothing to change.
 
-    The regularizers are the other test's matter: KL-sparsity divides by activity near zero, and makes of roundings of
-    1e-8 after the first epoch, which these images happen to give, some 1e-4 after the second.
+    Wrong dice for half of the images may move these losses by a few 1e-6 only, so they have to agree more closely;
+    without kinks (L1, max-norm) and without Adam's division by tiny gradients, rounding moves them by less than 1e-7.
     """
-    chosen = recipe("few_layers", image_folder(COUNTS), *UNEVEN, "runtime.augment_on=device", "regularization=null")
+    chosen = recipe("few_layers", image_folder(COUNTS), *UNEVEN, *SMOOTH, "runtime.augment_on=device")
     (tmp_path / "recipe.yaml").write_text(dump_recipe(chosen))
     two = RunDir(tmp_path / "two")
     done = torchrun(tmp_path, str(tmp_path / "recipe.yaml"), "--run-dir", str(two.path))
     assert done.returncode == 0, done.stderr
-    assert_same_run(two, train(chosen, RunDir(tmp_path / "one")))
+    assert_same_run(two, train(chosen, RunDir(tmp_path / "one")), within=1e-6)
 
 
 def test_what_goes_wrong_in_one_process_ends_both_with_one_message(uneven, tmp_path) -> None:
