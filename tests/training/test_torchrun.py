@@ -34,12 +34,6 @@ UNEVEN = (
 )
 """23 training images: the last batch of an epoch has three, of which a second process gets none. No dropout."""
 
-SMOOTH = (
-    "optimizer={kind: sgd, lr: 0.3, body_lr_ratio: 0.1, batch: 10, micro_batch: 4}",
-    "regularization=null",
-    "schedule={kind: constant}",
-)
-
 IMPORTS = """
 import os, signal, sys
 from finetune_advisor import processes
@@ -143,10 +137,11 @@ def test_two_processes_equal_one_also_after_a_signal_to_one_of_them(uneven, tmp_
 def test_two_processes_equal_one_where_the_device_augments(image_folder, recipe, tmp_path) -> None:
     """A process without images in the last step of an epoch has nothing to change.
 
-    Wrong dice for half of the images may move these losses by a few 1e-6 only, so they have to agree more closely;
-    without kinks (L1, max-norm) and without Adam's division by tiny gradients, rounding moves them by less than 1e-7.
+    The regularizers are the other test's matter: KL-sparsity divides by activity near zero, and makes 1e-3 of roundings
+    for some seeds. Without it the order of sums moves these losses by less than 1e-7; wrong dice for every other image
+    move them by more than 1e-3.
     """
-    chosen = recipe("few_layers", image_folder(COUNTS), *UNEVEN, *SMOOTH, "runtime.augment_on=device")
+    chosen = recipe("few_layers", image_folder(COUNTS), *UNEVEN, "runtime.augment_on=device", "regularization=null")
     (tmp_path / "recipe.yaml").write_text(dump_recipe(chosen))
     two = RunDir(tmp_path / "two")
     done = torchrun(tmp_path, str(tmp_path / "recipe.yaml"), "--run-dir", str(two.path))
