@@ -149,7 +149,8 @@ def bootstrap_lead(hit_a_N: BoolArray, hit_b_N: BoolArray, *, seed: int) -> tupl
 
 def _read(run: RunDir) -> _Read:
     metrics = run.load_metrics()
-    answers = {answer.name: answer for answer in load_predictions(run.predictions)}
+    scored = (metrics["test"] or metrics["val"])["images"]
+    answers = {answer.name: answer for answer in load_predictions(run.predictions, images=scored)}
     return _Read(run, metrics, load_recipe(run.recipe), answers)
 
 

@@ -57,6 +57,8 @@ def load_answers(path: Path) -> Answers:
         header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         if header[: len(_ANSWERED)] != _ANSWERED or not rows:
             raise ValueError(f"its columns are {','.join(header)}")
+        if {len(row) for row in rows} != {len(header)}:
+            raise ValueError("a row is cut short")
         classes = tuple(header[len(_ANSWERED) :])
         return Answers(
             names=tuple(row[0] for row in rows),
@@ -69,5 +71,5 @@ def load_answers(path: Path) -> Answers:
             f"{path} is missing: the run has no answers on held-out images to choose members by.",
             "It was made by an older version, or has not finished; run its recipe again.",
         ) from None
-    except (ValueError, IndexError, csv.Error) as problem:
+    except (ValueError, csv.Error) as problem:
         raise RunError(f"{path} is damaged: {problem}.", "Run the recipe again.") from problem

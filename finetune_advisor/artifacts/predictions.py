@@ -56,18 +56,24 @@ class Answer:
         return self.label == self.prediction
 
 
-def load_predictions(path: Path) -> tuple[Answer, ...]:
+def load_predictions(path: Path, *, images: int | None = None) -> tuple[Answer, ...]:
     """Read what `save_predictions` wrote.
 
+    Args:
+        images: how many answers there must be; None takes any number.
+
     Raises:
-        RunError: the file is missing or is not such a table.
+        RunError: the file is missing, is not such a table, or is cut short.
     """
     try:
         text = path.read_bytes().decode(errors="surrogateescape")
         rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         if rows.fieldnames != COLUMNS:
             raise ValueError(f"its columns are {rows.fieldnames}")
-        return tuple(Answer(row["path"], row["label"], row["prediction"], float(row["probability"])) for row in rows)
+        found = tuple(Answer(row["path"], row["label"], row["prediction"], float(row["probability"])) for row in rows)
+        if images is not None and len(found) != images:
+            raise ValueError(f"it has {len(found):,} answers, and {images:,} images were scored")
+        return found
     except FileNotFoundError:
         raise RunError(f"{path} is missing.", "Name the folder of a finished run.") from None
     except (csv.Error, TypeError, ValueError) as problem:

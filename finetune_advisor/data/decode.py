@@ -67,6 +67,14 @@ _TELLTALES: Mapping[bytes, str] = {
 }
 
 
+_SIDES: Mapping[bytes, tuple[tuple[int, int], tuple[int, int]]] = {
+    b"\x89PNG\r\n\x1a\n": ((16, 20), (20, 24)),
+    b"GIF8": ((6, 8), (8, 10)),
+    b"BM": ((18, 22), (22, 26)),
+}
+"""First bytes of a file -> where its width and height stand."""
+
+
 def read_image(path: str | Path, *, at_least: int | None = None) -> Image.Image:
     """Decode a file to an upright RGB image, the first frame where there are several.
 
@@ -206,7 +214,17 @@ def _what_it_is(file: IO[bytes]) -> str:
     for sign, meaning in _TELLTALES.items():
         if start.startswith(sign):
             return meaning
+    if _is_empty(file):
+        return "it has no pixels: its width or height is zero"
     return "it is not an image, or of a kind that cannot be read here"
+
+
+def _is_empty(file: IO[bytes]) -> bool:
+    """Whether a header says zero pixels, which Pillow takes for no header at all."""
+    file.seek(0)
+    start = file.read(32)
+    places = next((places for sign, places in _SIDES.items() if start.startswith(sign)), ())
+    return any(len(start) >= stop and not any(start[begin:stop]) for begin, stop in places)
 
 
 def _damage(error: Exception) -> str:

@@ -100,7 +100,7 @@ def case_of(run: RunDir) -> tuple[Case, tuple[str, ...]]:
     if not records and metrics is None:
         raise RunError(
             f"{run.path} holds no evaluation yet: {run.history.name} is missing or empty.",
-            f"Go on with it: {run.resume_command}",
+            run.hint_to_finish,
         )
     splits: SavedSplits = load_splits(run.splits) if metrics is None or run.splits.is_file() else {}
     val = metrics["val"] if metrics is not None else None

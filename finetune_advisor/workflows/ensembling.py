@@ -93,6 +93,8 @@ def ensemble(
         Interrupted: asked again, it goes on.
     """
     runs = tuple(runs)
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise RunError("A run is named twice.", "An ensemble takes each of its members once.")
     for run in runs:
         require_finished(run)
     recipe = change_recipe(load_recipe(runs[0].recipe), {"ensemble": technique.model_dump()})

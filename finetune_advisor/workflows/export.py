@@ -29,9 +29,10 @@ from finetune_advisor.backbones.onnx_program import NoGraph
 from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.batches import eval_batches
 from finetune_advisor.data.split_file import load_splits
-from finetune_advisor.errors import BackboneError
+from finetune_advisor.errors import BackboneError, DataError
 from finetune_advisor.inference import BATCH, Predictor, model_folder
 from finetune_advisor.reporting.model_card import Card, model_card
+from finetune_advisor.reporting.names import some
 from finetune_advisor.workflows.run_images import some_images
 
 MOST_IMAGES = 64
@@ -82,10 +83,11 @@ def export(run: RunDir, form: ExportForm, *, out: Path | None = None, images: Se
     Raises:
         RunError: the run has not finished or holds no model.
         BackboneError: the network has an operation that ONNX does not, or the export gives other answers.
+        DataError: none of `images` can be read.
         StorageError: it cannot be written.
     """
     predictor = Predictor.open(run)
-    x_BCHW, real = _pixels(predictor, images or _scored_images(run))
+    x_BCHW, real = _pixels(predictor, images or _scored_images(run), named=bool(images))
     path = out or run.exports / ("model.onnx" if form is ExportForm.onnx else form.value)
     writers: dict[ExportForm, Callable[[], FloatArray]] = {
         ExportForm.onnx: lambda: _write_onnx(run, predictor, path, x_BCHW),
@@ -159,12 +161,14 @@ def _scored_images(run: RunDir) -> list[Path]:
     return some_images(run, "test", MOST_IMAGES) or some_images(run, "val", MOST_IMAGES)
 
 
-def _pixels(predictor: Predictor, paths: Sequence[Path]) -> tuple[torch.Tensor, bool]:
-    """Pixels (B, C, H, W) of those that can be read, uint8, and whether there are any; else noise."""
+def _pixels(predictor: Predictor, paths: Sequence[Path], *, named: bool) -> tuple[torch.Tensor, bool]:
+    """Pixels (B, C, H, W) of those that can be read, uint8, and whether there are any; else noise, unless named."""
     batches = eval_batches(paths[:MOST_NAMED], predictor.preprocess, batch=BATCH, workers=0)
     parts = [batch.x_BCHW for batch in batches if len(batch.index_B)]
     if parts:
         return torch.cat(parts), True
+    if named:
+        raise DataError(f"None of the images that are named can be read: {some(list(map(str, paths)), 3)}.")
     log.warning("no image of this run can be read; model and export are compared on noise (name some with --images)")
     side, generator = predictor.preprocess.size, torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (8, 3, side, side), dtype=torch.uint8, generator=generator), False

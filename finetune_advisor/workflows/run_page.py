@@ -51,7 +51,8 @@ def run_facts(run: RunDir, *, device: str = "cpu") -> RunFacts:
         RunError: the run has not finished, or its files are missing or damaged.
     """
     metrics = run.load_metrics()
-    recipe, answers = load_recipe(run.recipe), load_predictions(run.predictions)
+    recipe, scored = load_recipe(run.recipe), metrics["test"] or metrics["val"]
+    answers = load_predictions(run.predictions, images=scored["images"])
     diagnosis = _diagnosis(run, device=device)
     try:
         predictor = Predictor.open(run, device=device)

@@ -98,6 +98,10 @@ def test_a_truncated_photograph_is_called_so(tmp_path):
         (b"\n<svg xmlns='x'/>", "an SVG drawing"),
         (b"%PDF-1.7", "a PDF document"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(4) + b"\0\0\0\x0a\x08\x02\0\0\0", "it has no pixels"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", "it is cut short"),
+        (b"GIF89a\x09\0\0\0\x80\0\0", "it has no pixels"),
+        (b"BM" + struct.pack("<IHHIIiiHH", 54, 0, 0, 54, 40, 0, 5, 1, 24) + bytes(24), "it has no pixels"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is not an image"),
     ],
 )

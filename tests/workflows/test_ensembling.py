@@ -262,6 +262,11 @@ def test_seeds_of_a_probe_would_be_identical(base: Path) -> None:
         ensemble([RunDir(base / "probe")], Seeds())
 
 
+def test_a_run_is_a_member_once(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="named twice"):
+        ensemble([RunDir(base / "short"), RunDir(base / "probe" / ".." / "short")], Seeds(), RunDir(tmp_path / "out"))
+
+
 def test_one_run_has_moments_and_looks(base: Path, tmp_path: Path) -> None:
     runs = [RunDir(base / "short"), RunDir(base / "probe")]
     for technique in (TenCrop(), Checkpoints()):

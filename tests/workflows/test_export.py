@@ -20,7 +20,7 @@ from PIL import Image
 from finetune_advisor.artifacts.export_form import ExportForm
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.errors import BackboneError, RunError
+from finetune_advisor.errors import BackboneError, DataError, RunError
 from finetune_advisor.inference import Predictor
 from finetune_advisor.training.train import train
 from finetune_advisor.workflows import export as workflow
@@ -123,6 +123,12 @@ def test_a_stage_probe_says_that_it_needs_this_package(tmp_path: Path) -> None:
     done = export(run, ExportForm.hub)
     assert "import finetune_advisor" in (done.path / "README.md").read_text()
     assert not done.real and done.same_class == done.images, "its images are gone, so noise is compared"
+
+
+def test_images_that_are_named_and_cannot_be_read_are_no_reason_for_noise(probe: RunDir, tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(DataError, match=r"None of the images that are named can be read: .*empty\.png"):
+        export(probe, ExportForm.safetensors, out=tmp_path / "model", images=[tmp_path / "empty.png"])
 
 
 def test_images_can_be_named(probe: RunDir, tmp_path: Path) -> None:
