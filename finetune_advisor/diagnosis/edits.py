@@ -9,7 +9,7 @@ from finetune_advisor.artifacts.diagnosis import Edit
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_rules import DURATIONS
 from finetune_advisor.techniques.regularization import L2, Dropout
-from finetune_advisor.techniques.strategy import FewLayers, ManyLayers, Probe
+from finetune_advisor.techniques.strategy import VIEWS, FewLayers, ManyLayers, Probe
 from finetune_advisor.techniques.strategy.base import TopStages
 
 GOOD_RATIO = 1e-3
@@ -22,7 +22,6 @@ DROPOUT, MOST_DROPOUT = 0.3, 0.6
 DECAY, MOST_DECAY = 0.01, 0.1
 SMOOTHING, MOST_SMOOTHING = 0.1, 0.2
 CROP = {"kind": "random_crop", "scale": [0.5, 1.0]}
-VIEWS = 4
 
 
 def round_value(value: float) -> float:
@@ -55,6 +54,11 @@ def train_longer(recipe: Recipe, factor: float, why: str, *, epochs: int = 1) ->
     before = getattr(recipe.budget, unit)
     after = before * factor if unit == "minutes" else max(round(before * factor), epochs if unit == "epochs" else 1)
     return (Edit(key=f"budget.{unit}", value=after, reason=f"{before:g} before: {why}"),)
+
+
+def keep_validation_images(recipe: Recipe, why: str) -> tuple[Edit, ...]:
+    """No second training with the validation images, where something reads them on the way."""
+    return (Edit(key="evaluation.refit", value=False, reason=why),) if recipe.evaluation.refit else ()
 
 
 def regularize(recipe: Recipe, why: str) -> tuple[Edit, ...]:

@@ -12,7 +12,13 @@ import numpy.typing as npt
 from finetune_advisor.artifacts.diagnosis import Edit, Finding
 from finetune_advisor.diagnosis.case import Case
 from finetune_advisor.diagnosis.curves import slope, tail
-from finetune_advisor.diagnosis.edits import more_capacity, regularize, smooth_labels, train_longer
+from finetune_advisor.diagnosis.edits import (
+    keep_validation_images,
+    more_capacity,
+    regularize,
+    smooth_labels,
+    train_longer,
+)
 
 BIG_GAP = 0.08
 """Training over validation accuracy from which a network learns by heart."""
@@ -185,7 +191,10 @@ def plateau(case: Case) -> Finding | None:
         ),
         meaning=f"Steps are too long for what is left. Divide the rate by {1 / factor:.0f} and keep going.",
         figures={"progress": float(progress), "rate": float(curves.rate_T[-1])},
-        edits=(Edit(key="schedule", value=value, reason="no progress on the validation set: divide the rate, go on"),),
+        edits=(
+            Edit(key="schedule", value=value, reason="no progress on the validation set: divide the rate, go on"),
+            *keep_validation_images(case.recipe, "the rate follows the validation loss"),
+        ),
     )
 
 

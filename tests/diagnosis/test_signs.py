@@ -45,9 +45,11 @@ def test_healthy_curves_raise_no_alarm() -> None:
     assert sum(sign is not None for sign in signs) <= 0.05 * len(signs), signs
 
 
-def test_every_edit_leads_to_a_recipe_that_can_be_used() -> None:
+@pytest.mark.parametrize("refit", [False, True])
+def test_every_edit_leads_to_a_recipe_that_can_be_used(refit: bool) -> None:
     for kind in made_up.KINDS:
         case = made_up.made_up(kind, 1000)
+        case = replace(case, recipe=change_recipe(case.recipe, {"evaluation.refit": refit}))
         for finding in findings(case):
             edited = change_recipe(case.recipe, {edit.key: edit.value for edit in finding.edits})
             assert edited != case.recipe, finding
