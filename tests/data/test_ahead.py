@@ -56,13 +56,16 @@ time.sleep(100)
 
 
 @contextmanager
-def group(script: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that leads a group of its own; what is left of the group is killed."""
+def group(script: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that leads a group of its own; what is left of the group is killed.
+
+    Its pipes are unbuffered: a line that `readline` took too early would be lost to `communicate`.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        bufsize=0,
         start_new_session=True,
     )
     try:
@@ -77,14 +80,14 @@ def group(script: str) -> Iterator[subprocess.Popen[str]]:
 def test_sigterm_to_the_group_is_left_to_the_main_process() -> None:
     with group(TERMINATED) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "0\n"
+        assert process.stdout.readline() == b"0\n"
         os.killpg(process.pid, signal.SIGTERM)
         out, err = process.communicate(timeout=30)
     numbers = [int(line) for line in out.splitlines()[:-1]]
     assert len(numbers) >= 20, "workers go on for as long as the main process asks them to"
     assert numbers == list(range(1, len(numbers) + 1))
-    assert out.endswith("saved\n")
-    assert (err, process.returncode) == ("", 0)
+    assert out.endswith(b"saved\n")
+    assert (err, process.returncode) == (b"", 0)
 
 
 def test_workers_end_when_the_main_process_is_killed() -> None:
@@ -93,7 +96,7 @@ def test_workers_end_when_the_main_process_is_killed() -> None:
         assert process.stdout.readline()
         process.kill()
         _, err = process.communicate(timeout=10)  # ends when nobody holds the other end of the pipe any more
-    assert err == ""
+    assert err == b""
 
 
 def test_a_worker_that_hangs_ends_with_the_iterator(monkeypatch: pytest.MonkeyPatch) -> None:
