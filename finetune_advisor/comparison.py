@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor.artifacts.predictions import Answer, load_predictions
+from finetune_advisor.artifacts.predictions import Answer
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import diff_recipes, load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
@@ -149,8 +149,7 @@ def bootstrap_lead(hit_a_N: BoolArray, hit_b_N: BoolArray, *, seed: int) -> tupl
 
 def _read(run: RunDir) -> _Read:
     metrics = run.load_metrics()
-    scored = (metrics["test"] or metrics["val"])["images"]
-    answers = {answer.name: answer for answer in load_predictions(run.predictions, images=scored)}
+    answers = {answer.name: answer for answer in run.load_predictions(metrics)}
     return _Read(run, metrics, load_recipe(run.recipe), answers)
 
 

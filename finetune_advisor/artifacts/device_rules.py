@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from finetune_advisor.artifacts.technique_rules import Conflict, at
+from finetune_advisor.artifacts.technique_rules import Conflict, at, kind_in, technique_in
 from finetune_advisor.techniques.augmentation import Drawn, RandomCrop, RandomErasing
-from finetune_advisor.techniques.catalog import families, kind_of
 
 _KEY = "runtime.augment_on"
 
@@ -22,11 +21,9 @@ def device_conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
         return
     if not items:
         yield _KEY, "nothing is augmented, so there is nothing to do on the device; set it to cpu"
-    members = {kind_of(technique): technique for technique in families()["augmentation"]}
     cut = False
     for place, item in enumerate(items):
-        kind = item.get("kind") if isinstance(item, Mapping) else None
-        technique = members.get(kind) if isinstance(kind, str) else None
+        kind, technique = kind_in(item), technique_in("augmentation", item)
         cut = cut or technique is RandomCrop
         if technique is not None and not issubclass(technique, Drawn):
             yield (

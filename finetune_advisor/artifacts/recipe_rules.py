@@ -14,9 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from finetune_advisor.artifacts.device_rules import device_conflicts
-from finetune_advisor.artifacts.technique_rules import Conflict, technique_conflicts
-from finetune_advisor.techniques.base import Technique
-from finetune_advisor.techniques.catalog import families, kind_of
+from finetune_advisor.artifacts.technique_rules import Conflict, at, kind_at, kind_in, technique_conflicts, technique_in
+from finetune_advisor.techniques.catalog import kind_of
 from finetune_advisor.techniques.ensembling import Ensembling
 from finetune_advisor.techniques.initialization import Initialization
 from finetune_advisor.techniques.loss import Loss
@@ -36,7 +35,7 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
     The values themselves may still be wrong: what cannot be judged is left to their own checks.
     """
     found = [*_twice(values), *technique_conflicts(values), *device_conflicts(values)]
-    strategy = _technique("strategy", values.get("strategy"))
+    strategy = technique_in("strategy", values.get("strategy"))
     if strategy is not None:
         assert issubclass(strategy, Strategy)
         found += _ignored(strategy, values)
@@ -49,17 +48,6 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
         found += _the_same_again(strategy, values)
         found += _refitted(strategy, values)
     return found
-
-
-def _technique(family: str, block: Any) -> type[Technique] | None:
-    """The class that a block of a recipe is read as; None where its `kind` is unknown."""
-    members = families().get(family, ())
-    return next((technique for technique in members if kind_of(technique) == _kind(block)), None)
-
-
-def _kind(value: Any) -> str | None:
-    kind = value.get("kind") if isinstance(value, Mapping) else None
-    return kind if isinstance(kind, str) else None
 
 
 def _ignored(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -98,7 +86,7 @@ def _value(key: str, values: Mapping[str, Any]) -> _Found | None:
         return None
     if name in block:
         return _Found(block[name])
-    technique = _technique(outer[-1], block)
+    technique = technique_in(outer[-1], block)
     return _Found(technique.model_fields[name].default) if technique and name in technique.model_fields else None
 
 
@@ -150,12 +138,12 @@ def _cached(values: Mapping[str, Any]) -> Iterator[Conflict]:
 
 def _preprocessed(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
     """Pretrained networks know no whitened images; features are computed before it is settled what trains."""
-    preprocessing = _technique("preprocessing", values.get("preprocessing"))
+    preprocessing = technique_in("preprocessing", values.get("preprocessing"))
     if preprocessing is None:
         return
     assert issubclass(preprocessing, Preprocessing)
     kind, head = kind_of(preprocessing), values.get("head")
-    start = _technique("initialization", head.get("initialization") if isinstance(head, Mapping) else None)
+    start = technique_in("initialization", head.get("initialization") if isinstance(head, Mapping) else None)
     from_features = start is not None and issubclass(start, Initialization) and start.needs_features
     if not preprocessing.suits_pretrained and not issubclass(strategy, FromScratch):
         yield "preprocessing.kind", f"no pretrained network knows images after {kind}; choose backbone, or from_scratch"
@@ -166,10 +154,10 @@ def _preprocessed(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterat
 
 def _mixed(values: Mapping[str, Any]) -> Iterator[Conflict]:
     """A mixture of two images has two labels, two images behind it, and is no image that was seen before."""
-    mixing = _kind(values.get("mixing"))
+    mixing = kind_in(values.get("mixing"))
     if mixing is None:
         return
-    loss = _technique("loss", values.get("loss"))
+    loss = technique_in("loss", values.get("loss"))
     if loss is not None and issubclass(loss, Loss) and not loss.takes_mixed_labels:
         yield (
             "loss",
@@ -188,7 +176,7 @@ def _mixed(values: Mapping[str, Any]) -> Iterator[Conflict]:
 
 def _the_same_again(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
     """A convex fit has one solution: runs of it do not differ, and it has no moments on its way that do."""
-    ensembling = _technique("ensembling", values.get("ensemble"))
+    ensembling = technique_in("ensembling", values.get("ensemble"))
     if ensembling is None or not issubclass(strategy, Probe):
         return
     assert issubclass(ensembling, Ensembling)
@@ -205,7 +193,7 @@ def _twice(values: Mapping[str, Any]) -> Iterator[Conflict]:
     items = values.get("regularization")
     if not isinstance(items, (list, tuple)):
         return
-    kinds = [_kind(item) for item in items]
+    kinds = [kind_in(item) for item in items]
     for kind, count in Counter(kinds).items():
         if kind is not None and count > 1:
             last = len(kinds) - 1 - kinds[::-1].index(kind)
@@ -214,24 +202,22 @@ def _twice(values: Mapping[str, Any]) -> Iterator[Conflict]:
 
 def _refitted(strategy: type[Strategy], values: Mapping[str, Any]) -> Iterator[Conflict]:
     """What trains without held-out images can neither be steered by them nor be chosen by them afterwards."""
-    if _value("evaluation.refit", values) != _Found(value=True):
+    if at(values, "evaluation.refit") is not True:
         return
     key, off = "evaluation.refit", "; set it to false"
     if not strategy.trains_network:
         yield key, f"{kind_of(strategy)} is always fitted on training and validation images together{off}"
         return
-    early = _value("budget.early_stopping", values)
-    minutes = _value("budget.minutes", values)
-    if early is not None and early.value is not None:
+    if at(values, "budget.early_stopping") is not None:
         yield (
             key,
             f"without validation images nobody knows when to stop early{off}, or budget.early_stopping to null",
         )
-    if minutes is not None and minutes.value is not None:
+    if at(values, "budget.minutes") is not None:
         yield key, f"it trains a second time, for which a budget in minutes has no room{off}, or give epochs"
-    if _kind(values.get("schedule")) == "plateau":
+    if kind_at(values, "schedule") == "plateau":
         yield key, f"without validation images no plateau is seen{off}, or choose another schedule"
-    ensembling = _technique("ensembling", values.get("ensemble"))
+    ensembling = technique_in("ensembling", values.get("ensemble"))
     if ensembling is not None and issubclass(ensembling, Ensembling) and not ensembling.takes_refitted:
         who = kind_of(ensembling)
         yield key, f"{who} needs validation images that the weights have not seen{off}, or choose another ensemble"

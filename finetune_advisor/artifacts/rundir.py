@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from finetune_advisor.artifacts.history import Record, load_history
 from finetune_advisor.artifacts.json_file import load_json
 from finetune_advisor.artifacts.run_lock import locked, require_unlocked
 from finetune_advisor.artifacts.storage import require_writable, storage_errors
 from finetune_advisor.errors import RunError
+
+if TYPE_CHECKING:
+    from finetune_advisor.artifacts.predictions import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +250,16 @@ class RunDir:
         from finetune_advisor.artifacts.metrics_file import load_metrics
 
         return load_metrics(self.metrics, f"{self.path} holds no finished run", hint=self.hint_to_finish)
+
+    def load_predictions(self, metrics: Mapping[str, Any]) -> tuple[Answer, ...]:
+        """The content of predictions.csv: an answer for each image that these metrics of the run were scored on.
+
+        Raises:
+            RunError: the file is missing, damaged or cut short.
+        """
+        from finetune_advisor.artifacts.predictions import load_predictions
+
+        return load_predictions(self.predictions, images=(metrics["test"] or metrics["val"])["images"])
 
     def load_timetable(self) -> dict[str, Any]:
         """The steps that fit into a budget of minutes, as planned when the run began.

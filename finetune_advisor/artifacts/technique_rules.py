@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from finetune_advisor.techniques.base import Technique
+from finetune_advisor.techniques.catalog import families, kind_of
+
 Conflict = tuple[str, str]
 """A dotted key and one sentence that says what is wrong and how to mend it."""
 
@@ -37,6 +40,18 @@ def at(values: Mapping[str, Any], dotted: str) -> Any:
     for part in dotted.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
+
+
+def kind_in(block: Any) -> str | None:
+    """The `kind` that a block of a recipe says; None where it says none."""
+    kind = block.get("kind") if isinstance(block, Mapping) else None
+    return kind if isinstance(kind, str) else None
+
+
+def technique_in(family: str, block: Any) -> type[Technique] | None:
+    """The class that a block of a recipe is read as; None where its `kind` is unknown."""
+    members = families().get(family, ())
+    return next((technique for technique in members if kind_of(technique) == kind_in(block)), None)
 
 
 def kind_at(values: Mapping[str, Any], dotted: str) -> Any:

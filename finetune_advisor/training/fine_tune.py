@@ -124,16 +124,16 @@ def _note_the_end(place: RunDir, run: RunDir, step: int, setup: Setup, end: NotF
         )
 
 
-def _keep_signal(setup: Setup, run: RunDir) -> None:
+def _keep_signal(setup: Setup, place: RunDir) -> None:
     """Write down how the outputs of a network of random weights vary; the same again when a run goes on."""
     if setup.signal and processes.is_main():
-        save_json(run.signal, [asdict(layer) for layer in setup.signal])
+        save_json(place.signal, [asdict(layer) for layer in setup.signal])
 
 
 def _advance(
     setup: Setup,
     state: TrainState,
-    run: RunDir,
+    place: RunDir,
     watcher: Watcher,
     stop: StopRequest,
     save: Callable[[Path], None],
@@ -151,8 +151,8 @@ def _advance(
     try:
         for record in setup.records(state, watcher.on_step, lambda: bool(stop)):
             if setup.is_snapshot(state.step):
-                save(run.snapshots / f"step-{state.step}.safetensors")
-            _keep(record, state, run, watcher, save)
+                save(place.snapshots / f"step-{state.step}.safetensors")
+            _keep(record, state, place, watcher, save)
             if _stopped_early(state, setup.budget):
                 log.info("stopped early: no progress in %d evaluations", state.stale_evaluations)
                 break
@@ -163,13 +163,13 @@ def _advance(
     return None
 
 
-def _keep(record: Record, state: TrainState, run: RunDir, watcher: Watcher, save: Callable[[Path], None]) -> None:
+def _keep(record: Record, state: TrainState, place: RunDir, watcher: Watcher, save: Callable[[Path], None]) -> None:
     if processes.is_main():
-        append_record(run.history, record)
+        append_record(place.history, record)
     log.info(summary(record))
     if state.best_step == state.step:
-        save(run.best)
-    save(run.last)
+        save(place.best)
+    save(place.last)
     watcher.on_record(record)
 
 
@@ -185,14 +185,14 @@ def _interrupted(run: RunDir, stop: StopRequest, state: TrainState, setup: Setup
     return Interrupted(f"Stopped by {by} {done}; the state is saved.", hint_for(run))
 
 
-def _restore(state: TrainState, run: RunDir, identity: Identity) -> None:
+def _restore(state: TrainState, place: RunDir, identity: Identity) -> None:
     """Go back to the last checkpoint, or to the start of a run that did not get to one; the history follows."""
-    if processes.from_main(run.last.is_file()):
-        state.load(run.last, identity=identity)
+    if processes.from_main(place.last.is_file()):
+        state.load(place.last, identity=identity)
     # Images in the tally wait for the evaluation that ends their epoch.
     evaluated = state.step - 1 if state.tally.images else state.step
     if processes.is_main():
-        save_history(run.history, [record for record in run.load_history() if record.step <= evaluated])
+        save_history(place.history, [record for record in place.load_history() if record.step <= evaluated])
 
 
 def _stopped_early(state: TrainState, budget: Budget) -> bool:

@@ -60,9 +60,9 @@ class Setup:
     images: Mapping[str, int]
     """How many each split has."""
     whitening: Whitening | None
+    """What goes in front of the network, and belongs to the model."""
     signal: tuple[LayerSignal, ...]
     """How the outputs of each layer vary before training; empty where the weights are pretrained."""
-    """What goes in front of the network, and belongs to the model."""
 
     @property
     def budget(self) -> Budget:
@@ -122,8 +122,7 @@ class Setup:
             return self.evaluate()
 
     def evaluate(self) -> Evaluation | None:
-        """Score the validation images, where there are any; the network is left in evaluation mode."""
-        self.backbone.net.eval()
+        """Score the validation images, where there are any, which leaves the network in evaluation mode."""
         if not self.images["val"]:
             return None
         labels_N, probabilities_NK = self.val_labels_N, self.probabilities("val")

@@ -12,7 +12,7 @@ from finetune_advisor.advice.sentences import why
 from finetune_advisor.advice.table import place
 from finetune_advisor.artifacts.diagnosis import Diagnosis
 from finetune_advisor.artifacts.ensemble import Ensemble
-from finetune_advisor.artifacts.predictions import Answer, load_predictions
+from finetune_advisor.artifacts.predictions import Answer
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import load_recipe, read_recipe_text
@@ -51,8 +51,7 @@ def run_facts(run: RunDir, *, device: str = "cpu") -> RunFacts:
         RunError: the run has not finished, or its files are missing or damaged.
     """
     metrics = run.load_metrics()
-    recipe, scored = load_recipe(run.recipe), metrics["test"] or metrics["val"]
-    answers = load_predictions(run.predictions, images=scored["images"])
+    recipe, answers = load_recipe(run.recipe), run.load_predictions(metrics)
     diagnosis = _diagnosis(run, device=device)
     try:
         predictor = Predictor.open(run, device=device)

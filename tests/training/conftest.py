@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Protocol
 
@@ -9,6 +11,7 @@ import pytest
 
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.training.watch import Progress, Watcher
 
 TINY = (
     "backbone.name=mobilenetv3_small_050",
@@ -32,3 +35,21 @@ def recipe() -> MakeRecipe:
         return load_recipe(base, [f"data.path={data}", *TINY, *overrides])
 
     return make
+
+
+class StopAt(Watcher):
+    """Presses Ctrl-C, or what `number` says, during a step."""
+
+    def __init__(self, step: int, number: signal.Signals = signal.SIGINT) -> None:
+        self.step = step
+        self.number = number
+
+    def on_step(self, progress: Progress) -> None:
+        if progress.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture
+def stop_at() -> type[StopAt]:
+    """`stop_at(3)` is a watcher that presses Ctrl-C during step 3; another signal may be named."""
+    return StopAt

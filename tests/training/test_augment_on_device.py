@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +15,6 @@ from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.data import augmented
 from finetune_advisor.errors import Interrupted, RunError
 from finetune_advisor.training.train import train
-from finetune_advisor.training.watch import Progress, Watcher
 
 IMAGES = {"train/ants": 9, "train/bees": 9, "test/ants": 2, "test/bees": 2}
 SETTINGS = (
@@ -35,15 +33,6 @@ SETTINGS = (
 def on_device(image_folder, recipe) -> Recipe:
     made: Recipe = recipe("all_layers", image_folder(IMAGES), *SETTINGS)
     return made
-
-
-class StopAt(Watcher):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def weights(run: RunDir) -> dict[str, torch.Tensor]:
@@ -65,12 +54,12 @@ def changed(recipe: Recipe, **runtime: object) -> Recipe:
 
 
 def test_an_interrupted_run_resumes_to_the_same_bits_also_with_other_workers_and_without_a_cache(
-    on_device: Recipe, tmp_path: Path
+    on_device: Recipe, tmp_path: Path, stop_at: Any
 ) -> None:
     whole, run = train(on_device, RunDir(tmp_path / "whole")), RunDir(tmp_path / "stopped")
     assert "decoded once: 18 of 18 images stay decoded" in whole.log.read_text()
     with pytest.raises(Interrupted):
-        train(changed(on_device, workers=2), run, watcher=StopAt(4))
+        train(changed(on_device, workers=2), run, watcher=stop_at(4))
     assert_same_run(train(load_recipe(run.recipe), run, resume=True), whole)
     assert_same_run(train(changed(on_device, cache_mib=None), RunDir(tmp_path / "anew")), whole)
 
@@ -95,10 +84,10 @@ def test_cached_views_are_made_by_the_device_too(image_folder, recipe, tmp_path:
     assert len(losses(run)) == 2
 
 
-def test_a_run_cannot_go_on_with_the_other_pictures(on_device: Recipe, tmp_path: Path) -> None:
+def test_a_run_cannot_go_on_with_the_other_pictures(on_device: Recipe, tmp_path: Path, stop_at: Any) -> None:
     run = RunDir(tmp_path / "run")
     with pytest.raises(Interrupted):
-        train(on_device, run, watcher=StopAt(2))
+        train(on_device, run, watcher=stop_at(2))
     run.recipe.write_text(run.recipe.read_text().replace("augment_on: device", "augment_on: cpu"))
     with pytest.raises(RunError, match=r"runtime\.augment_on was device and is cpu"):
         train(load_recipe(run.recipe), run, resume=True)

@@ -14,7 +14,6 @@ from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted
 from finetune_advisor.training.plan import plan_run
 from finetune_advisor.training.train import train
-from finetune_advisor.training.watch import Progress, Watcher
 
 IMAGES = {"train/ants": 9, "train/bees": 9, "test/ants": 2, "test/bees": 2}
 SHORT = ("budget.epochs=2", "optimizer.batch=6")
@@ -58,15 +57,6 @@ def test_with_a_view_for_each_epoch_the_same_pixels_are_seen_and_with_fewer_the_
     assert few[2] != pytest.approx(cached[2], abs=1e-6), "the second sees it again"
 
 
-class StopAt(Watcher):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            os.kill(os.getpid(), 2)
-
-
 @pytest.fixture
 def lively(image_folder, recipe) -> Recipe:
     """Dropout and views differ between the epochs, so that a resumed run that went wrong would show."""
@@ -74,19 +64,19 @@ def lively(image_folder, recipe) -> Recipe:
     return recipe("many_layers", image_folder(IMAGES), *SHORT, "strategy.cached_views=2", dropout)
 
 
-def test_a_resumed_run_finds_its_cache_or_makes_it_again_to_the_same_bits(lively, tmp_path) -> None:
+def test_a_resumed_run_finds_its_cache_or_makes_it_again_to_the_same_bits(lively, tmp_path, stop_at) -> None:
     whole = train(lively, RunDir(tmp_path / "whole"))
     for harm in (None, Path.unlink, _cut_short):
         run = RunDir(tmp_path / (harm.__name__ if harm else "none"))
         with pytest.raises(Interrupted):
-            train(lively, run, watcher=StopAt(2))
+            train(lively, run, watcher=stop_at(2))
         files = sorted(run.caches.iterdir())
         assert [path.name.partition("-")[0] for path in files] == ["train", "val"]
         before = [path.stat().st_mtime_ns for path in files]
         if harm:
             harm(files[0])
         with pytest.raises(Interrupted):
-            train(load_recipe(run.recipe), run, resume=True, watcher=StopAt(3))
+            train(load_recipe(run.recipe), run, resume=True, watcher=stop_at(3))
         after = [path.stat().st_mtime_ns for path in files]
         assert (after[0] == before[0]) == (harm is None) and after[1] == before[1]
         train(load_recipe(run.recipe), run, resume=True)

@@ -6,7 +6,6 @@ Shapes: N images, D features, K classes.
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +19,11 @@ from finetune_advisor.errors import Interrupted
 from finetune_advisor.features import measure
 from finetune_advisor.instruments import instrument
 from finetune_advisor.training.train import train
-from finetune_advisor.training.watch import Progress, Watcher
 
 SPLITS = {"train/ants": 14, "train/bees": 10, "val/ants": 6, "val/bees": 5}
 STRENGTH = 0.001
 START = ("head.initialization={kind: probe, strengths: [0.001]}", "optimizer.batch=8")
 STANDSTILL = (*START, "budget={steps: 1}", "optimizer.lr=1e-12")
-
-
-class StopAt(Watcher):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            os.kill(os.getpid(), 2)
 
 
 def answers(run: RunDir) -> dict[str, float]:
@@ -84,23 +73,25 @@ def swap(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 4])
-def test_an_interrupted_run_resumes_to_the_same_bits(image_folder, recipe, tmp_path, step) -> None:
+def test_an_interrupted_run_resumes_to_the_same_bits(image_folder, recipe, tmp_path, step, stop_at) -> None:
     chosen = recipe("few_layers", image_folder({"ants": 10, "bees": 10}), *START, "budget.epochs=3")
     whole = train(chosen, RunDir(tmp_path / "whole"))
     run = RunDir(tmp_path / "stopped")
     with pytest.raises(Interrupted):
-        train(chosen, run, watcher=StopAt(step))
+        train(chosen, run, watcher=stop_at(step))
     train(load_recipe(run.recipe), run, resume=True)
     assert (run.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
 
 
-def test_a_run_resumed_before_its_first_checkpoint_starts_from_the_saved_split(image_folder, recipe, tmp_path) -> None:
+def test_a_run_resumed_before_its_first_checkpoint_starts_from_the_saved_split(
+    image_folder, recipe, tmp_path, stop_at
+) -> None:
     data = image_folder({"ants": 10, "bees": 10})
     chosen = recipe("few_layers", data, *START, "budget.epochs=2")
     whole = train(chosen, RunDir(tmp_path / "whole"))
     run = RunDir(tmp_path / "stopped")
     with pytest.raises(Interrupted):
-        train(chosen, run, watcher=StopAt(1))
+        train(chosen, run, watcher=stop_at(1))
     run.last.unlink()
     assert train(load_recipe(run.recipe), run, resume=True).finished
     assert load_splits(run.splits) == load_splits(whole.splits)

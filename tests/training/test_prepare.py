@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from typing import Any
 
 import pytest
@@ -27,7 +26,6 @@ from finetune_advisor.errors import (
 )
 from finetune_advisor.training.plan import plan_run
 from finetune_advisor.training.train import train
-from finetune_advisor.training.watch import Progress, Watcher
 
 PLAIN = {"ants": 8, "bees": 8}
 SHORT = ("budget.epochs=2", "optimizer.batch=8")
@@ -90,13 +88,9 @@ def test_a_place_that_cannot_be_written_is_told_before_too(images_are_not_read, 
         train(recipe("linear_probe", image_folder(PLAIN)), RunDir(tmp_path / "file" / "run"))
 
 
-class StopAtTwo(Watcher):
-    def on_step(self, progress: Progress) -> None:
-        if progress.step == 2:
-            os.kill(os.getpid(), 2)
-
-
-def test_a_run_with_its_own_weights_file_goes_on_from_anywhere(image_folder, recipe, tmp_path, monkeypatch) -> None:
+def test_a_run_with_its_own_weights_file_goes_on_from_anywhere(
+    image_folder, recipe, tmp_path, monkeypatch, stop_at
+) -> None:
     """The saved recipe names the file absolutely, and moving it does not make it another network."""
     torch.manual_seed(0)
     save_file(build("mobilenetv3_small_050", "random", size=64).net.state_dict(), tmp_path / "own.safetensors")
@@ -104,7 +98,7 @@ def test_a_run_with_its_own_weights_file_goes_on_from_anywhere(image_folder, rec
     chosen = recipe("few_layers", image_folder(PLAIN), *SHORT, "backbone.weights=own.safetensors")
     run = RunDir(tmp_path / "run")
     with pytest.raises(Interrupted):
-        train(chosen, run, watcher=StopAtTwo())
+        train(chosen, run, watcher=stop_at(2))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     saved = load_recipe(run.recipe)
@@ -116,10 +110,12 @@ def test_a_run_with_its_own_weights_file_goes_on_from_anywhere(image_folder, rec
     assert (again.model / "model.safetensors").read_bytes() == (run.model / "model.safetensors").read_bytes()
 
 
-def test_a_resumed_run_uses_the_saved_split_not_a_new_draw(image_folder, recipe, tmp_path, monkeypatch) -> None:
+def test_a_resumed_run_uses_the_saved_split_not_a_new_draw(
+    image_folder, recipe, tmp_path, monkeypatch, stop_at
+) -> None:
     run = RunDir(tmp_path / "run")
     with pytest.raises(Interrupted):
-        train(recipe("few_layers", image_folder(PLAIN), *SHORT), run, watcher=StopAtTwo())
+        train(recipe("few_layers", image_folder(PLAIN), *SHORT), run, watcher=stop_at(2))
     before = run.splits.read_text()
     validation = {name for name, (_, split) in load_splits(run.splits).items() if split == "val"}
 

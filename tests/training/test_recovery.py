@@ -16,7 +16,6 @@ from finetune_advisor.errors import Interrupted, RunError
 from finetune_advisor.techniques.loss import CrossEntropy
 from finetune_advisor.training.feed import Pixels
 from finetune_advisor.training.train import train
-from finetune_advisor.training.watch import Progress, Watcher
 
 PLAIN = {"ants": 10, "bees": 10}
 CALM = (
@@ -71,19 +70,11 @@ def test_a_loss_that_is_no_number_goes_back_with_half_the_rate(make, spoil, tmp_
     assert all(value.isfinite().all() for value in load_file(run.model / "model.safetensors").values())
 
 
-def test_a_resumed_run_keeps_the_rate_it_went_back_to(make, spoil, tmp_path) -> None:
-    class StopsAtEight(Watcher):
-        def on_step(self, progress: Progress) -> None:
-            if progress.step == 8:
-                import os
-                import signal
-
-                os.kill(os.getpid(), signal.SIGINT)
-
+def test_a_resumed_run_keeps_the_rate_it_went_back_to(make, spoil, tmp_path, stop_at) -> None:
     spoil(5)
     run = RunDir(tmp_path / "run")
     with pytest.raises(Interrupted):
-        train(make("optimizer.lr=0.01"), run, watcher=StopsAtEight())
+        train(make("optimizer.lr=0.01"), run, watcher=stop_at(8))
     train(load_recipe(run.recipe), run, resume=True)
     assert rates(run) == pytest.approx([0.01, 0.005, 0.005])
     spoil(5)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted, RecipeError
 from finetune_advisor.training.train import train
-from finetune_advisor.training.watch import Progress, Watcher
+from finetune_advisor.training.watch import Watcher
 
 IMAGES = {"ants": 10, "bees": 10}
 SETTINGS = ("budget.epochs=2", "optimizer.batch=4", "optimizer.lr=0.02")
@@ -23,15 +21,10 @@ SETTINGS = ("budget.epochs=2", "optimizer.batch=4", "optimizer.lr=0.02")
 
 
 class Heard(Watcher):
-    """Remembers what it is told, and presses Ctrl-C in a step."""
+    """Remembers what it is told."""
 
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
+    def __init__(self) -> None:
         self.told: list[object] = []
-
-    def on_step(self, progress: Progress) -> None:
-        if progress.step == self.stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
 
     def on_record(self, record: Any) -> None:
         self.told.append(record.epoch)
@@ -84,14 +77,16 @@ def test_the_last_step_is_kept_where_nothing_is_held_out(asked: Any, tmp_path: P
     assert not differ(best, last)
 
 
-@pytest.mark.parametrize("stop_at", [3, 9], ids=["in the first training", "in the second"])
+@pytest.mark.parametrize("step", [3, 9], ids=["in the first training", "in the second"])
 @pytest.mark.parametrize("averaging", ["null", "{kind: swa}"])
-def test_an_interrupted_run_goes_on_to_the_same_bits(asked: Any, tmp_path: Path, stop_at: int, averaging: str) -> None:
+def test_an_interrupted_run_goes_on_to_the_same_bits(
+    asked: Any, stop_at: Any, tmp_path: Path, step: int, averaging: str
+) -> None:
     made = asked("evaluation.refit=true", "strategy.batch_norm=train", f"averaging={averaging}")
     whole = train(made, RunDir(tmp_path / "whole"))
     run = RunDir(tmp_path / "run")
     with pytest.raises(Interrupted) as stopped:
-        train(made, run, watcher=Heard(stop_at))
+        train(made, run, watcher=stop_at(step))
     assert stopped.value.hint and f"{run.path} " in f"{stopped.value.hint} ".replace("`", " ")
     assert not run.finished
     train(made, run, resume=True)

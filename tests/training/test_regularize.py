@@ -5,11 +5,9 @@ Shapes: B images of a batch, D features, K classes.
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -31,7 +29,7 @@ from finetune_advisor.training.regularize import Regularizer
 from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.step import compute_gradients
 from finetune_advisor.training.train import train
-from finetune_advisor.training.watch import Progress, Watcher
+from finetune_advisor.training.watch import Watcher
 
 SPARSITY = KlSparsity(strength=0.5, target=0.1)
 METHOD = Method(
@@ -116,17 +114,6 @@ def test_what_is_frozen_keeps_its_norm() -> None:
     assert weights[1].norm(dim=1).tolist() == pytest.approx([1.0, 1.0])
 
 
-class StopAt(Watcher):
-    """Presses Ctrl-C after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 EVERYTHING = (
     "regularization=[{kind: l2_sp, strength: 0.5, new_strength: 0.1}, {kind: l1, strength: 0.01, start: 0.5}, "
     "{kind: max_norm, limit: 0.05}, {kind: dropout, rate: 0.5}, {kind: stochastic_depth, rate: 0.3}, "
@@ -151,11 +138,11 @@ def pretrained(image_folder, recipe, tmp_path: Path) -> Recipe:
     )
 
 
-def test_a_resumed_run_pulls_toward_the_same_start(pretrained: Recipe, tmp_path: Path) -> None:
+def test_a_resumed_run_pulls_toward_the_same_start(pretrained: Recipe, tmp_path: Path, stop_at: Any) -> None:
     whole = train(pretrained, RunDir(tmp_path / "whole"))
     run = RunDir(tmp_path / "stopped")
     with pytest.raises(Interrupted):
-        train(pretrained, run, watcher=StopAt(4))
+        train(pretrained, run, watcher=stop_at(4))
     train(load_recipe(run.recipe), run, resume=True)
     assert (run.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
     weight_KD = load_file(run.model / "model.safetensors")["classifier.weight"]

@@ -41,18 +41,6 @@ LIVELY = (
 """Everything random is on, statistics and rate move: 16 training images are 3 steps an epoch, 9 in all."""
 
 
-class StopAt(Watcher):
-    """Presses Ctrl-C, or what `number` says, during a step."""
-
-    def __init__(self, step: int, number: signal.Signals = signal.SIGINT) -> None:
-        self.step = step
-        self.number = number
-
-    def on_step(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            os.kill(os.getpid(), self.number)
-
-
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as stream:
         return list(csv.DictReader(stream))
@@ -101,7 +89,7 @@ def whole(lively, tmp_path) -> RunDir:
 @pytest.mark.parametrize(
     "steps", [(1,), (3,), (9,), tuple(range(1, 10))], ids=["mid epoch", "epoch's end", "last step", "all"]
 )
-def test_an_interrupted_run_resumes_to_the_same_bits(lively, whole, tmp_path, steps) -> None:
+def test_an_interrupted_run_resumes_to_the_same_bits(lively, whole, tmp_path, steps, stop_at) -> None:
     assert [r.lr["head"] for r in whole.load_history() if r.lr] == [0.02, 0.02, 0.01], "the plateau has acted"
     run = RunDir(tmp_path / "stopped")
     for number, step in enumerate(steps):
@@ -109,9 +97,9 @@ def test_an_interrupted_run_resumes_to_the_same_bits(lively, whole, tmp_path, st
             Interrupted, match=f"Stopped by SIGINT after step {step} of 9; the state is saved"
         ) as caught:
             if number:
-                resumed(run, StopAt(step))
+                resumed(run, stop_at(step))
             else:
-                train(lively, run, watcher=StopAt(step))
+                train(lively, run, watcher=stop_at(step))
         assert f"finetune-advisor run --run-dir {run.path} --resume" in str(caught.value.hint)
         assert not run.finished
         assert not run.model.exists()
@@ -120,7 +108,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(lively, whole, tmp_path, st
 
 @pytest.mark.parametrize("step", [2, 3, 5, 6])
 def test_a_run_stopped_in_the_middle_of_gradual_unfreezing_resumes_to_the_same_bits(
-    image_folder, recipe, tmp_path, step
+    image_folder, recipe, tmp_path, step, stop_at
 ) -> None:
     """Of 12 steps, 3 an epoch: two stages join after the third, two after the sixth, one after the ninth."""
     gradual = (
@@ -130,26 +118,26 @@ def test_a_run_stopped_in_the_middle_of_gradual_unfreezing_resumes_to_the_same_b
     chosen = recipe("gradual_unfreezing", image_folder(PLAIN), *LIVELY, "budget.epochs=4", *gradual)
     whole, run = train(chosen, RunDir(tmp_path / "whole")), RunDir(tmp_path / "stopped")
     with pytest.raises(Interrupted):
-        train(chosen, run, watcher=StopAt(step))
+        train(chosen, run, watcher=stop_at(step))
     assert_same_run(resumed(run), whole)
 
 
 @pytest.mark.parametrize("averaging", ["{kind: ema, decay: 0.9}", "{kind: swa, start: 0.3}"], ids=["ema", "swa"])
-def test_an_average_resumes_to_the_same_bits(lively, recipe, tmp_path, averaging) -> None:
+def test_an_average_resumes_to_the_same_bits(lively, recipe, tmp_path, averaging, stop_at) -> None:
     chosen = recipe("many_layers", Path(lively.data.path), *LIVELY, f"averaging={averaging}")
     whole, run = train(chosen, RunDir(tmp_path / "averaged")), RunDir(tmp_path / "stopped")
     with pytest.raises(Interrupted):
-        train(chosen, run, watcher=StopAt(4))
+        train(chosen, run, watcher=stop_at(4))
     with pytest.raises(Interrupted):
-        resumed(run, StopAt(9))
+        resumed(run, stop_at(9))
     assert_same_run(resumed(run), whole)
 
 
-def test_sigterm_saves_the_state_too_and_handlers_are_put_back(lively, tmp_path) -> None:
+def test_sigterm_saves_the_state_too_and_handlers_are_put_back(lively, tmp_path, stop_at) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     run = RunDir(tmp_path / "run")
     with pytest.raises(Interrupted, match="Stopped by SIGTERM after step 2"):
-        train(lively, run, watcher=StopAt(2, signal.SIGTERM))
+        train(lively, run, watcher=stop_at(2, signal.SIGTERM))
     assert run.last.is_file()
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -203,10 +191,10 @@ def test_a_crash_between_history_and_checkpoint_leaves_no_trace(
     assert_same_run(resumed(run), whole)
 
 
-def test_a_crash_in_the_middle_of_a_line_leaves_no_trace(lively, whole, tmp_path) -> None:
+def test_a_crash_in_the_middle_of_a_line_leaves_no_trace(lively, whole, tmp_path, stop_at) -> None:
     run = RunDir(tmp_path / "crashed")
     with pytest.raises(Interrupted):
-        train(lively, run, watcher=StopAt(4))
+        train(lively, run, watcher=stop_at(4))
     with run.history.open("a") as stream:
         stream.write('{"step": 6, "epo')
     assert_same_run(resumed(run), whole)
@@ -244,14 +232,14 @@ def test_the_best_weights_are_kept_not_the_last(lively, tmp_path, monkeypatch) -
     assert any((kept[name] != last[f"net.{name}"]).any() for name in kept)
 
 
-def interrupted(recipe: Recipe, run: RunDir) -> RunDir:
+def interrupted(recipe: Recipe, run: RunDir, stop_at: Any) -> RunDir:
     with pytest.raises(Interrupted):
-        train(recipe, run, watcher=StopAt(2))
+        train(recipe, run, watcher=stop_at(2))
     return run
 
 
-def test_images_that_changed_cannot_be_resumed(lively, tmp_path) -> None:
-    run = interrupted(lively, RunDir(tmp_path / "run"))
+def test_images_that_changed_cannot_be_resumed(lively, tmp_path, stop_at) -> None:
+    run = interrupted(lively, RunDir(tmp_path / "run"), stop_at)
     before = run.last.read_bytes()
     picture = Path(lively.data.path) / "ants" / "000.png"
     Image.new("RGB", (40, 32), "navy").save(picture)
@@ -263,15 +251,15 @@ def test_images_that_changed_cannot_be_resumed(lively, tmp_path) -> None:
     assert run.last.read_bytes() == before
 
 
-def test_a_recipe_that_changed_cannot_be_resumed(lively, tmp_path) -> None:
-    run = interrupted(lively, RunDir(tmp_path / "run"))
+def test_a_recipe_that_changed_cannot_be_resumed(lively, tmp_path, stop_at) -> None:
+    run = interrupted(lively, RunDir(tmp_path / "run"), stop_at)
     run.recipe.write_text(run.recipe.read_text().replace("lr: 0.02", "lr: 0.01"))
     with pytest.raises(RunError, match=r"optimizer\.lr was 0\.02 and is 0\.01"):
         resumed(run)
 
 
-def test_moved_images_and_other_workers_can_be_resumed(lively, whole, tmp_path) -> None:
-    run = interrupted(lively, RunDir(tmp_path / "run"))
+def test_moved_images_and_other_workers_can_be_resumed(lively, whole, tmp_path, stop_at) -> None:
+    run = interrupted(lively, RunDir(tmp_path / "run"), stop_at)
     moved = Path(lively.data.path).rename(tmp_path / "moved")
     text = run.recipe.read_text()
     assert lively.data.path in text
@@ -283,9 +271,9 @@ def test_moved_images_and_other_workers_can_be_resumed(lively, whole, tmp_path) 
     assert_same_run(resumed(run), whole)
 
 
-def test_an_image_that_vanishes_during_the_run_is_named(image_folder, recipe, tmp_path) -> None:
+def test_an_image_that_vanishes_during_the_run_is_named(image_folder, recipe, tmp_path, stop_at) -> None:
     lively = recipe("many_layers", image_folder(PLAIN), *LIVELY, "strategy.cached_views=null", "runtime.cache_mib=null")
-    run = interrupted(lively, RunDir(tmp_path / "run"))
+    run = interrupted(lively, RunDir(tmp_path / "run"), stop_at)
 
     class Deletes(Watcher):
         def on_step(self, progress: Progress) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -24,7 +22,7 @@ from finetune_advisor.training.plan import plan_run
 from finetune_advisor.training.prepare import prepare
 from finetune_advisor.training.timetable import Pace, measure, settled, steps_within
 from finetune_advisor.training.train import train
-from finetune_advisor.training.watch import Progress, Watcher
+from finetune_advisor.training.watch import Watcher
 
 SPLIT = {"train/ants": 8, "train/bees": 8, "test/ants": 6, "test/bees": 6}
 MINUTES = ("optimizer.batch=4", "budget.minutes=5")
@@ -120,20 +118,11 @@ def paces(monkeypatch) -> Iterator[list[Pace]]:
     assert not found, "measured less often than expected"
 
 
-class StopAt(Watcher):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_a_resume_goes_on_with_the_plan_it_had(image_folder, recipe, tmp_path, paces) -> None:
+def test_a_resume_goes_on_with_the_plan_it_had(image_folder, recipe, tmp_path, paces, stop_at) -> None:
     chosen, run = recipe("few_layers", image_folder(SPLIT), *MINUTES), RunDir(tmp_path / "run")
     paces.append(Pace(45.0, 1.0, 1.0))
     with pytest.raises(Interrupted, match="after step 2 of 6"):
-        train(chosen, run, watcher=StopAt(2))
+        train(chosen, run, watcher=stop_at(2))
     assert json.loads(run.timetable.read_text())["steps"] == 6
     train(load_recipe(run.recipe), run, resume=True)
     assert [record.step for record in run.load_history()] == [3, 6]

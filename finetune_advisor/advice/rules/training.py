@@ -10,6 +10,7 @@ from finetune_advisor.advice.rules.augmentation import augments
 from finetune_advisor.advice.rules.strategy import starts_from_probe
 from finetune_advisor.artifacts.profile import Cell, Profile
 from finetune_advisor.data.plan import BatchPlan
+from finetune_advisor.techniques.strategy import VIEWS
 
 STEPS_AT_LEAST = 250
 """Fewer steps leave the new classifier half trained, however few the images."""
@@ -32,9 +33,6 @@ of the batch (Malladi et al. 2022, On the SDEs and Scaling Rules for Adaptive Gr
 
 FITTED_SLOWER = 3.0
 """How many times slower a classifier moves that starts from a fitted probe: it is found, and follows the layers."""
-
-VIEWS = 4
-"""Augmented looks at an image that the shipped recipes keep."""
 
 BODY_RATIO = 0.1
 """Rate of the pretrained layers over that of a new classifier at the border between similar and different."""

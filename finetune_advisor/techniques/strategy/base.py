@@ -72,6 +72,10 @@ class Probe(Strategy):
         return ()
 
 
+VIEWS = 4
+"""Augmented looks at an image that the shipped recipes keep: one for each of a few epochs."""
+
+
 class FineTuning(Strategy):
     """Training of some of the network's own layers together with a new classifier."""
 
