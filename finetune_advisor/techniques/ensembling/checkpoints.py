@@ -20,7 +20,7 @@ class Checkpoints(Ensembling):
         "Garipov et al. 2018, Fast Geometric Ensembling"
     )
     measured: ClassVar[str] = (
-        "Two moments of `few_layers`, three pairs of data set and split: +0.4 points [-0.8, +1.6] over the best "
+        "Two moments of `few_layers`, six pairs of data set and split: +0.4 points [-0.4, +1.2] over the best "
         "member (benchmarks/results/ensembles.md)."
     )
     not_advised: ClassVar[str] = "It doubles the time of every answer, or more, for a gain that was not sure."

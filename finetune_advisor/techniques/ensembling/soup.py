@@ -15,7 +15,7 @@ class Soup(Ensembling):
 
     source: ClassVar[str] = "Wortsman et al. 2022, Model soups: averaging weights of multiple fine-tuned models"
     measured: ClassVar[str] = (
-        "Of the three seeds of `few_layers`, three pairs of data set and split: +0.0 points [-0.8, +0.8] over the "
+        "Of the three seeds of `few_layers`, six pairs of data set and split: +0.2 points [-0.4, +0.8] over the "
         "best member (benchmarks/results/ensembles.md)."
     )
     not_advised: ClassVar[str] = "It needs several trainings, and did not gain."

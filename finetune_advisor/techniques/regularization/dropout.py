@@ -18,7 +18,7 @@ class Dropout(Regularization):
     source: ClassVar[str] = "slides: regularizations (dropout); Srivastava et al. 2014, Dropout"
     measured: ClassVar[str] = (
         "In a small net on 8,500 digits, trained for 10 epochs, hiding half of the hidden units raised the error from "
-        "4.6 to 7.7 % with L2, and from 4.3 to 7.5 % with max-norm; the slides' longer training was not repeated "
+        "4.6 to 7.5 % with L2, and from 4.4 to 7.5 % with max-norm; the slides' longer training was not repeated "
         "(benchmarks/results/seed_tables.md)."
     )
     advised: ClassVar[str] = "Wherever layers are trained: from 0.1 for plenty of data to 0.3 for hardly any."
