@@ -1,6 +1,8 @@
 # Everything a fresh clone needs: Python >= 3.11 and make. The environment is made once in .venv and reused.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests run in so many processes; 0 runs them in this one, as a debugger needs it.
+JOBS ?= 2
 
 .PHONY: help install check format test test-all demo techniques pictures clean
 
@@ -25,11 +27,11 @@ format: install  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 test: install  ## the test suite without what is slow
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -n $(JOBS) -m 'not slow'
 
 test-all: install  ## the whole test suite, with what is slow and with Ray; a browser is used where there is one
 	$(BIN)/python -m pip install --quiet --editable '.[dev,ray]'
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS)
 
 demo: install  ## the whole story on real images, no network
 	$(BIN)/finetune-advisor demo --dir demo

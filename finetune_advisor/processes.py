@@ -136,9 +136,13 @@ def own_device(device: str) -> str:
     _group()
     if device.startswith("cuda"):
         return str(PartialState().device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(max(1, cores // local_world_size()))
+    torch.set_num_threads(max(1, usable_cores() // local_world_size()))
     return device
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, which in a container or under taskset are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def add_up(tensors: Sequence[Tensor]) -> None:

@@ -15,6 +15,7 @@ from finetune_advisor.cli.compare import compare
 from finetune_advisor.cli.console import err, out
 from finetune_advisor.cli.demo import demo
 from finetune_advisor.cli.diagnose import diagnose
+from finetune_advisor.cli.doctor import doctor
 from finetune_advisor.cli.ensemble import ensemble
 from finetune_advisor.cli.evaluate import evaluate
 from finetune_advisor.cli.export import export
@@ -73,6 +74,7 @@ app.command()(export)
 app.add_typer(recipes_app, name="recipes")
 app.command()(techniques)
 app.command()(backbones)
+app.command()(doctor)
 app.command()(demo)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from finetune_advisor.processes import usable_cores
 
 _MOST_WORKERS = 8
 
@@ -13,6 +13,5 @@ def default_workers(*, sharing: int = 1) -> int:
     Args:
         sharing: processes that divide the cores among them.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores //= sharing
+    cores = usable_cores() // sharing
     return 0 if cores <= 1 else min(cores, _MOST_WORKERS)

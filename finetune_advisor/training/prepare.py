@@ -65,7 +65,7 @@ class Prepared:
         """
         listing = self.data.listing
         samples = tuple(replace(one, split="train") if one.split == "val" else one for one in listing.samples)
-        network = _network(self.recipe, len(listing.classes), self.recipe.preprocessing.size)
+        network = network_of(self.recipe, len(listing.classes))
         return Prepared(self.recipe, network, replace(self.data, listing=replace(listing, samples=samples)))
 
     def split_as(self, saved: SavedSplits) -> Prepared:
@@ -91,7 +91,7 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
         DataError: the images cannot be used.
     """
     listing = open_source(recipe.data.path, group=recipe.data.group)
-    backbone = _network(recipe, len(listing.classes), recipe.preprocessing.size)
+    backbone = network_of(recipe, len(listing.classes))
     _check_stages(recipe, backbone)
     if recipe.optimizer is not None:
         recipe.optimizer.check()
@@ -108,11 +108,16 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
     return Prepared(_with_absolute_paths(recipe, listing.source), backbone, data)
 
 
-def _network(recipe: Recipe, classes: int, size: int) -> Backbone:
+def network_of(recipe: Recipe, classes: int) -> Backbone:
+    """The network that a recipe describes, for so many classes, not yet trained.
+
+    Raises:
+        BackboneError: the network is unknown or does not take the size, or its weights cannot be had.
+    """
     arguments: dict[str, Any] = {}
     for technique in recipe.regularization or ():
         arguments |= technique.model_arguments()
-    name, weights = recipe.backbone.name, recipe.backbone.weights
+    name, weights, size = recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing.size
     variant = Variant(recipe.backbone.activation)
     if recipe.head is not None:
         variant = replace(variant, hidden=recipe.head.hidden, hidden_activation=recipe.head.activation)

@@ -15,8 +15,8 @@ class Seeds(Ensembling):
 
     source: ClassVar[str] = "slides: ensemble (same model, different initializations); Lakshminarayanan et al. 2017"
     measured: ClassVar[str] = (
-        "Three seeds of `few_layers` on two data sets, three splits each: +0.7 points [-0.2, +1.6] over the best member "
-        "(benchmarks/results/ensembles.md)."
+        "Three seeds of `few_layers` on two data sets, three splits each: +0.7 points [-0.2, +1.6] over the best "
+        "member (benchmarks/results/ensembles.md)."
     )
     not_advised: ClassVar[str] = "It multiplies the time of training and of every answer, for a gain that was not sure."
     combines: ClassVar[Literal["answers", "weights", "looks"]] = "answers"
