@@ -36,6 +36,7 @@ COMMANDS = {
     "compare": None,
     "demo": None,
     "diagnose": None,
+    "doctor": None,
     "ensemble": None,
     "evaluate": None,
     "export": None,
