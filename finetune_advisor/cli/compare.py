@@ -12,7 +12,7 @@ from finetune_advisor.cli.options import JsonOption, Verbosity
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of finished runs.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Folders of finished runs or ensembles.")],
     as_json: JsonOption = False,
 ) -> None:
     """Compare runs on the images they share: who leads, by how much, whether that may be chance; time, size, recipes.

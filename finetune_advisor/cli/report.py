@@ -13,7 +13,7 @@ from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, V
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run or ensemble.")],
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
 ) -> None:

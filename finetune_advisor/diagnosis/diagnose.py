@@ -147,4 +147,5 @@ def _healthy(case: Case) -> str:
     if not len(case.curves):
         return "Nothing was seen."
     train, val = tail(case.curves.train_accuracy_T).mean(), tail(case.curves.val_accuracy_T).mean()
-    return f"Nothing to mend: accuracy {train:.3f} on training images, {val:.3f} on validation images in the end."
+    when = "in the end" if case.val is not None else f"so far, up to epoch {case.curves.epoch_T[-1]:g}"
+    return f"Nothing to mend: accuracy {train:.3f} on training images, {val:.3f} on validation images {when}."

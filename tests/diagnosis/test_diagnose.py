@@ -88,6 +88,12 @@ def test_an_unfinished_run_without_its_splits_is_refused(short_run: RunDir) -> N
         diagnose(short_run)
 
 
+def test_a_run_that_goes_on_is_not_spoken_of_as_ended(short_run: RunDir) -> None:
+    assert diagnose(short_run).healthy.endswith("on validation images in the end.")
+    short_run.metrics.unlink()
+    assert diagnose(short_run).healthy.endswith("on validation images so far, up to epoch 1.")
+
+
 def test_a_healthy_run_needs_no_edit(short_run: RunDir) -> None:
     healthy = Diagnosis(run="run", finished=True, healthy="Nothing to mend.", findings=())
     with pytest.raises(RunError, match=r"Nothing in the recipe of .* needs an edit: Nothing to mend"):
