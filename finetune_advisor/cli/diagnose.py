@@ -16,7 +16,7 @@ from finetune_advisor.errors import StorageError
 
 
 def diagnose(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, finished or not; of an ensemble, name a member.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, finished or not.")],
     apply: Annotated[
         Path | None, typer.Option("--apply", metavar="OUT.yaml", help="Write the edited recipe, with its reasons.")
     ] = None,
