@@ -43,6 +43,13 @@ def grain(rng: np.random.Generator, label: int) -> Pixels:
     return np.repeat(gray[:, :, None], 3, axis=2)
 
 
+def stripes(rng: np.random.Generator, label: int) -> Pixels:
+    """Lines across or down: no mirror changes which, a quarter turn does."""
+    lines = np.repeat(rng.integers(30, 225, SIZE // 3), 3)[:, None] + rng.normal(0, 20, (SIZE, SIZE))
+    gray = (lines if label else lines.T).clip(0, 255).astype(np.uint8)
+    return np.repeat(gray[:, :, None], 3, axis=2)
+
+
 def made(folder: Path, draw: Draw, classes: int) -> Path:
     rng = np.random.default_rng(0)
     for label in range(classes):
@@ -63,10 +70,10 @@ def advised(profile: Profile) -> list[str]:
     return [technique.kind for technique in advice.recipe.augmentation or ()]
 
 
-def test_arrows_must_not_be_flipped(tmp_path: Path) -> None:
+def test_arrows_must_not_be_flipped_or_turned(tmp_path: Path) -> None:
     profile = analyze(made(tmp_path / "arrows", arrow, 4))
-    assert fall(profile, "horizontal_flip") > 0.3 and fall(profile, "vertical_flip") > 0.3
-    assert not {"horizontal_flip", "vertical_flip"} & set(advised(profile))
+    assert min(fall(profile, view) for view in ("horizontal_flip", "vertical_flip", "rotation_90")) > 0.3
+    assert not {"horizontal_flip", "vertical_flip", "rotation"} & set(advised(profile))
     assert profile.seconds.views > 0
 
 
@@ -77,9 +84,16 @@ def test_color_must_stay_where_it_is_the_class(tmp_path: Path) -> None:
     assert "color_jitter" not in kinds and {"horizontal_flip", "vertical_flip"} <= set(kinds)
 
 
-def test_grain_may_be_flipped_both_ways_and_lose_its_color(tmp_path: Path) -> None:
+def test_grain_may_be_flipped_both_ways_and_turned_and_lose_its_color(tmp_path: Path) -> None:
     profile = analyze(made(tmp_path / "grain", grain, 2))
-    assert {"horizontal_flip", "vertical_flip", "color_jitter"} <= set(advised(profile))
+    assert {"horizontal_flip", "vertical_flip", "rotation", "color_jitter"} <= set(advised(profile))
+
+
+def test_stripes_may_be_flipped_but_not_turned(tmp_path: Path) -> None:
+    profile = analyze(made(tmp_path / "stripes", stripes, 2))
+    assert fall(profile, "rotation_90") > 0.3
+    kinds = advised(profile)
+    assert "rotation" not in kinds and {"horizontal_flip", "vertical_flip"} <= set(kinds)
 
 
 def test_only_what_advice_asks_for_is_shown(tmp_path: Path) -> None:
@@ -87,7 +101,7 @@ def test_only_what_advice_asks_for_is_shown(tmp_path: Path) -> None:
     for path in folder.rglob("*.png"):
         Image.open(path).convert("L").resize((80, 48)).save(path)
     views = {effect.view for effect in analyze(folder).views}
-    assert views == {"horizontal_flip", "vertical_flip", "pad", "small"}
+    assert views == {"horizontal_flip", "vertical_flip", "rotation_90", "pad", "small"}
 
 
 def test_too_few_images_are_not_judged(profile: Profile) -> None:
@@ -95,11 +109,11 @@ def test_too_few_images_are_not_judged(profile: Profile) -> None:
 
 
 @pytest.mark.slow
-def test_real_digits_must_not_be_flipped(tmp_path: Path) -> None:
+def test_real_digits_must_not_be_flipped_or_turned(tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     for number, (pixels, label) in enumerate(zip(digits.images[:600], digits.target, strict=False)):
         (tmp_path / str(label)).mkdir(exist_ok=True)
         Image.fromarray((pixels * 255 / 16).astype(np.uint8)).save(tmp_path / str(label) / f"{number}.png")
-    assert not {"horizontal_flip", "vertical_flip"} & set(advised(analyze(tmp_path)))
+    assert not {"horizontal_flip", "vertical_flip", "rotation"} & set(advised(analyze(tmp_path)))

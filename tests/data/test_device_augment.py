@@ -99,6 +99,7 @@ MOVING: dict[str, list[Drawn]] = {
     "random_crop": [RandomCrop(scale=(0.2, 1.0))],
     "translation": [Translation(share=0.3)],
     "rotation": [Rotation(degrees=45.0)],
+    "quarter turns": [Rotation(degrees=180.0, step=90.0)],
     "stretching": [Stretching(factor=1.5)],
     "shearing": [Shearing(degrees=20.0)],
     "lens_distortion": [LensDistortion(strength=0.3)],

@@ -165,6 +165,18 @@ def test_a_quarter_turn_of_a_square_is_pillows() -> None:
     assert min(np.abs(found - np.asarray(candidate, dtype=int)).max() for candidate in candidates) <= 1
 
 
+def test_with_a_step_of_90_all_quarter_turns_are_as_likely_and_move_whole_pixels() -> None:
+    image, rotation = smooth(64, 64), Rotation(degrees=180.0, step=90.0)
+    expected = [np.rot90(np.asarray(image), quarters).tobytes() for quarters in range(4)]
+    found = [np.asarray(rotation.apply(image, np.random.default_rng(n), CONTEXT)).tobytes() for n in range(400)]
+    assert [found.count(each) for each in expected] == pytest.approx([100] * 4, abs=30)
+
+
+def test_a_step_beyond_the_largest_angle_would_turn_nothing() -> None:
+    with pytest.raises(ValidationError, match="`step` of at most `degrees`, found 90 and 15"):
+        Rotation(step=90.0)
+
+
 def test_translation_shifts_by_a_share_of_the_sides() -> None:
     image, matrix = smooth(), np.array([[1.0, 0, 9], [0, 1, -6], [0, 0, 1]])
     moved = inner(warp(image, matrix))

@@ -9,14 +9,14 @@ from finetune_advisor.advice.choice import KEEP, SURE, Choice, points
 from finetune_advisor.advice.rules.preprocessing import pads
 from finetune_advisor.artifacts.health import GRAY_MODES
 from finetune_advisor.artifacts.profile import Cell, Profile, ViewEffect
-from finetune_advisor.techniques.augmentation import ColorJitter, HorizontalFlip, RandomCrop, VerticalFlip
+from finetune_advisor.techniques.augmentation import ColorJitter, HorizontalFlip, RandomCrop, Rotation, VerticalFlip
 
 SMALL_FALL = 0.02
 """Loss of accuracy that is allowed however exactly it is known: as much as a choice of folds makes."""
 
 NO_UP_FALL = 0.01
 """The same where the question is whether images have an up, and one standard error instead of two: unlike a mirror
-image, an image upside down is the exception, so the data has to speak for it."""
+image, an image upside down or on its side is the exception, so the data has to speak for it."""
 
 BEATS_GUESSING = 0.02
 """Accuracy over that of always naming the largest class, below which a probe cannot tell what a view does."""
@@ -47,13 +47,13 @@ def _weighed(profile: Profile) -> tuple[list[_Item], list[str]]:
     """What is done to the images, and why the rest is not."""
     items: list[_Item] = []
     left_out: list[str] = []
-    for rule in (_horizontal, _vertical, _crop, _color):
+    for rule in (_horizontal, _vertical, _rotation, _crop, _color):
         technique, reason = rule(profile)
         if technique is None:
             left_out.append(reason)
         else:
             items.append((technique, reason))
-    return items, left_out + _rotation(profile)
+    return items, left_out
 
 
 def _horizontal(profile: Profile) -> _Item:
@@ -78,19 +78,36 @@ def _vertical(profile: Profile) -> _Item:
     if effect is None:
         return None, "No vertical_flip: images upside down were not measured."
     seen = f"upside down, held-out images score {_change(effect)}"
-    over = effect.accuracy - _guess(profile)
-    if over < BEATS_GUESSING:
-        return None, f"No vertical_flip: a probe is only {points(over)} above guessing and cannot tell."
-    harmless = effect.refitted - effect.accuracy >= -effect.std
-    if _fall(effect) <= max(effect.transferred_std, NO_UP_FALL) and harmless:
-        return VerticalFlip(), f"{seen[0].upper()}{seen[1:]}: the images have no up."
+    if _guesses(effect, profile):
+        return None, f"No vertical_flip: {_cannot_tell(effect, profile)}."
+    if _is_unnoticed(effect):
+        return VerticalFlip(), f"{_upper(seen)}: the images have no up."
     return None, f"No vertical_flip: {seen}; the images have an up."
 
 
-def _rotation(profile: Profile) -> list[str]:
-    """What turning showed, although advice turns no images yet."""
+def _rotation(profile: Profile) -> _Item:
+    """Quarter turns: where one leaves the labels true, two and three do, which are the same again."""
     effect = profile.view("rotation_90")
-    return [] if effect is None else [f"Turned by 90 degrees they score {_change(effect)}; nothing here turns images."]
+    if effect is None:
+        return None, "No rotation: turned images were not measured."
+    seen = f"turned by 90 degrees, held-out images score {_change(effect)}"
+    if _guesses(effect, profile):
+        return None, f"No rotation: {_cannot_tell(effect, profile)}."
+    if not _is_unnoticed(effect):
+        return None, f"No rotation: {seen}; the images have a direction."
+    if not _bears_half_a_turn(profile):
+        reason = "but half a turn is both mirror images, and only one of them leaves the labels true."
+        return None, f"No rotation: {seen}, {reason}"
+    reason = (
+        f"{_upper(seen)}: no side is up. 180 and 270 degrees are the same turn again; angles between were not "
+        "measured, and may mean something (a + turned by 45 degrees is an x)."
+    )
+    return Rotation(degrees=180.0, step=90.0), reason
+
+
+def _bears_half_a_turn(profile: Profile) -> bool:
+    """What the flips say of it: one that leaves the labels true after one that does not makes them wrong."""
+    return (_horizontal(profile)[0] is None) == (_vertical(profile)[0] is None)
 
 
 def _crop(profile: Profile) -> _Item:
@@ -114,7 +131,7 @@ def _color(profile: Profile) -> _Item:
         return None, f"No color_jitter: what color means to the {len(profile.classes)} classes was not measured."
     seen = f"without color, held-out images score {_change(effect)}"
     if _fall(effect) <= _allowed(effect, SMALL_FALL):
-        return ColorJitter(), f"{seen[0].upper()}{seen[1:]}: color does not carry the class."
+        return ColorJitter(), f"{_upper(seen)}: color does not carry the class."
     return None, f"No color_jitter: {seen}; color carries the class."
 
 
@@ -124,6 +141,20 @@ def _fall(effect: ViewEffect) -> float:
 
 def _allowed(effect: ViewEffect, least: float) -> float:
     return max(SURE * effect.transferred_std, least)
+
+
+def _is_unnoticed(effect: ViewEffect) -> bool:
+    """Whether a view that has to speak for itself is taken for the usual one, and spoils no training."""
+    harmless = effect.refitted - effect.accuracy >= -effect.std
+    return _fall(effect) <= max(effect.transferred_std, NO_UP_FALL) and harmless
+
+
+def _guesses(effect: ViewEffect, profile: Profile) -> bool:
+    return effect.accuracy - _guess(profile) < BEATS_GUESSING
+
+
+def _cannot_tell(effect: ViewEffect, profile: Profile) -> str:
+    return f"a probe is only {points(effect.accuracy - _guess(profile))} above guessing and cannot tell"
 
 
 def _change(effect: ViewEffect) -> str:
@@ -138,6 +169,10 @@ def _guess(profile: Profile) -> float:
             for name, count in profile.splits[split].per_class.items():
                 counts[name] = counts.get(name, 0) + count
     return max(counts.values()) / sum(counts.values()) if counts else 1 / len(profile.classes)
+
+
+def _upper(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _lower(sentence: str) -> str:

@@ -69,15 +69,27 @@ def test_upside_down_only_where_images_have_no_up(
     assert ("vertical_flip" in kinds(profile)) == flipped
 
 
-def test_a_probe_that_only_guesses_cannot_allow_a_flip(make_profile: MakeProfile, effect: Effect) -> None:
-    profile = make_profile(views=(effect("vertical_flip"),), counts={"ants": 89, "bees": 11})
-    assert "vertical_flip" not in kinds(profile)
-    assert "cannot tell" in trained(profile).reasons["augmentation"]
+def test_a_probe_that_only_guesses_cannot_allow_a_flip_or_a_turn(make_profile: MakeProfile, effect: Effect) -> None:
+    profile = make_profile(views=(effect("vertical_flip"), effect("rotation_90")), counts={"ants": 89, "bees": 11})
+    assert not {"vertical_flip", "rotation"} & set(kinds(profile))
+    assert trained(profile).reasons["augmentation"].count("cannot tell") == 2
 
 
-def test_what_turning_showed_is_said_although_nothing_turns(make_profile: MakeProfile, effect: Effect) -> None:
-    profile = make_profile(views=(effect("rotation_90", transferred=-0.369),))
-    assert "-36.9 points" in trained(profile).reasons["augmentation"]
+@pytest.mark.parametrize(
+    ("horizontal", "vertical", "turned"),
+    [
+        (0.0, 0.0, True),  # nothing has a direction
+        (0.0, -0.3, False),  # the images have an up
+        (-0.3, 0.0, False),  # half a turn mirrors left and right as well
+        (-0.3, -0.3, True),  # spirals: mirror images differ, turned ones do not
+    ],
+)
+def test_quarter_turns_where_the_flips_do_not_speak_against_half_a_turn(
+    make_profile: MakeProfile, effect: Effect, horizontal: float, vertical: float, turned: bool
+) -> None:
+    flips = (effect("horizontal_flip", transferred=horizontal), effect("vertical_flip", transferred=vertical))
+    profile = make_profile(views=(*flips, effect("rotation_90")))
+    assert ("rotation" in kinds(profile)) == turned
 
 
 @pytest.mark.parametrize(("transferred", "jitter"), [(0.0, True), (-0.015, True), (-0.09, False)])

@@ -26,6 +26,7 @@ HUGE = 25_000
 """So many that training ends after four epochs."""
 WIDE = ImageSizes(shorter_side=(200, 256, 300), aspect=(0.7, 1.5, 1.9), off_square=0.8)
 TINY = ImageSizes(shorter_side=(28, 32, 32), aspect=(1.0, 1.0, 1.0), off_square=0.0)
+NO_UP: Mapping[View, tuple[float, float]] = {"horizontal_flip": (0.0, 0.0), "vertical_flip": (0.0, 0.0)}
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,12 @@ ROWS = (
     Row(MUCH_ALIKE, "augmentation.vertical_flip.probability", 0.5, "no up", {"vertical_flip": (-0.005, 0.0)}),
     Row(MUCH_ALIKE, "augmentation.vertical_flip", ABSENT, "the images have an up", {"vertical_flip": (-0.02, 0.0)}),
     Row(MUCH_ALIKE, "augmentation.rotation", ABSENT, "-30.0 points", {"rotation_90": (-0.3, -0.04)}),
-    Row(MUCH_ALIKE, "augmentation.rotation", ABSENT, "nothing here turns images", {"rotation_90": (0.0, 0.0)}),
+    Row(MUCH_ALIKE, "augmentation.rotation", ABSENT, "turned images were not measured"),
+    Row(MUCH_ALIKE, "augmentation.rotation", ABSENT, "have a direction", {**NO_UP, "rotation_90": (-0.02, 0.0)}),
+    Row(MUCH_ALIKE, "augmentation.rotation", ABSENT, "have a direction", {**NO_UP, "rotation_90": (0.0, -0.03)}),
+    Row(MUCH_ALIKE, "augmentation.rotation", ABSENT, "only one of them", {"rotation_90": (0.0, 0.0)}),
+    Row(MUCH_ALIKE, "augmentation.rotation.step", 90.0, "180 and 270", {**NO_UP, "rotation_90": (-0.005, 0.0)}),
+    Row(MUCH_ALIKE, "augmentation.rotation.degrees", 180.0, "-0.5 points", {**NO_UP, "rotation_90": (-0.005, 0.0)}),
     Row({"per_class": 200}, "augmentation.random_crop.scale", (0.5, 1.0), "at least 50 %", cell="few_layers"),
     Row({"per_class": 5}, "augmentation.random_crop.scale", (0.36, 1.0), "at least 36 %", cell="few_layers"),
     Row({**MUCH_ALIKE, "sizes": WIDE}, "augmentation.random_crop", ABSENT, "what pad keeps", {"pad": (0.0, 0.03)}),
