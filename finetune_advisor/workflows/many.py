@@ -8,22 +8,28 @@ can be asked for again at any time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from finetune_advisor import dataset
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.data.split_file import load_splits
 from finetune_advisor.errors import FinetuneAdvisorError, RunError
+from finetune_advisor.training import prepare
 from finetune_advisor.training.train import train
 from finetune_advisor.training.watch import Watcher
 
 log = logging.getLogger(__name__)
+
+OF_WHAT_IS_SHARED = (dataset.log, prepare.log)
+"""Who warns of the images and of what the network is shown, before a run begins."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,31 @@ def train_all(jobs: Sequence[Job], *, device: str, watcher: Watcher, on_ray: boo
     if on_ray and todo:
         _on_ray(todo, device)
     else:
-        for number, job in enumerate(todo, start=1):
-            log.info("%s, %d of %d", job.folder.name, number, len(todo))
-            _train(job, device, watcher)
+        with _each_said_once():
+            for number, job in enumerate(todo, start=1):
+                log.info("%s, %d of %d", job.folder.name, number, len(todo))
+                _train(job, device, watcher)
     return [RunDir(job.folder) for job in jobs]
+
+
+@contextmanager
+def _each_said_once() -> Iterator[None]:
+    """Keep what is said of the images, which all runs share, from being said again for each of them."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        repeated = message in said
+        said.add(message)
+        return not repeated
+
+    for speaker in OF_WHAT_IS_SHARED:
+        speaker.addFilter(is_new)
+    try:
+        yield
+    finally:
+        for speaker in OF_WHAT_IS_SHARED:
+            speaker.removeFilter(is_new)
 
 
 def _train(job: Job, device: str, watcher: Watcher) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,22 @@ def test_what_is_finished_is_not_trained_again(first, tmp_path: Path, monkeypatc
     runs = train_all(asked, device="cpu", watcher=Watcher())
     assert trained == ["seed-2"]
     assert [run.path.name for run in runs] == ["seed-1", "seed-2"] and all(run.finished for run in runs)
+
+
+def test_what_is_wrong_with_the_images_is_said_once_for_all_runs(
+    image_folder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = image_folder({"train/ants": 10, "train/bees": 10, "test/ants": 3, "test/bees": 3})
+    shutil.copyfile(data / "train" / "ants" / "000.png", data / "test" / "ants" / "copy.png")
+    (data / "train" / "ants" / "empty.png").touch()
+    recipe = load_recipe("few_layers", [f"data.path={data}", *SETTINGS])
+    first = train(recipe, RunDir(tmp_path / "first"))
+    for folder in ("now", "later"):
+        caplog.clear()
+        train_all(jobs((recipe, first), tmp_path / folder), device="cpu", watcher=Watcher())
+        said = [record.message for record in caplog.records if record.name == "finetune_advisor.dataset"]
+        assert sum("in test and in training" in message for message in said) == 1
+        assert sum("left out: train/ants/empty.png" in message for message in said) == 1
 
 
 def test_without_ray_one_is_told_what_to_install(first, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
