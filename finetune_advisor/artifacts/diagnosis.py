@@ -14,6 +14,7 @@ Sign = Literal[
     "rate_too_high",
     "too_few_evaluations",
     "rate_too_low",
+    "refit_astray",
     "overfitting",
     "over_confident",
     "underfitting",
@@ -66,6 +67,8 @@ class Diagnosis(Document):
     healthy: str
     """What was looked at without anything being seen, in a sentence."""
     findings: tuple[Finding, ...]
+    refit: str | None = None
+    """Which training the curves are of, where the model is of a second one; a sentence."""
     unseen: tuple[str, ...] = ()
     """What could not be looked at, and why."""
 

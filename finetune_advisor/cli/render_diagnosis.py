@@ -23,6 +23,8 @@ def render_diagnosis(diagnosis: Diagnosis) -> RenderableType:
     for number, finding in enumerate(diagnosis.findings, start=1):
         parts.append(Text.assemble((f"{number}. ", "bold"), (shown(finding.title, 200), "bold yellow")))
         parts.append(Padding(_body(finding), (0, 0, 0, 3)))
+    if diagnosis.refit is not None:
+        parts.append(Text(shown(diagnosis.refit, 300), "dim"))
     parts += [Text(f"not looked at: {shown(reason, 300)}", "dim") for reason in diagnosis.unseen]
     return Group(*parts)
 

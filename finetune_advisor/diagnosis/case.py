@@ -12,6 +12,7 @@ import numpy as np
 
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.artifacts.recipe_rules import DURATIONS
 from finetune_advisor.diagnosis.curves import Curves, FloatArray, curves_of, tail
 
 _DRAWS = 500
@@ -45,6 +46,8 @@ class Case:
     weights: WeightFacts | None = None
     suspects: tuple[str, ...] = ()
     """Training images whose labels the analysis doubts."""
+    refit: tuple[Record, ...] = ()
+    """Of the second training, on validation images too, as far as it came; empty where there is none."""
 
     @property
     def trains(self) -> bool:
@@ -53,6 +56,23 @@ class Case:
     @cached_property
     def curves(self) -> Curves:
         return curves_of(self.records if self.trains else ())
+
+    @property
+    def refit_loss_T(self) -> FloatArray:  # noqa: N802
+        """Training loss of the second training where it is a number."""
+        return np.array([record.train_loss for record in self.refit if record.train_loss is not None])
+
+    def reached(self, last: Record) -> str:
+        """Where a training is whose last evaluation this is, and where it is to go."""
+        budget = self.recipe.budget
+        assert budget is not None, "only what trains has a budget"
+        if budget.steps is not None:
+            return f"step {last.step:,} of {budget.steps:,}"
+        epoch = f"epoch {last.epoch:.3g}"
+        if budget.epochs is not None:
+            return f"{epoch} of {budget.epochs}"
+        unit = next(name for name in DURATIONS if getattr(budget, name) is not None)
+        return f"{epoch}, with {getattr(budget, unit):,} {unit} in all"
 
     @property
     def chance_loss(self) -> float:

@@ -26,6 +26,7 @@ from finetune_advisor.diagnosis.network_signs import (
     small_updates,
 )
 from finetune_advisor.diagnosis.rate_signs import rate_too_high, rate_too_low, too_few_evaluations
+from finetune_advisor.diagnosis.refit_signs import refit_astray, refit_told
 from finetune_advisor.diagnosis.weights import measure_weights
 from finetune_advisor.errors import BackboneError, DataError, RunError
 
@@ -76,6 +77,7 @@ def diagnose(run: RunDir, *, images: Sequence[Path] = (), device: str = "cpu") -
         finished=case.val is not None,
         healthy=_healthy(case),
         findings=tuple(findings(case)),
+        refit=refit_told(case),
         unseen=unseen,
     )
 
@@ -83,7 +85,7 @@ def diagnose(run: RunDir, *, images: Sequence[Path] = (), device: str = "cpu") -
 def findings(case: Case) -> Iterator[Finding]:
     """What is seen, most important first."""
     first = next((found for found in (sign(case) for sign in FIRST) if found), None)
-    signs = ALWAYS if first else (*FURTHER, *ALWAYS)
+    signs = (refit_astray, *ALWAYS) if first else (refit_astray, *FURTHER, *ALWAYS)
     yield from filter(None, (first, *(sign(case) for sign in signs)))
 
 
@@ -109,9 +111,12 @@ def case_of(run: RunDir) -> tuple[Case, tuple[str, ...]]:
         unseen = ("scores and weights: the run has not finished", *unseen)
     elif not records and recipe.strategy.trains_network:
         unseen = (f"the curves: {run.history.name} is missing or empty", *unseen)
+    refit = run.refit.load_history() if recipe.evaluation.refit else ()
+    if recipe.evaluation.refit and not refit and metrics is not None:
+        unseen = (*unseen, f"the training on all images: refit/{run.refit.history.name} is missing or empty")
     classes = metrics["classes"] if metrics is not None else sorted({label for label, _ in splits.values()})
     count = val["images"] if val is not None else sum(split == "val" for _, split in splits.values())
-    return Case(recipe, records, tuple(classes), count, val, suspects=suspects), unseen
+    return Case(recipe, records, tuple(classes), count, val, suspects=suspects, refit=refit), unseen
 
 
 def edited_recipe(run: RunDir, diagnosis: Diagnosis) -> str:
@@ -147,5 +152,5 @@ def _healthy(case: Case) -> str:
     if not len(case.curves):
         return "Nothing was seen."
     train, val = tail(case.curves.train_accuracy_T).mean(), tail(case.curves.val_accuracy_T).mean()
-    when = "in the end" if case.val is not None else f"so far, up to epoch {case.curves.epoch_T[-1]:g}"
+    when = "in the end" if case.val is not None else f"so far, at {case.reached(case.records[-1])}"
     return f"Nothing to mend: accuracy {train:.3f} on training images, {val:.3f} on validation images {when}."

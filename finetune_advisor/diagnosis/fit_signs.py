@@ -94,7 +94,7 @@ def over_confident(case: Case) -> Finding | None:
         or not _rising(case, lowest)
     ):
         return None
-    end = tail(curves.val_loss_T).mean()
+    lately_T = tail(curves.val_loss_T)
     edits = list(smooth_labels(case.recipe, "the network grew sure of wrong answers"))
     if not edits and case.recipe.averaging is None:
         ema = {"kind": "ema"}
@@ -103,8 +103,9 @@ def over_confident(case: Case) -> Finding | None:
         sign="over_confident",
         title="Validation loss rises while accuracy holds: over-confidence",
         evidence=(
-            f"validation loss {curves.val_loss_T[lowest]:.3g} after epoch {curves.epoch_T[lowest]:g}, {end:.3g} in the "
-            f"end, at an accuracy of {tail(curves.val_accuracy_T).mean():.3f}"
+            f"validation loss {curves.val_loss_T[lowest]:.3g} after epoch {curves.epoch_T[lowest]:g}, "
+            f"{lately_T.mean():.3g} in the last {len(lately_T)} evaluations, at an accuracy of "
+            f"{tail(curves.val_accuracy_T).mean():.3f}"
         ),
         meaning="The answers stay the same and their probabilities get extreme: do not trust them as they are.",
         figures={"val_loss_risen": _risen(case)},

@@ -10,7 +10,7 @@ import torch
 
 from finetune_advisor.artifacts.diagnosis import Diagnosis
 from finetune_advisor.artifacts.history import save_history
-from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.diagnosis.diagnose import diagnose, edited_recipe
 from finetune_advisor.diagnosis.weights import alive_units, dead_share, filter_roughness
@@ -88,16 +88,37 @@ def test_an_unfinished_run_without_its_splits_is_refused(short_run: RunDir) -> N
         diagnose(short_run)
 
 
-def test_a_run_that_goes_on_is_not_spoken_of_as_ended(short_run: RunDir) -> None:
-    assert diagnose(short_run).healthy.endswith("on validation images in the end.")
-    short_run.metrics.unlink()
-    assert diagnose(short_run).healthy.endswith("on validation images so far, up to epoch 1.")
-
-
 def test_a_healthy_run_needs_no_edit(short_run: RunDir) -> None:
     healthy = Diagnosis(run="run", finished=True, healthy="Nothing to mend.", findings=())
     with pytest.raises(RunError, match=r"Nothing in the recipe of .* needs an edit: Nothing to mend"):
         edited_recipe(short_run, healthy)
+
+
+@pytest.mark.parametrize(
+    ("budget", "reached"),
+    [
+        ({"budget.epochs": 20}, "epoch 3 of 20"),
+        ({"budget.steps": 4000, "budget.epochs": None}, "step 1,200 of 4,000"),
+        ({"budget.minutes": 10, "budget.epochs": None}, "epoch 3, with 10.0 minutes in all"),
+    ],
+)
+def test_a_healthy_run_on_its_way_says_how_far_it_is(
+    short_run: RunDir, budget: dict[str, object], reached: str
+) -> None:
+    [record] = short_run.load_history()
+    save_history(
+        short_run.history,
+        [
+            replace(record, step=400 * epoch, epoch=float(epoch), train_loss=loss, train_accuracy=1.0, val_accuracy=1.0)
+            for epoch, loss in ((1, 0.5), (2, 0.3), (3, 0.25))
+        ],
+    )
+    short_run.recipe.write_text(dump_recipe(change_recipe(load_recipe(short_run.recipe), budget)))
+    assert diagnose(short_run).healthy.endswith("in the end.")
+    short_run.metrics.unlink()
+    diagnosis = diagnose(short_run)
+    assert diagnosis.verdict.startswith("Nothing to mend: accuracy 1.000 on training images")
+    assert diagnosis.verdict.endswith(f" so far, at {reached}.")
 
 
 def test_noise_is_rough_and_a_ramp_is_smooth() -> None:

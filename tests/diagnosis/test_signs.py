@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,18 +12,7 @@ from finetune_advisor.artifacts.recipe_file import change_recipe
 from finetune_advisor.diagnosis.case import Case, WeightFacts
 from finetune_advisor.diagnosis.diagnose import findings
 
-
-def _made_up() -> Any:
-    """The module beside this one; tests are no package."""
-    spec = importlib.util.spec_from_file_location("made_up", Path(__file__).with_name("made_up.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["made_up"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-made_up = _made_up()
+made_up: Any = sys.modules["made_up"]
 SEEDS = range(1000, 1030)
 
 
