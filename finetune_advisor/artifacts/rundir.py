@@ -106,6 +106,10 @@ class RunDir:
         return self.path / "members"
 
     @property
+    def is_ensemble(self) -> bool:
+        return self.plan.is_file()
+
+    @property
     def predictions(self) -> Path:
         return self.path / "predictions.csv"
 
@@ -164,7 +168,7 @@ class RunDir:
     @property
     def hint_to_finish(self) -> str:
         """What to do where a finished run is needed, and this is none."""
-        if self.plan.is_file():
+        if self.is_ensemble:
             return "It is an ensemble: the command that began it goes on with it."
         return f"Go on with it: {self.resume_command}" if self.recipe.is_file() else "Name the folder of a run."
 
@@ -189,7 +193,7 @@ class RunDir:
         Raises:
             RunError: there is none, or it is an ensemble.
         """
-        if self.plan.is_file():
+        if self.is_ensemble:
             state = "is finished" if self.finished else "has not finished"
             raise RunError(
                 f"{self.path} holds an ensemble, which {state}; `run` has nothing to go on with.",
@@ -260,6 +264,16 @@ class RunDir:
         from finetune_advisor.artifacts.predictions import load_predictions
 
         return load_predictions(self.predictions, images=(metrics["test"] or metrics["val"])["images"])
+
+    def load_members(self) -> tuple[RunDir, ...]:
+        """Of an ensemble: the runs it was given, and those that were trained for it.
+
+        Raises:
+            RunError: plan.json is damaged.
+        """
+        given = load_json(self.plan, f"{self.path} holds no ensemble").get("runs", ())
+        trained = sorted(recipe.parent for recipe in self.members.glob(f"*/{self.recipe.name}"))
+        return tuple(RunDir(Path(folder)) for folder in (*given, *trained))
 
     def load_timetable(self) -> dict[str, Any]:
         """The steps that fit into a budget of minutes, as planned when the run began.

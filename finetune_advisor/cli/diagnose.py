@@ -16,7 +16,7 @@ from finetune_advisor.errors import StorageError
 
 
 def diagnose(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, finished or not.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, finished or not; no ensemble.")],
     apply: Annotated[
         Path | None, typer.Option("--apply", metavar="OUT.yaml", help="Write the edited recipe, with its reasons.")
     ] = None,
@@ -26,6 +26,8 @@ def diagnose(
     as_json: JsonOption = False,
 ) -> None:
     """Read the curves and weights of a run: what went wrong, by which numbers, and what to change in the recipe.
+
+    An ensemble has no curves of its own: name one of its members, whose folders the error lists.
 
     Example: finetune-advisor diagnose runs/data-1 --apply better.yaml
     """

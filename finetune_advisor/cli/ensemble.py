@@ -61,7 +61,7 @@ def ensemble(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Several models as one: a folder that predict, evaluate and export take like a run.
+    """Several models as one: a folder that predict, evaluate, export, report and compare take like a run.
 
     Members are chosen on held-out images; the gain over the best single one is measured on the test images, with its
     interval, and so is the time that it costs. The same command again goes on where it was.

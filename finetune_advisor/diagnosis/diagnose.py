@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,7 @@ def diagnose(run: RunDir, *, images: Sequence[Path] = (), device: str = "cpu") -
         device: torch device.
 
     Raises:
-        RunError: there is no run, or one without a single evaluation; or what it wrote is damaged.
+        RunError: there is no run, an ensemble, or one without a single evaluation; or what it wrote is damaged.
         RecipeError, DataError: its recipe or its list of images is missing or damaged.
     """
     case, unseen = case_of(run)
@@ -95,6 +96,12 @@ def case_of(run: RunDir) -> tuple[Case, tuple[str, ...]]:
     Raises:
         RunError, RecipeError, DataError: see `diagnose`.
     """
+    if run.is_ensemble:
+        members = ", ".join(shlex.quote(str(member.path)) for member in run.load_members())
+        raise RunError(
+            f"{run.path} is an ensemble, which has no curves of its own.",
+            f"Its members have some: `finetune-advisor diagnose RUN`, where RUN is one of {members}.",
+        )
     if not run.recipe.is_file():
         raise RunError(f"{run.path} is no run: it holds no {run.recipe.name}.", "Name the folder of a run.")
     recipe, records = load_recipe(run.recipe), run.load_history()

@@ -52,7 +52,7 @@ def run_facts(run: RunDir, *, device: str = "cpu") -> RunFacts:
     """
     metrics = run.load_metrics()
     recipe, answers = load_recipe(run.recipe), run.load_predictions(metrics)
-    diagnosis = _diagnosis(run, device=device)
+    diagnosis = None if run.is_ensemble else _diagnosis(run, device=device)
     try:
         predictor = Predictor.open(run, device=device)
     except RunError as problem:

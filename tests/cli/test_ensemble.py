@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 
 def test_it_shows_members_gain_with_interval_and_time(cli, probe_run, new_images) -> None:
     data = probe_run.parent / "images"
@@ -25,6 +27,34 @@ def test_it_shows_members_gain_with_interval_and_time(cli, probe_run, new_images
     assert [member["weight"] for member in document["members"]] == [0.5, 0.5]
     rows = json.loads(cli("predict", "out", new_images, "--json").stdout)
     assert len(rows) == 6 and all(row["error"] is None for row in rows)
+    Path("out/report.html").unlink()
+    cli("report", "out")
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert "An ensemble has no curves of its own" in page and 'id="diagnosis"' not in page
+    assert not Path("out/diagnosis.json").exists()
+    compared = json.loads(cli("compare", "out", "same", "--json").stdout)
+    assert {run["strategy"] for run in compared["runs"]} == {"ensemble: cross_validation", "stage_probe"}
+    refused = cli("diagnose", "out", "--apply", "better.yaml", code=1).stderr
+    assert "out is an ensemble, which has no curves of its own" in refused
+    assert f"RUN is one of {probe_run}, {Path('same').resolve()}." in refused
+    assert not Path("better.yaml").exists()
+
+
+def test_a_member_that_was_trained_for_it_is_named(cli, probe_run, tmp_path) -> None:
+    for folder in ("members/seed-1", "members/seed-2"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "recipe.yaml").touch()
+    (tmp_path / "plan.json").write_text(json.dumps({"runs": [str(probe_run)]}))
+    members = f"{probe_run}, {tmp_path}/members/seed-1, {tmp_path}/members/seed-2."
+    assert members in cli("diagnose", tmp_path, code=1).stderr
+    (tmp_path / "plan.json").write_text("{")
+    assert "plan.json is damaged" in cli("diagnose", tmp_path, code=1).stderr
+
+
+@pytest.mark.parametrize("command", ["report", "compare", "predict", "evaluate", "export", "diagnose"])
+def test_help_says_whether_an_ensemble_is_taken(cli, command) -> None:
+    said = " ".join(cli(command, "--help").stdout.split())
+    assert ("no ensemble" in said) == (command == "diagnose") and "ensemble" in said
 
 
 def test_mistakes(cli, probe_run) -> None:
