@@ -203,8 +203,6 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         workers=recipe.runtime.workers,
     )
     signal = settle_start(prepared, pixels, device=method.device)
-    if recipe.runtime.compile:
-        backbone.net.compile()
     chosen = choose_feed(pixels, prepared, method, folder=caches, watcher=watcher or Watcher())
     return Setup(
         recipe,

@@ -19,6 +19,7 @@ from finetune_advisor.artifacts.storage import atomic_write, remove_leftovers
 from finetune_advisor.data.split_file import SavedSplits, load_splits, save_splits
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.clock import Clock
+from finetune_advisor.training.compiled import compilation_explained
 from finetune_advisor.training.device import describe
 from finetune_advisor.training.fine_tune import fine_tune
 from finetune_advisor.training.interrupt import resumable
@@ -119,7 +120,8 @@ def _execute(prepared: Prepared, run: RunDir, clock: Clock, watcher: Watcher, *,
     for name, reason in prepared.data.bad_files.items():
         log.info("left out: %s: %s", name, reason)
     if prepared.recipe.strategy.trains_network:
-        val, test = fine_tune(prepared, run, clock, watcher, resume=resume, device=device)
+        with compilation_explained(prepared.recipe, run):
+            val, test = fine_tune(prepared, run, clock, watcher, resume=resume, device=device)
     else:
         val, test = _fit(prepared, run, watcher, device)
     spent = clock.spent()
