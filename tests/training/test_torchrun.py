@@ -16,6 +16,7 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.data.split_file import load_splits
+from finetune_advisor.training import timetable
 from finetune_advisor.training.train import train
 
 COUNTS = {"train/ants": 14, "train/bees": 15, "test/ants": 4, "test/bees": 3}
@@ -33,6 +34,10 @@ UNEVEN = (
     "schedule={kind: plateau, factor: 0.5, patience: 0, threshold: 0.5}",
 )
 """23 training images: the last batch of an epoch has three, of which a second process gets none. No dropout."""
+
+SHORT = ("optimizer.batch=10", "optimizer.lr=0.02", "optimizer.eps=1e-4", "regularization=null")
+"""Also three steps an epoch. In a batch with as many ants as bees gradients cancel but for the rounding of their sum,
+which Adam blows up to whole steps unless its eps is larger than that."""
 
 IMPORTS = """
 import os, signal, sys
@@ -70,6 +75,25 @@ augmented.read_image = reading
 main()
 """
 )
+
+TRAINS = """
+import sys
+from pathlib import Path
+from finetune_advisor import processes
+from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.training import timetable
+from finetune_advisor.training.train import train
+
+measure = timetable.measure
+def measuring(*arguments, **options):
+    measure(*arguments, **options)
+    return timetable.Pace(20.0 if processes.rank() == 0 else 5.0, 5.0, 5.0)
+timetable.measure = measuring
+_, _, recipe, _, run, *_ = sys.argv
+train(load_recipe(recipe), RunDir(Path(run)))
+"""
+"""Without the report that the command line writes. Where steps are timed, the second process finds itself faster."""
 
 
 @pytest.fixture
@@ -155,3 +179,39 @@ def test_what_goes_wrong_in_one_process_ends_both_with_one_message(uneven, tmp_p
     assert failed.returncode != 0
     assert failed.stderr.count("error:") == 1, failed.stderr
     assert "cannot be read any more: the file is gone" in failed.stderr
+
+
+def test_two_processes_average_refit_and_track_as_one(image_folder, recipe, tmp_path) -> None:
+    """Also from kept views, which one of them computes; what the tracker is told is what the history says."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    keys = ("averaging={kind: ema}", "evaluation.refit=true", "strategy.cached_views=1", "runtime.tracker=tensorboard")
+    chosen = recipe("few_layers", image_folder(COUNTS), *SHORT, "budget.epochs=2", *keys)
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(chosen))
+    two = RunDir(tmp_path / "two")
+    done = torchrun(tmp_path, str(tmp_path / "recipe.yaml"), "--run-dir", str(two.path), script=TRAINS)
+    assert done.returncode == 0, done.stderr
+    one = train(chosen, RunDir(tmp_path / "one"))
+    assert_same_run(two, one, within=1e-6)
+    for ours, theirs in zip(two.refit.load_history(), one.refit.load_history(), strict=True):
+        assert (ours.step, ours.lr, ours.val_loss) == (theirs.step, theirs.lr, None)
+        assert ours.train_loss == pytest.approx(theirs.train_loss, abs=1e-6)
+    assert len(list(two.tensorboard.rglob("events*"))) == 1
+    events = accumulator.EventAccumulator(str(two.tensorboard)).Reload()
+    told = [(event.step, event.value) for event in events.Scalars("val/loss")]
+    assert told == [(record.step, pytest.approx(record.val_loss)) for record in two.load_history()]
+
+
+def test_two_processes_plan_their_time_and_stop_early_as_one(image_folder, recipe, tmp_path, monkeypatch) -> None:
+    """The main process's clock decides; rates that change nothing make the second evaluation one without progress."""
+    keys = ("averaging={kind: swa, start: 0.1}", "budget={minutes: 5, early_stopping: 1}", "optimizer.lr=1e-9")
+    chosen = recipe("few_layers", image_folder(COUNTS), *SHORT, *keys)
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(chosen))
+    two = RunDir(tmp_path / "two")
+    done = torchrun(tmp_path, str(tmp_path / "recipe.yaml"), "--run-dir", str(two.path), script=TRAINS)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(timetable, "measure", lambda *_, **__: timetable.Pace(20.0, 5.0, 5.0))
+    one = train(chosen, RunDir(tmp_path / "one"))
+    assert_same_run(two, one, within=1e-6)
+    assert [record.step for record in two.load_history()] == [3, 6]
+    assert two.load_timetable() == one.load_timetable()
+    assert "stopped early: no progress in 1 evaluations" in two.log.read_text()
