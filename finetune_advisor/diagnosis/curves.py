@@ -98,7 +98,8 @@ def _largest_ratios(records: Sequence[Record]) -> dict[str, float]:
     largest: dict[str, float] = {}
     for record in records:
         for group, ratio in (record.update_ratio or {}).items():
-            if _is_number(ratio):
+            # Below a classifier that begins at zero, the first step moves nothing at any rate.
+            if _is_number(ratio) and ratio > 0:
                 largest[group] = max(ratio, largest.get(group, 0.0))
     return largest
 

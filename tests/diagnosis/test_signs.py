@@ -118,6 +118,14 @@ def test_steps_are_judged_by_the_weights_they_move(healthy: Case, ratio: float, 
     assert seen(replace(healthy, records=records)) == ([sign] if sign else [])
 
 
+def test_a_step_that_moved_nothing_says_nothing_of_the_rate(healthy: Case) -> None:
+    records = tuple(replace(record, update_ratio={"body": 0.0}) for record in healthy.records)
+    assert seen(replace(healthy, records=records, val=None)) == []
+    crawling = made_up.made_up("crawling", SEEDS[0])
+    records = tuple(replace(record, update_ratio={"body": 0.0}) for record in crawling.records)
+    assert seen(replace(crawling, records=records))[0] == "rate_too_low"
+
+
 def test_a_class_that_is_never_named_is_named_here(healthy: Case) -> None:
     case = replace(healthy, classes=("ants", "bees"), val={"confusion": [[9, 0], [4, 0]]})
     [finding] = [found for found in findings(case) if found.sign == "never_predicted"]
