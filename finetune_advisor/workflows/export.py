@@ -29,7 +29,7 @@ from finetune_advisor.backbones.onnx_program import NoGraph
 from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.batches import eval_batches
 from finetune_advisor.data.split_file import load_splits
-from finetune_advisor.errors import BackboneError, DataError
+from finetune_advisor.errors import BackboneError, DataError, RunError
 from finetune_advisor.inference import BATCH, Predictor, model_folder
 from finetune_advisor.reporting.model_card import Card, model_card
 from finetune_advisor.reporting.names import some
@@ -81,14 +81,15 @@ def export(run: RunDir, form: ExportForm, *, out: Path | None = None, images: Se
         images: what to compare on; none takes some that the run was scored on, or noise where they are gone.
 
     Raises:
-        RunError: the run has not finished or holds no model.
+        RunError: the run has not finished or holds no model; or `out` is a run or the model of one.
         BackboneError: the network has an operation that ONNX does not, or the export gives other answers.
         DataError: none of `images` can be read.
         StorageError: it cannot be written.
     """
+    path = out or run.exports / ("model.onnx" if form is ExportForm.onnx else form.value)
+    _require_no_run(path)
     predictor = Predictor.open(run)
     x_BCHW, real = _pixels(predictor, images or _scored_images(run), named=bool(images))
-    path = out or run.exports / ("model.onnx" if form is ExportForm.onnx else form.value)
     writers: dict[ExportForm, Callable[[], FloatArray]] = {
         ExportForm.onnx: lambda: _write_onnx(run, predictor, path, x_BCHW),
         ExportForm.hub: lambda: _write_folder(run, path, x_BCHW, card=_card(run, predictor)),
@@ -96,6 +97,19 @@ def export(run: RunDir, form: ExportForm, *, out: Path | None = None, images: Se
     }
     wanted_BK = _answers(predictor, x_BCHW)
     return _compared(path, wanted_BK, writers[form](), real=real)
+
+
+def _require_no_run(path: Path) -> None:
+    """Check that an export does not take the place of the model of a run, or mix with its files.
+
+    Raises:
+        RunError: it would.
+    """
+    for place in (RunDir(path), RunDir(path.parent)):
+        if place.recipe.is_file() and path.resolve() in (place.path.resolve(), place.model.resolve()):
+            raise RunError(
+                f"{path} belongs to the run in {place.path}.", "Choose another place for the export: -o OUT."
+            )
 
 
 def _compared(path: Path, wanted_BK: FloatArray, found_BK: FloatArray, *, real: bool) -> Exported:

@@ -151,6 +151,16 @@ def test_what_cannot_be_written_as_onnx_is_said(probe: RunDir, monkeypatch: pyte
     assert "--format hub" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("place", ["", "model"])
+def test_a_run_is_not_written_over(probe: RunDir, tmp_path: Path, place: str) -> None:
+    other = RunDir(Path(shutil.copytree(probe.path, tmp_path / "other")))
+    before = (other.model / "config.json").stat().st_mtime_ns
+    with pytest.raises(RunError, match=r"belongs to the run in .*other"):
+        export(probe, ExportForm.safetensors, out=other.path / place)
+    assert (other.model / "config.json").stat().st_mtime_ns == before
+    assert not (other.path / "config.json").exists()
+
+
 def test_an_unfinished_run_is_refused(probe: RunDir, tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     shutil.copy(probe.recipe, tmp_path / "half")
