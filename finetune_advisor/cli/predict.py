@@ -69,7 +69,6 @@ def predict(
             note = f"{counted(written.answers, 'answer')} written to {escape(str(output))}"
             err.print(note, highlight=False, soft_wrap=True)
     if written.unread:
-        err.print(
-            f"[yellow]{written.unread} of {written.answers} files could not be read[/]; the reason is in `error`."
-        )
+        unread = f"{written.unread} of {counted(written.answers, 'file')} could not be read"
+        err.print(f"[yellow]{unread}[/]; the reason is in `error`.")
         raise typer.Exit(1)

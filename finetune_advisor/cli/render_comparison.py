@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finetune_advisor.comparison import Comparison, Lead
+from finetune_advisor.data.wording import counted
 from finetune_advisor.reporting.names import shown
 from finetune_advisor.reporting.sentences import duration
 
@@ -51,7 +52,7 @@ def _sentence(lead: Lead, names: dict[str, str]) -> Text:
     if not lead.only_best and not lead.only_other:
         return Text(f"{best} and {other} agree on which images they recognize: they cannot be told apart.", "yellow")
     points = f"{100 * lead.lead:+.1f} points [{100 * lead.low:+.1f}, {100 * lead.high:+.1f}]"
-    split = f"{lead.only_best} images are recognized by it alone, {lead.only_other} by the other alone"
+    split = f"{counted(lead.only_best, 'image')} recognized by it alone, {lead.only_other} by the other alone"
     verdict = "it is better" if lead.told_apart else "they cannot be told apart"
     return Text.assemble(
         (f"{best} over {other}: ", "bold"),

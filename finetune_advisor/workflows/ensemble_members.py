@@ -17,6 +17,7 @@ from finetune_advisor.backbones.trunk import feature_stages
 from finetune_advisor.backbones.whitened import Whitened
 from finetune_advisor.data.sources import open_source
 from finetune_advisor.data.split_file import load_splits
+from finetune_advisor.data.wording import counted
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.ensembles.answering import ask
 from finetune_advisor.ensembles.judge import Part
@@ -115,8 +116,8 @@ def _moments(
     kept = _kept(run)
     if len(kept) < 2:
         raise RunError(
-            f"{run.path} kept {len(kept)} checkpoints on its way, expected at least 2.",
-            "Train for more epochs than ensemble.members.",
+            f"{run.path} kept {counted(len(kept), 'checkpoint')} on its way, expected at least 2.",
+            "Run its recipe for more epochs than ensemble.members.",
         )
     folders = [_model_of(run, checkpoint, out.members / checkpoint.stem) for checkpoint in kept]
     predictor = Predictor.open(run)
