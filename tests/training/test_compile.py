@@ -16,6 +16,7 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted, RunError
+from finetune_advisor.training.plan import plan_run
 from finetune_advisor.training.train import train
 
 IMAGES = {"train/ants": 8, "train/bees": 8, "test/ants": 3, "test/bees": 3}
@@ -89,3 +90,8 @@ def test_without_a_compiler_it_says_how_to_go_on(asked, own_programs, tmp_path) 
     assert f"runtime.compile to false in {run.recipe}" in caught.value.hint
     run.recipe.write_text(run.recipe.read_text().replace("compile: true", "compile: false"))
     assert train(load_recipe(run.recipe), run, resume=True).finished
+
+
+def test_a_plan_compiles_nothing_and_times_the_plain_steps(asked, monkeypatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
+    assert plan_run(asked("runtime.compile=true"), device="cpu").seconds
