@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,9 @@ import torch
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+for size in ("COLUMNS", "LINES"):  # a terminal that is not there, to which every Console made later would keep
+    os.environ.pop(size, None)
 
 
 class ImageFolder(Protocol):

@@ -47,9 +47,7 @@ def test_a_run_whose_recipe_wants_an_ensemble_says_which_command_makes_it(cli, t
     images = image_folder({f"{split}/{name}": 4 for split in ("train", "test") for name in PLAIN})
     data, wanted = ["--set", f"data.path={images}"], ["--set", "ensemble.kind=ten_crop"]
     result = cli("run", "linear_probe", *tiny, *data, *wanted)
-    assert "finetune-advisor ensemble runs/linear_probe-1 makes the recipe's ensemble: ten_crop" in " ".join(
-        result.stdout.split()
-    )
+    assert "finetune-advisor ensemble runs/linear_probe-1  makes the recipe's ensemble: ten_crop" in result.stdout
     page = Path("runs/linear_probe-1/report.html").read_text(encoding="utf-8")
     assert "finetune-advisor ensemble runs/linear_probe-1" in page
     assert "finetune-advisor ensemble" not in cli("run", "linear_probe", *tiny, *data).stdout
