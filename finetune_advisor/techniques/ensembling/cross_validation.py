@@ -19,7 +19,7 @@ class CrossValidation(Ensembling):
         "Probes on two data sets, three splits each: -0.1 points [-0.9, +0.6] over the best member "
         "(benchmarks/results/ensembles.md)."
     )
-    not_advised: ClassVar[str] = "It takes two to three times the time of a probe, and did not gain."
+    not_advised: ClassVar[str] = "It did not gain over the best probe."
     combines: ClassVar[Literal["answers", "weights", "looks"]] = "answers"
     convex_too: ClassVar[bool] = True
 
