@@ -96,6 +96,11 @@ class Budget(Settings):
     early_stopping: Count | None = None
     """Evaluations without progress after which training stops; null never does."""
 
+    @property
+    def unit(self) -> str:
+        """The key that is set: what the length of training is given in."""
+        return next(name for name in DURATIONS if getattr(self, name) is not None)
+
     @model_validator(mode="after")
     def _one_duration(self) -> Budget:
         given = [f"{name} {getattr(self, name)}" for name in DURATIONS if getattr(self, name) is not None]

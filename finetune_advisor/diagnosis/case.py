@@ -12,7 +12,6 @@ import numpy as np
 
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_rules import DURATIONS
 from finetune_advisor.diagnosis.curves import Curves, FloatArray, curves_of, tail
 
 _DRAWS = 500
@@ -71,8 +70,7 @@ class Case:
         epoch = f"epoch {last.epoch:.3g}"
         if budget.epochs is not None:
             return f"{epoch} of {budget.epochs}"
-        unit = next(name for name in DURATIONS if getattr(budget, name) is not None)
-        return f"{epoch}, with {getattr(budget, unit):,} {unit} in all"
+        return f"{epoch}, with {getattr(budget, budget.unit):,} {budget.unit} in all"
 
     @property
     def chance_loss(self) -> float:

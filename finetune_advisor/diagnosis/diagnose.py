@@ -86,8 +86,8 @@ def diagnose(run: RunDir, *, images: Sequence[Path] = (), device: str = "cpu") -
 def findings(case: Case) -> Iterator[Finding]:
     """What is seen, most important first."""
     first = next((found for found in (sign(case) for sign in FIRST) if found), None)
-    signs = (refit_astray, *ALWAYS) if first else (refit_astray, *FURTHER, *ALWAYS)
-    yield from filter(None, (first, *(sign(case) for sign in signs)))
+    further = () if first else FURTHER
+    yield from filter(None, (first, *(sign(case) for sign in (refit_astray, *further, *ALWAYS))))
 
 
 def case_of(run: RunDir) -> tuple[Case, tuple[str, ...]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from finetune_advisor.artifacts.diagnosis import Edit
 from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_rules import DURATIONS
 from finetune_advisor.techniques.regularization import L2, Dropout
 from finetune_advisor.techniques.strategy import VIEWS, FewLayers, ManyLayers, Probe
 from finetune_advisor.techniques.strategy.base import TopStages
@@ -50,7 +49,7 @@ def change_body_rate(recipe: Recipe, factor: float, why: str) -> tuple[Edit, ...
 def train_longer(recipe: Recipe, factor: float, why: str, *, epochs: int = 1) -> tuple[Edit, ...]:
     """A longer budget, in the unit it is given in; in epochs at least so many."""
     assert recipe.budget is not None, "only what trains has a budget"
-    unit = next(name for name in DURATIONS if getattr(recipe.budget, name) is not None)
+    unit = recipe.budget.unit
     before = getattr(recipe.budget, unit)
     after = before * factor if unit == "minutes" else max(round(before * factor), epochs if unit == "epochs" else 1)
     return (Edit(key=f"budget.{unit}", value=after, reason=f"{before:g} before: {why}"),)

@@ -78,8 +78,8 @@ def _vertical(profile: Profile) -> _Item:
     if effect is None:
         return None, "No vertical_flip: images upside down were not measured."
     seen = f"upside down, held-out images score {_change(effect)}"
-    if _guesses(effect, profile):
-        return None, f"No vertical_flip: {_cannot_tell(effect, profile)}."
+    if cannot_tell := _guesses(effect, profile):
+        return None, f"No vertical_flip: {cannot_tell}."
     if _is_unnoticed(effect):
         return VerticalFlip(), f"{_upper(seen)}: the images have no up."
     return None, f"No vertical_flip: {seen}; the images have an up."
@@ -91,8 +91,8 @@ def _rotation(profile: Profile) -> _Item:
     if effect is None:
         return None, "No rotation: turned images were not measured."
     seen = f"turned by 90 degrees, held-out images score {_change(effect)}"
-    if _guesses(effect, profile):
-        return None, f"No rotation: {_cannot_tell(effect, profile)}."
+    if cannot_tell := _guesses(effect, profile):
+        return None, f"No rotation: {cannot_tell}."
     if not _is_unnoticed(effect):
         return None, f"No rotation: {seen}; the images have a direction."
     if not _bears_half_a_turn(profile):
@@ -149,12 +149,10 @@ def _is_unnoticed(effect: ViewEffect) -> bool:
     return _fall(effect) <= max(effect.transferred_std, NO_UP_FALL) and harmless
 
 
-def _guesses(effect: ViewEffect, profile: Profile) -> bool:
-    return effect.accuracy - _guess(profile) < BEATS_GUESSING
-
-
-def _cannot_tell(effect: ViewEffect, profile: Profile) -> str:
-    return f"a probe is only {points(effect.accuracy - _guess(profile))} above guessing and cannot tell"
+def _guesses(effect: ViewEffect, profile: Profile) -> str | None:
+    """In words, that a probe cannot tell what a view does; None where it can."""
+    over = effect.accuracy - _guess(profile)
+    return f"a probe is only {points(over)} above guessing and cannot tell" if over < BEATS_GUESSING else None
 
 
 def _change(effect: ViewEffect) -> str:
