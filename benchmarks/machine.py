@@ -20,7 +20,12 @@ def _git(*arguments: str) -> str:
 
 
 def _commit() -> str:
-    """The commit whose code runs, and whether files of the package or of the benchmark differ from it."""
+    """The commit whose code runs, and whether files of the package or of the benchmark differ from it.
+
+    Where code travels without its history, `BENCHMARK_COMMIT` has to say it.
+    """
+    if told := os.environ.get("BENCHMARK_COMMIT"):
+        return told
     changed = _git("status", "--porcelain", "--", ":/finetune_advisor", ":/benchmarks/*.py").strip()
     return _git("rev-parse", "--short", "HEAD").strip() + (" with changes" if changed else "")
 

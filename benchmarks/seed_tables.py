@@ -98,6 +98,7 @@ class Bench:
     kept: Path
     device: str
     quick: bool
+    most_epochs: int | None = None
 
     @cached_property
     def cifar(self) -> dict[str, Images]:
@@ -113,7 +114,7 @@ class Bench:
         return images if most is None else images.some(torch.randperm(len(images), generator=_dice(seed))[:most])
 
     def epochs(self, usual: int) -> int:
-        return 1 if self.quick else usual
+        return 1 if self.quick else min(usual, self.most_epochs or usual)
 
 
 def _dice(seed: int) -> torch.Generator:
@@ -215,17 +216,19 @@ def main() -> None:
     parser.add_argument("--tables", default="abcde")
     parser.add_argument("--seeds", type=int, help="of every table, instead of its usual number")
     parser.add_argument("--quick", action="store_true", help="a few images and one epoch: the figures mean nothing")
+    parser.add_argument("--epochs", type=int, help="of every training at most; the lines say how many there were")
+    parser.add_argument("--rows", nargs="+", help="these alone, by name: several processes share a table")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--kept", type=Path, default=Path(tempfile.gettempdir()) / "seed_tables")
     options = parser.parse_args()
-    bench = Bench(options.data, options.kept, options.device, options.quick)
+    bench = Bench(options.data, options.kept, options.device, options.quick, options.epochs)
     options.out.mkdir(parents=True, exist_ok=True)
     lines = options.out / f"seed_tables{'_quick' if options.quick else ''}.jsonl"
     done = [json.loads(line) for line in lines.read_text().splitlines()] if lines.is_file() else []
     known = {(found["table"], found["row"], found["seed"]) for found in done}
     for table, row, seed in planned(options.tables, 1 if options.quick else options.seeds):
-        if (table, row, seed) in known:
+        if (table, row, seed) in known or (options.rows and row not in options.rows):
             continue
         start = time.perf_counter()
         found = TABLES[table][0](bench, row, seed)

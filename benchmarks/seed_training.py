@@ -149,11 +149,12 @@ def train(
         precision=torch.float32,
         device=torch.device(course.device),
         mixing=None,
+        asynchronous=course.device != "cpu",
     )
 
     def batches() -> Any:
         for step in range(method.steps):
-            index_B = torch.tensor(plan.indices(step))
+            index_B = torch.tensor(plan.indices(step)).to(data.labels_N.device, non_blocking=True)
             names = ("",) * len(index_B)
             yield Batch(step, plan.epoch(step), data.x_NCHW[index_B], data.labels_N[index_B], names, plan.size(step))
 

@@ -123,8 +123,8 @@ class Evaluation(Settings):
 class Runtime(Settings):
     """What changes speed and memory, not the idea."""
 
-    precision: Literal["float32", "bfloat16"]
-    """Number format of the forward and backward pass."""
+    precision: Literal["auto", "float32", "bfloat16"]
+    """Number format of the forward and backward pass; auto: bfloat16 on a GPU that has it, else float32."""
     workers: Annotated[int, Field(ge=0)]
     """Processes that decode images; 0 decodes in the main one."""
     retries: Annotated[int, Field(ge=0)] = 1

@@ -18,4 +18,5 @@ def describe(device: str) -> dict[str, Any]:
 
 def sent_to(device: torch.device, tensor: Tensor) -> Tensor:
     """The same on the device; to a GPU only pinned memory travels while the CPU goes on."""
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+    travels = device.type == "cuda" and tensor.device.type == "cpu"
+    return (tensor.pin_memory() if travels else tensor).to(device, non_blocking=True)

@@ -19,6 +19,7 @@ from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Budget, Recipe
 from finetune_advisor.artifacts.signal import LayerSignal
 from finetune_advisor.backbones.build import Backbone
+from finetune_advisor.backbones.trunk import precision_on
 from finetune_advisor.backbones.whitened import Whitened, Whitening
 from finetune_advisor.data.plan import BatchPlan
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
@@ -41,6 +42,7 @@ from finetune_advisor.training.watch import Progress, Watcher
 from finetune_advisor.training.whitening import fitted_whitening
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""Of `runtime.precision`; `auto` is one of them, as the device has it."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         steps=steps_of(recipe.budget, plan),
         steps_per_epoch=plan.steps_per_epoch,
         micro_batch=recipe.optimizer.micro_batch or recipe.optimizer.batch + 1,  # one may join the last batch
-        precision=PRECISIONS[recipe.runtime.precision],
+        precision=_precision(recipe, device),
         device=torch.device(device),
         mixing=None if recipe.mixing is None else PairMixing(recipe.mixing, len(data.classes), recipe.seed),
         asynchronous=torch.device(device).type != "cpu",
@@ -218,6 +220,11 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         whitening=whitening,
         signal=signal,
     )
+
+
+def _precision(recipe: Recipe, device: str) -> torch.dtype:
+    asked = recipe.runtime.precision
+    return PRECISIONS[precision_on(device) if asked == "auto" else asked]
 
 
 def _own_rows(images: int) -> slice:

@@ -5,6 +5,7 @@ Shapes: N images, B of them together, C channels, H and W pixels, D features, K 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,13 +33,15 @@ from finetune_advisor.training.probe import FittedProbe
 
 FloatArray = npt.NDArray[np.floating]
 
+log = logging.getLogger(__name__)
+
 IMAGES_COMPARED = 4
 
 TOLERANCE = 1e-3
 """Largest difference between a probability of the exported network and one from cached features."""
 
-TOLERANCE_TF32 = 2e-2
-"""The same where a GPU may have computed the features, whose convolutions keep ten bits."""
+TOLERANCE_ON_GPU = 5e-2
+"""The same where a GPU computed the features, from numbers of eight bits; the exported network computes in float32."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ def _require_as_scored(net: nn.Module, probe: FittedProbe, prepared: Prepared, d
     index_N = probe.val_index_N[some_N]
     paths = [sample.path for sample in data.samples(index_N)]
     net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    worst = 0.0
     for readable_B, x_BCHW, _ in eval_batches(paths, preprocess, batch=1, workers=0):
         if not len(readable_B):
             continue
@@ -103,12 +107,14 @@ def _require_as_scored(net: nn.Module, probe: FittedProbe, prepared: Prepared, d
             logits_BK = net(normalize(x_BCHW.to(device), preprocess)).float().cpu().numpy()
         scored_BK = probe.probabilities(data.features[0].rows(index_N[readable_B]))
         difference = float(np.abs(softmax(logits_BK) - scored_BK).max())
-        tolerance = TOLERANCE_TF32 if torch.cuda.is_available() else TOLERANCE
+        tolerance = TOLERANCE_ON_GPU if torch.device(device).type == "cuda" else TOLERANCE
+        worst = max(worst, difference)
         if not difference <= tolerance:
             raise AssertionError(
                 f"The exported {prepared.recipe.backbone.name} is not what was scored: of "
                 f"{paths[int(readable_B[0])]} a probability differs by {difference:.3g}, expected at most {tolerance}."
             )
+    log.info("the network says what was scored: probabilities of some images differ by at most %.2g", worst)
 
 
 def _save(

@@ -6,6 +6,7 @@ Shapes: B images, C channels, H and W pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,7 @@ from finetune_advisor.techniques.augmentation import (
 )
 from finetune_advisor.techniques.colors import Colors
 from finetune_advisor.techniques.preprocessing.settings import Fit, Preprocess
+from finetune_advisor.training.device import sent_to
 
 COLORS = Colors((0.5, 0.4, 0.3), ((0.06, 0.04, 0.03), (0.04, 0.05, 0.035), (0.03, 0.035, 0.045)))
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
@@ -244,3 +246,19 @@ def test_a_canvas_is_no_larger_than_the_images_or_than_is_of_use() -> None:
     assert Canvas.of(small, settings(), only_mirrored=False) == Canvas(32, 32, fitted=False)
     assert Canvas.of(large, settings(), only_mirrored=False) == Canvas(96, 96, fitted=False)
     assert Canvas.of(large, settings(), only_mirrored=True) == Canvas(48, 48, fitted=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU that torch can use")
+@pytest.mark.parametrize("techniques", MOVING.values(), ids=MOVING)
+def test_a_gpu_changes_images_as_a_cpu_does(techniques: list[Drawn]) -> None:
+    images, p = [smooth(*size, number) for number, size in enumerate(SIZES)], settings()
+    augment, send = augment_for(techniques, images, p), partial(sent_to, torch.device("cuda"))
+    changes = [augment.changes(image.size, image_rng(0, 3, place)) for place, image in enumerate(images)]
+    groups = augment.groups(changes, [image.size for image in images])
+    x_BCHW = torch.from_numpy(np.stack([to_array(augment.canvas.made(image, p)) for image in images]))
+    by_cpu = run_stages(x_BCHW, groups, lambda tensor: tensor)
+    by_gpu = run_stages(send(x_BCHW), groups, send).cpu()
+    difference = (by_cpu.int() - by_gpu.int()).abs().float()
+    assert difference.mean() < 0.1
+    assert difference.max() <= WORST
