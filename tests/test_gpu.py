@@ -103,11 +103,12 @@ def test_probes_export_what_was_scored(recipe: str, images, tmp_path, caplog) ->
 def test_settings(settings: tuple[str, ...], images, tmp_path) -> None:
     run = trained("few_layers", images, tmp_path / "run", *settings)
     assert all(np.isfinite(record.train_loss) for record in run.load_history())
-    assert run.load_metrics()["test"]["accuracy"] > 0.5
+    assert np.isfinite(answers(run)).all()
 
 
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(images, tmp_path) -> None:
-    whole = trained("few_layers", images, tmp_path / "whole", *PLAIN, "runtime.precision=float32")
+@pytest.mark.parametrize("recipe", ["few_layers", "all_layers"])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(recipe: str, images, tmp_path) -> None:
+    whole = trained(recipe, images, tmp_path / "whole", *PLAIN, "runtime.precision=float32")
     asked = load_recipe(whole.recipe)
     run = RunDir(tmp_path / "stopped")
     with pytest.raises(Interrupted):

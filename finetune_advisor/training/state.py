@@ -186,6 +186,7 @@ class TrainState:
         try:
             self.net.load_state_dict(_named(tensors, _NET))
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+            _lay_out_as_weights(self.optimizer)
         except (RuntimeError, ValueError) as problem:
             raise RunError(f"{path} does not fit this network: {problem}") from problem
 
@@ -209,6 +210,14 @@ def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _plain(value: Tensor) -> Tensor:
     return value.detach().cpu().contiguous()
+
+
+def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Steps that a GPU takes as one program want moments in the order of their weights, which files do not keep."""
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -96,6 +96,18 @@ def test_training_goes_on_from_a_checkpoint_to_the_same_bits(tmp_path: Path, opt
     torch.testing.assert_close(restored.net.state_dict(), state.net.state_dict(), rtol=0, atol=0)
 
 
+def test_moments_lie_in_memory_as_their_weights_do(tmp_path: Path) -> None:
+    """Files keep the order of axes alone; a GPU that takes a step as one program refuses any other layout."""
+    before, after = trained(), new_state(seed=1)
+    before.save(tmp_path / "last.safetensors", identity=MINE)
+    after.load(tmp_path / "last.safetensors", identity=MINE)
+    filters = next(after.net.parameters())
+    assert not filters.is_contiguous(), "of channels last"
+    for parameter, moments in after.optimizer.state.items():
+        assert moments["exp_avg"].stride() == parameter.stride()
+        assert moments["exp_avg_sq"].stride() == parameter.stride()
+
+
 def test_a_checkpoint_from_before_the_first_step(tmp_path: Path) -> None:
     state = new_state()
     state.save(tmp_path / "last.safetensors", identity=MINE)
