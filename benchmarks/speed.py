@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,10 @@ EPOCHS, SIDE, BATCH = 5, 224, 32
 FASTAI_BATCH = 64
 STAGES = ("blocks.4", "blocks.5", "blocks.6", "conv_head", "bn2", "classifier")
 """What `few_layers` trains of the backbone, by the names of timm's modules."""
-WARM_STEPS, TIMED_STEPS = 3, 12
+STEPS = {"cpu": (3, 12), "cuda": (20, 200)}
+"""Steps to get warm, and steps that are timed: more than what a loader has read ahead before the first of them."""
+COMPILED = {"cpu": (), "cuda": ("true", "reduce-overhead")}
+"""Values of `runtime.compile` that the plain path is also timed with."""
 
 Found = dict[str, float]
 
@@ -109,14 +113,15 @@ def _clock(step: Callable[[Any, Any], None], batches: Iterator[tuple[Any, Any]],
     import torch
 
     images, start = 0, 0.0
+    warm, timed = STEPS[device]
     for number, (x_BCHW, label_B) in enumerate(batches):
-        if number == WARM_STEPS:
+        if number == warm:
             if device == "cuda":
                 torch.cuda.synchronize()
             start = time.perf_counter()
         step(x_BCHW, label_B)
-        images += len(x_BCHW) if number >= WARM_STEPS else 0
-        if number == WARM_STEPS + TIMED_STEPS - 1:
+        images += len(x_BCHW) if number >= warm else 0
+        if number == warm + timed - 1:
             break
     if device == "cuda":
         torch.cuda.synchronize()
@@ -158,7 +163,7 @@ def synthetic(data: Path, device: str) -> Found:
 
     x_BCHW, label_B = torch.randn(BATCH, 3, SIDE, SIDE, device=device), torch.zeros(BATCH, dtype=torch.int64)
     classes = sum(entry.is_dir() for entry in (data / "train").iterdir())
-    return _clock(_loop(classes, device), iter([(x_BCHW, label_B)] * (WARM_STEPS + TIMED_STEPS)), device)
+    return _clock(_loop(classes, device), iter([(x_BCHW, label_B)] * sum(STEPS[device])), device)
 
 
 CHILDREN: Mapping[str, Callable[[Path, str], Found]] = {
@@ -182,24 +187,26 @@ def ours(recipe: str, data: Path, device: str) -> Found:
     return {"test_accuracy": done.test_accuracy, "seconds": done.seconds}
 
 
-def plain_path(data: Path, device: str) -> Found:
-    done = run(
-        "few_layers", data, "strategy.cached_views=null", "runtime.cache_mib=null", "budget.epochs=2", device=device
-    )
+def plain_path(data: Path, device: str, *settings: str) -> Found:
+    plain = ("strategy.cached_views=null", "runtime.cache_mib=null", "budget.epochs=2")
+    done = run("few_layers", data, *plain, *settings, device=device)
     speed = done.records[-1].images_per_second
     assert speed is not None, "the plain path trains"
     return {"images_per_second": speed, "seconds": done.seconds}
 
 
 def measured(data: Path, recipes: Sequence[str], device: str, *, with_fastai: bool) -> dict[str, Found]:
-    found = {recipe: ours(recipe, data, device) for recipe in recipes}
+    every: dict[str, Callable[[], Found]] = {recipe: partial(ours, recipe, data, device) for recipe in recipes}
     if with_fastai:
-        found["fastai"] = fresh("fastai", data, device)
-    found["plain path"] = plain_path(data, device)
-    for kind in ("loop", "synthetic"):
-        found[kind] = fresh(kind, data, device)
-    for what, values in found.items():
-        print(f"{data.name}, {what}: {values}", file=sys.stderr)
+        every["fastai"] = partial(fresh, "fastai", data, device)
+    every["plain path"] = partial(plain_path, data, device)
+    every |= {kind: partial(fresh, kind, data, device) for kind in ("loop", "synthetic")}
+    for mode in COMPILED[device]:
+        every[f"plain path, compile: {mode}"] = partial(plain_path, data, device, f"runtime.compile={mode}")
+    found = {}
+    for what, measure in every.items():
+        found[what] = measure()
+        print(f"{data.name}, {what}: {found[what]}", file=sys.stderr, flush=True)
     return found
 
 
@@ -213,20 +220,21 @@ def page(rows: Mapping[str, Mapping[str, Found]], device: str) -> str:
                 share = f"{values['seconds'] / beside['seconds']:.2f}" if beside else ""
                 lines.append(f"| {data} | {what} | {values['seconds']:.0f} | {share} | {values['test_accuracy']:.3f} |")
     lines += ["", "## Images a second in training, `few_layers`, after the start", ""]
-    lines += ["| data | plain path | loop | memory | plain path over loop | plain path over memory |"]
-    lines += ["|---|---|---|---|---|---|"]
+    lines += ["| data | what | images/s | loop | memory | over loop | over memory |", "|---|---|---|---|---|---|---|"]
     for data, found in rows.items():
-        plain, loop, memory = (found[what]["images_per_second"] for what in ("plain path", "loop", "synthetic"))
-        lines.append(
-            f"| {data} | {plain:.1f} | {loop:.1f} | {memory:.1f} | {plain / loop:.2f} | {plain / memory:.2f} |"
-        )
+        loop, memory = (found[what]["images_per_second"] for what in ("loop", "synthetic"))
+        for what, values in found.items():
+            if what.startswith("plain path"):
+                plain = values["images_per_second"]
+                beside = f"{loop:.1f} | {memory:.1f} | {plain / loop:.2f} | {plain / memory:.2f}"
+                lines.append(f"| {data} | {what} | {plain:.1f} | {beside} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+", metavar="DATA_DIR")
-    parser.add_argument("--recipes", nargs="+", default=["linear_probe", "stage_probe", "few_layers"])
+    parser.add_argument("--recipes", nargs="*", default=["linear_probe", "stage_probe", "few_layers"])
     parser.add_argument("--without-fastai", action="store_true", help="it takes minutes a data set on a CPU")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--out", type=Path, help="folder for speed-DEVICE.json and .md")

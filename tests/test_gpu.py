@@ -180,6 +180,7 @@ def test_nothing_waits_for_the_gpu_inside_a_step(augment_on: str, images, tmp_pa
     assert len(watched) > 5
 
 
-def test_a_compiled_network_trains(images, tmp_path) -> None:
-    run = trained("few_layers", images, tmp_path / "run", *PLAIN, "runtime.compile=true")
+@pytest.mark.parametrize("mode", ["true", "reduce-overhead"])
+def test_a_compiled_network_trains(images, tmp_path, mode) -> None:
+    run = trained("few_layers", images, tmp_path / "run", *PLAIN, f"runtime.compile={mode}")
     assert run.load_metrics()["test"]["accuracy"] > 0.5

@@ -36,18 +36,17 @@ class Advice:
         return dump_recipe(self.recipe, reasons=self.reasons, header=self.header)
 
 
-def advise(profile: Profile, *, strategy: Cell | None = None, workers: int | None = None) -> Advice:
+def advise(profile: Profile, *, strategy: Cell | None = None) -> Advice:
     """Choose the recipe of the profile's cell and adjust it to the data.
 
     Args:
         profile: from `analyze`; placed in the table here if it is not yet.
         strategy: a cell to use instead of the one the table points to.
-        workers: processes that decode images during the run; None leaves the shipped recipe's number.
     """
     placed = profile if profile.cell else place(profile)
     assert placed.cell is not None
     cell = strategy or placed.cell
-    chosen = choices(placed, cell, workers=workers)
+    chosen = choices(placed, cell)
     values = {choice.key: choice.value for choice in chosen if choice.value is not KEEP}
     recipe = change_recipe(load_recipe(cell), values)
     expected = predict(placed, cell)

@@ -8,6 +8,7 @@ from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.recipe import Budget, Recipe
 from finetune_advisor.artifacts.speed import Speed
 from finetune_advisor.data.plan import BatchPlan
+from finetune_advisor.data.workers import workers_of
 from finetune_advisor.techniques.strategy import FineTuning
 
 AROUND = 3.0
@@ -33,7 +34,7 @@ def expected_seconds(profile: Profile, recipe: Recipe, *, device: str = "auto") 
 
 def _looking(speed: Speed, recipe: Recipe) -> float:
     """Seconds to decode an image and run the network on it."""
-    return _each(sum(speed.forward.values()), speed, recipe.runtime.workers)
+    return _each(sum(speed.forward.values()), speed, recipe)
 
 
 def _training(speed: Speed, recipe: Recipe, images: Counter[str]) -> float:
@@ -44,7 +45,7 @@ def _training(speed: Speed, recipe: Recipe, images: Counter[str]) -> float:
     trained = sum(speed.forward[stage] for stage in recipe.strategy.trainable(tuple(speed.forward)))
     looked_at = _looking(speed, recipe)
     if recipe.strategy.cached_views is None or trained == forward:
-        each = _each(forward + speed.backward * trained, speed, recipe.runtime.workers)
+        each = _each(forward + speed.backward * trained, speed, recipe)
         return epochs * images["train"] * each + (epochs + 1) * images["val"] * looked_at
     # What is frozen runs once for each view; every epoch then trains what lies above, and decodes nothing.
     views = min(recipe.strategy.cached_views, epochs) if recipe.augmentation else 1
@@ -62,8 +63,9 @@ def _epochs(budget: Budget, images: int, batch: int) -> float:
     return budget.steps / BatchPlan(images, batch, 0).steps_per_epoch
 
 
-def _each(network: float, speed: Speed, workers: int) -> float:
+def _each(network: float, speed: Speed, recipe: Recipe) -> float:
     """Seconds an image: on a CPU the network and the decoding processes share the cores, beside a GPU they do not."""
+    workers = workers_of(recipe.runtime.workers)
     decoding = speed.decoding / max(1, workers)
     if speed.device == "cpu" or workers == 0:
         return network + decoding

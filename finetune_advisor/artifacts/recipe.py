@@ -125,12 +125,12 @@ class Runtime(Settings):
 
     precision: Literal["auto", "float32", "bfloat16"]
     """Number format of the forward and backward pass; auto: bfloat16 on a GPU that has it, else float32."""
-    workers: Annotated[int, Field(ge=0)]
-    """Processes that decode images; 0 decodes in the main one."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that decode images; null: one for each core, at most 16; 0 decodes in the main one."""
     retries: Annotated[int, Field(ge=0)] = 1
     """Times that training goes back to its last checkpoint with half the rate when the loss is no number any more."""
-    compile: bool = False
-    """true: torch.compile; pays on a GPU in runs of more than a few minutes."""
+    compile: bool | Literal["reduce-overhead"] = False
+    """true: torch.compile; reduce-overhead: its mode for small batches on a GPU, by CUDA graphs."""
     augment_on: Literal["cpu", "device"] = "cpu"
     """Who changes training images: the processes that decode, one by one, or the training device, a batch at once."""
     cache_mib: Count | None = None

@@ -129,7 +129,7 @@ def _cached(values: Mapping[str, Any]) -> Iterator[Conflict]:
         return
     if runtime.get("cache_mib") is None:
         yield "strategy.cached_views", "views need room on the disk: set runtime.cache_mib to some MiB, or this to null"
-    if runtime.get("compile") is True:
+    if runtime.get("compile"):
         yield (
             "runtime.compile",
             "the part above cached views is not compiled: set it to false, or cached_views to null",

@@ -79,7 +79,7 @@ def _pulled_both_ways(values: Mapping[str, Any]) -> Iterator[Conflict]:
 
 
 def _compiled(values: Mapping[str, Any]) -> Iterator[Conflict]:
-    if "kl_sparsity" in _items(values, "regularization") and at(values, "runtime.compile") is True:
+    if "kl_sparsity" in _items(values, "regularization") and at(values, "runtime.compile"):
         yield (
             "runtime.compile",
             "kl_sparsity reads what enters the classifier, which a compiled network hides; set it to false",

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Generic, TypeVar
 
@@ -38,7 +39,7 @@ def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generato
     if workers == 0:
         yield from map(make, numbers)
         return
-    loader: DataLoader[T] = DataLoader(
+    loader: DataLoader[_Parcel[T]] = DataLoader(
         _Calls(make),
         sampler=numbers,
         batch_size=None,
@@ -46,11 +47,13 @@ def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generato
         collate_fn=_unchanged,
         worker_init_fn=_begin_worker,
         generator=torch.Generator(),
+        # Beside a GPU a thread empties the pipe: the main one is busy sending work to it.
+        pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
     )
     made = iter(loader)
     assert isinstance(made, _MultiProcessingDataLoaderIter)
     try:
-        yield from made
+        yield from (parcel.content for parcel in made)
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
@@ -67,12 +70,22 @@ def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generato
             process.kill()
 
 
-class _Calls(Dataset[T], Generic[T]):
+@dataclass(frozen=True, slots=True)
+class _Parcel(Generic[T]):
+    """What a worker made, on its way; torch's receiving thread would take it apart to pin the tensors in it."""
+
+    content: T
+
+    def pin_memory(self) -> _Parcel[T]:
+        return self
+
+
+class _Calls(Dataset[_Parcel[T]], Generic[T]):
     def __init__(self, make: Callable[[int], T]) -> None:
         self.make = make
 
-    def __getitem__(self, number: int) -> T:
-        return self.make(number)
+    def __getitem__(self, number: int) -> _Parcel[T]:
+        return _Parcel(self.make(number))
 
 
 def _unchanged(made: T) -> T:

@@ -79,8 +79,8 @@ def _trained(
     """
     identity, retries = Identity.of(prepared), prepared.recipe.runtime.retries
     setup = set_up(prepared, device=device, caches=place.caches, watcher=watcher)
-    if prepared.recipe.runtime.compile:
-        setup.backbone.net.compile()
+    if mode := prepared.recipe.runtime.compile:
+        setup.backbone.net.compile(mode=None if mode is True else mode)
     setup = settled(setup, prepared, clock, run=place)
     _keep_signal(setup, place)
     state = setup.start()

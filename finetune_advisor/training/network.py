@@ -22,6 +22,7 @@ from finetune_advisor.backbones.build import Backbone
 from finetune_advisor.backbones.trunk import precision_on
 from finetune_advisor.backbones.whitened import Whitened, Whitening
 from finetune_advisor.data.plan import BatchPlan
+from finetune_advisor.data.workers import workers_of
 from finetune_advisor.metrics import balanced_accuracy, confusion_matrix, log_loss, softmax
 from finetune_advisor.techniques.schedule import Cyclic
 from finetune_advisor.techniques.strategy import FineTuning
@@ -202,7 +203,7 @@ def set_up(prepared: Prepared, *, device: str, caches: Path | None = None, watch
         plan=plan,
         samples=samples,
         eval_batch=recipe.optimizer.batch,
-        workers=recipe.runtime.workers,
+        workers=workers_of(recipe.runtime.workers),
     )
     signal = settle_start(prepared, pixels, device=method.device)
     chosen = choose_feed(pixels, prepared, method, folder=caches, watcher=watcher or Watcher())

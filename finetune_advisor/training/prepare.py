@@ -16,6 +16,7 @@ from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.pixel_colors import pixel_colors
 from finetune_advisor.data.sources import open_source
 from finetune_advisor.data.split_file import SavedSplits, apply_splits
+from finetune_advisor.data.workers import workers_of
 from finetune_advisor.dataset import Dataset, open_dataset
 from finetune_advisor.errors import Problem, RecipeError
 from finetune_advisor.instruments import instrument_of, preprocess_of
@@ -102,7 +103,7 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
         validation=recipe.data.validation,
         seed=recipe.seed,
         device=device,
-        workers=recipe.runtime.workers,
+        workers=workers_of(recipe.runtime.workers),
         progress=watcher.on_images,
     )
     return Prepared(_with_absolute_paths(recipe, listing.source), backbone, data)

@@ -14,6 +14,7 @@ from finetune_advisor import processes
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.backbones.whitened import Whitening
 from finetune_advisor.data.pixel_covariance import pixel_covariance
+from finetune_advisor.data.workers import workers_of
 from finetune_advisor.techniques.preprocessing import PcaWhitening
 from finetune_advisor.training.prepare import Prepared
 
@@ -44,7 +45,7 @@ def fitted_whitening(prepared: Prepared, *, device: str, folder: Path | None) ->
 
 
 def _fit(whitening: Whitening, technique: PcaWhitening, prepared: Prepared) -> None:
-    data, numbers = prepared.data, len(whitening.mean_D)
+    data, numbers, workers = prepared.data, len(whitening.mean_D), workers_of(prepared.recipe.runtime.workers)
     train_N = data.index("train")
     if len(train_N) <= numbers:
         log.warning(
@@ -55,7 +56,7 @@ def _fit(whitening: Whitening, technique: PcaWhitening, prepared: Prepared) -> N
             technique.epsilon**-0.5,
         )
     paths = [sample.path for sample in data.samples(train_N)]
-    mean_D, covariance_DD = pixel_covariance(paths, prepared.preprocess, workers=prepared.recipe.runtime.workers)
+    mean_D, covariance_DD = pixel_covariance(paths, prepared.preprocess, workers=workers)
     whitening.mean_D.copy_(torch.from_numpy(mean_D))
     whitening.matrix_DD.copy_(torch.from_numpy(technique.matrix(covariance_DD)))
     log.info("whitened: %d numbers of an image, by %d training images", numbers, len(paths))

@@ -18,7 +18,6 @@ from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.data.clean_manifest import clean_manifest
 from finetune_advisor.data.sample import stratified_sample
 from finetune_advisor.data.sources import Listing, open_source
-from finetune_advisor.data.workers import default_workers
 from finetune_advisor.errors import RunError
 from finetune_advisor.workflows.page import write_report
 
@@ -145,5 +144,5 @@ def analyze_and_advise(
             progress=trial_progress,
         )
         profile = place(profile.model_copy(update={"trial": tried}))
-    advice = advise(profile, strategy=strategy, workers=default_workers())
+    advice = advise(profile, strategy=strategy)
     return Analysis(listing, profile, advice, expected_seconds(profile, advice.recipe, device=device))

@@ -203,7 +203,7 @@ def _bench(
     execute: Execute | None,
 ) -> Bench:
     """The recipes and the images they are tried on, which are looked at here."""
-    recipes = {cell: advise(profile, strategy=cell, workers=default_workers()).recipe for cell in cells}
+    recipes = {cell: advise(profile, strategy=cell).recipe for cell in cells}
     images = trial_images(
         listing,
         profile,

@@ -75,9 +75,9 @@ def test_every_choice_is_in_the_recipe_and_its_reason_above_its_line(
     request: pytest.FixtureRequest, measured: str, cell: Cell
 ) -> None:
     profile = place(request.getfixturevalue(measured)())
-    advice = advise(profile, strategy=cell, workers=4)
+    advice = advise(profile, strategy=cell)
     values = advice.recipe.model_dump()
-    for choice in choices(profile, cell, workers=4):
+    for choice in choices(profile, cell):
         found = value_at(values, choice.key)
         if choice.value is not KEEP:
             assert found == as_tuples(choice.value), choice.key
@@ -103,7 +103,7 @@ def test_every_reason_is_a_sentence_with_a_number_or_a_name_from_the_profile(
         *profile.classes,
         *(probe.stage for probe in profile.probes),
     }
-    for choice in choices(profile, cell, workers=None):
+    for choice in choices(profile, cell):
         assert len(choice.reason) > 20 and choice.reason.endswith("."), choice.key
         assert re.search(r"\d", choice.reason) or any(name in choice.reason for name in names), choice.reason
 
@@ -230,10 +230,9 @@ def test_the_header_expects_what_the_written_recipe_should_score(make_profile: M
 
 
 def test_what_was_measured_with_is_what_is_trained(make_profile: MakeProfile) -> None:
-    recipe = advise(make_profile(), workers=5).recipe
+    recipe = advise(make_profile()).recipe
     assert (recipe.backbone.name, recipe.backbone.weights) == ("tf_efficientnet_lite0", "bundled")
     assert (recipe.preprocessing.size, recipe.seed, recipe.data.validation) == (224, 3, 0.2)
-    assert recipe.runtime.workers == 5
 
 
 def test_the_same_profile_gives_the_same_file(make_profile: MakeProfile) -> None:

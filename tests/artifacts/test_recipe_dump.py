@@ -109,7 +109,8 @@ def test_differences_go_by_key_and_by_kind() -> None:
         ("optimizer.lr", "0.003", "0.01"),
     ]
     assert diff_recipes(before, before) == []
-    [*_, budget, room] = diff_recipes(load_recipe("linear_probe"), before)
+    [*_, budget, precision, room] = diff_recipes(load_recipe("linear_probe"), before)
+    assert precision == ("runtime.precision", "float32", "auto")
     assert room == ("runtime.cache_mib", "null", "4096")
     assert budget == ("budget", "null", "{epochs: 8, steps: null, images: null, minutes: null, early_stopping: null}")
 

@@ -207,7 +207,7 @@ def test_normalize_is_the_usual_formula():
     assert normal_BCHW.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 2), (6, 6), (96, 8)])
+@pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 2), (6, 6), (96, 16)])
 def test_workers_follow_the_cores_this_process_may_use(monkeypatch, cores, workers):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
     assert default_workers() == workers

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from finetune_advisor.advice.choice import KEEP, Choice, Rule
 from finetune_advisor.advice.rules.augmentation import augmentation
-from finetune_advisor.advice.rules.data import backbone, class_weights, data, decoders, metric, name, refit
+from finetune_advisor.advice.rules.data import backbone, class_weights, data, metric, name, refit
 from finetune_advisor.advice.rules.left_off import activation, averaging, ensemble, hidden, mixing
 from finetune_advisor.advice.rules.preprocessing import fit, scale, size
 from finetune_advisor.advice.rules.regularization import dropout, label_smoothing, loss, weight_decay
@@ -46,16 +46,12 @@ FOR_TRAINING: tuple[Rule, ...] = (
 AT_THE_END: tuple[Rule, ...] = (ensemble, metric, refit)
 
 
-def choices(profile: Profile, cell: Cell, *, workers: int | None) -> tuple[Choice, ...]:
+def choices(profile: Profile, cell: Cell) -> tuple[Choice, ...]:
     """All choices for a placed profile and a cell, in the order of the recipe.
 
     Args:
         profile: placed in the table.
         cell: whose recipe is written.
-        workers: processes that decode images during the run; None leaves the shipped recipe's number.
     """
     rules = (*ALWAYS, *(FOR_TRAINING if cell in TRAINED else FOR_PROBES), *AT_THE_END)
-    found = [choice for rule in rules for choice in rule(profile, cell)]
-    if workers is not None:
-        found.append(decoders(workers))
-    return tuple(found)
+    return tuple(choice for rule in rules for choice in rule(profile, cell))

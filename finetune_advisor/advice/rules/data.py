@@ -77,8 +77,3 @@ def refit(profile: Profile, cell: Cell) -> Iterator[Choice]:
         f"{held_out / images:.0%} more images. Takes as long again; false keeps the network that was judged."
     )
     yield Choice("evaluation.refit", True, reason)
-
-
-def decoders(workers: int) -> Choice:
-    """Processes that decode images; the machine decides, not the data."""
-    return Choice("runtime.workers", workers, f"{workers} processes decode images: one a core.")
