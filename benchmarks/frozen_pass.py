@@ -116,11 +116,13 @@ def time_memory(paths: Sequence[Path], device: str) -> Timed:
     from finetune_advisor.data.batches import normalize
     from finetune_advisor.data.views import eval_views
     from finetune_advisor.data.workers import default_workers
-    from finetune_advisor.features import batch_on
+    from finetune_advisor.features import BATCH
     from finetune_advisor.instruments import ruler
+    from finetune_advisor.recorder import TOGETHER_ON_GPU
 
     instrument = ruler()
-    preprocess, batch = instrument.preprocess, batch_on(device)
+    preprocess = instrument.preprocess
+    batch = BATCH if device == "cpu" else TOGETHER_ON_GPU
     start = time.perf_counter()
     decoded = eval_views(paths, [preprocess], batch=batch, workers=default_workers())
     batches = [made.pixels[preprocess].to(device) for made in decoded]

@@ -35,10 +35,7 @@ from finetune_advisor.recorder import Recorder, recorders
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
 BATCH = 32
-"""Images that are decoded and shown together."""
-
-BATCH_ON_GPU = 256
-"""The same where a GPU is to be kept busy."""
+"""Images that are decoded together."""
 
 DECODE_ONLY = Preprocess(32, "stretch", 1.0, "nearest", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """The cheapest input there is: for learning whether an image can be decoded."""
@@ -185,11 +182,6 @@ def _store(folder: Path | None) -> FeatureStore:
     return FeatureStore.temporary() if folder is None else FeatureStore(folder)
 
 
-def batch_on(device: str) -> int:
-    """Images that go through a network together."""
-    return BATCH if device == "cpu" else BATCH_ON_GPU
-
-
 def _shares(use_cache: bool) -> tuple[processes.Share, ...]:
     if use_cache:
         return processes.shares()
@@ -226,7 +218,7 @@ def _look(
     lookers = _recorders(stores, digests, device)
     views = [recorder.preprocess for recorder in lookers] or [DECODE_ONLY]
     done = 0
-    for made in eval_views(list(path_of.values()), views, batch=batch_on(device), workers=workers, digests=digests):
+    for made in eval_views(list(path_of.values()), views, batch=BATCH, workers=workers, digests=digests):
         bad |= {digests[image.place]: image for image in made.bad}
         names = [digests[place] for place in made.index_B]
         _record_looks(stores.looks, names, made.looks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -22,9 +22,13 @@ from finetune_advisor.backbones.inference_graph import InferenceGraph, do_withou
 from finetune_advisor.backbones.onnx_program import NoGraph
 from finetune_advisor.backbones.trunk import FrozenTrunk, reference_norms
 from finetune_advisor.data.batches import normalize
+from finetune_advisor.data.sending import sent_to
 from finetune_advisor.feature_store import Common, FeatureStore
 from finetune_advisor.instruments import Change, Instrument
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
+
+TOGETHER_ON_GPU = 256
+"""Images that go through a network together where a GPU is to be kept busy."""
 
 FloatArray = npt.NDArray[np.float32]
 Readings = Callable[[], dict[str, FloatArray]]
@@ -93,8 +97,16 @@ class Reader:
                 do_without(self.trunk.backbone.name, reason)
             else:
                 return lambda: readings
-        x_BCHW = x_BCHW.to(self.trunk.device, non_blocking=True)
-        return self.trunk.begin(normalize(x_BCHW, self.preprocess))
+        return self.trunk.begin(normalize(self.sent(x_BCHW), self.preprocess))
+
+    def sent(self, x_BCHW: Tensor) -> Tensor:
+        """Images on the device of the network; a GPU gets them while the caller does something else."""
+        return sent_to(self.trunk.device, x_BCHW)
+
+    @property
+    def together(self) -> int:
+        """Images that fill the device, of which a graph takes as many as are good for it."""
+        return 1 if self.trunk.device.type == "cpu" else TOGETHER_ON_GPU
 
     def _open_graph(self, x_BCHW: Tensor) -> InferenceGraph | None:
         if self.trunk.device.type != "cpu":
@@ -110,6 +122,8 @@ class Recorder:
     reader: Reader
     instrument: Instrument
     store: FeatureStore
+    _waiting: list[tuple[list[str], Tensor]] = field(default_factory=list)
+    """Digests and images that are too few for a pass, on the device."""
     _last: tuple[list[str], Readings] | None = None
     """The digests last shown, and what waits for the end of their pass."""
 
@@ -122,21 +136,31 @@ class Recorder:
         return self.reader.common
 
     def record(self, digests: Sequence[str], x_BCHW: Tensor) -> None:
-        """Show the network those of the images that its store lacks; they are written down at the next call.
+        """Show the network those of the images that its store lacks, or keep them until they fill the device.
 
-        So a GPU is at work on them while the next ones are fetched.
+        What it reads is written down at the next pass, so a GPU is at work while the next images are fetched.
         """
         rows = [row for row, digest in enumerate(digests) if digest not in self.store]
         if rows:
             x_BCHW = x_BCHW if len(rows) == len(digests) else x_BCHW[rows]
-            readings = self.reader.begin(changed(x_BCHW, self.instrument.change).contiguous())
-            self._write_down()
-            self._last = [digests[row] for row in rows], readings
+            self._waiting.append(([digests[row] for row in rows], self.reader.sent(x_BCHW)))
+            if sum(len(some) for some, _ in self._waiting) >= self.reader.together:
+                self._show()
 
     def finish(self) -> None:
-        """Write down the last images, and everything to the disk."""
+        """Show and write down the last images, and write everything to the disk."""
+        self._show()
         self._write_down()
         self.store.flush(self.common)
+
+    def _show(self) -> None:
+        if self._waiting:
+            digests = [digest for some, _ in self._waiting for digest in some]
+            x_BCHW = torch.cat([images for _, images in self._waiting])
+            self._waiting = []
+            readings = self.reader.begin(changed(x_BCHW, self.instrument.change).contiguous())
+            self._write_down()
+            self._last = digests, readings
 
     def _write_down(self) -> None:
         if self._last is not None:

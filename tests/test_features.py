@@ -292,6 +292,26 @@ def test_progress_ends_at_all_images(image_folder: ImageFolder) -> None:
     assert calls == [(32, 40), (40, 40)]
 
 
+def test_images_gather_until_they_fill_the_device_and_are_seen_alike(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As beside a GPU, whose passes are larger than what is decoded together."""
+    alone = look(paths, RESNET, use_cache=False)
+    monkeypatch.setattr(features, "BATCH", 1)
+    monkeypatch.setattr(recorder.Reader, "together", 2)
+    shown: list[int] = []
+
+    class Watched(FrozenTrunk):
+        def __call__(self, x_BCHW: Tensor) -> TrunkOutput:
+            shown.append(len(x_BCHW))
+            return super().__call__(x_BCHW)
+
+    monkeypatch.setattr(recorder, "FrozenTrunk", Watched)
+    found = look(paths, RESNET, use_cache=False)
+    assert shown == [2, 2, 1]
+    assert np.allclose(found.features[0].stage("all"), alone.features[0].stage("all"), rtol=1e-4, atol=1e-5)
+
+
 def test_networks_with_different_inputs_share_one_pass(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     larger = replace(MOBILENET, preprocess=replace(MOBILENET.preprocess, size=96, mean=(0.1, 0.2, 0.3)))
     alone = [look(paths, one, use_cache=False).features[0] for one in (RESNET, larger)]

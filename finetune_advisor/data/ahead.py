@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Generic, TypeVar
 
@@ -16,9 +15,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from finetune_advisor.data.parcels import Parcel, Rooms, pack, rooms_for, unpack
 from finetune_advisor.errors import DataError
 
 T = TypeVar("T")
+
+_AHEAD = 2
+"""Things that each worker makes before they are asked for."""
 
 
 def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generator[T]:
@@ -39,11 +42,13 @@ def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generato
     if workers == 0:
         yield from map(make, numbers)
         return
-    loader: DataLoader[_Parcel[T]] = DataLoader(
-        _Calls(make),
-        sampler=numbers,
+    rooms = rooms_for(workers, _AHEAD)
+    loader: DataLoader[Parcel[T]] = DataLoader(
+        _Calls(make, numbers, rooms),
+        sampler=range(len(numbers)),
         batch_size=None,
         num_workers=workers,
+        prefetch_factor=_AHEAD,
         collate_fn=_unchanged,
         worker_init_fn=_begin_worker,
         generator=torch.Generator(),
@@ -53,7 +58,7 @@ def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generato
     made = iter(loader)
     assert isinstance(made, _MultiProcessingDataLoaderIter)
     try:
-        yield from (parcel.content for parcel in made)
+        yield from (unpack(parcel, rooms) for parcel in made)
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
@@ -70,22 +75,14 @@ def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generato
             process.kill()
 
 
-@dataclass(frozen=True, slots=True)
-class _Parcel(Generic[T]):
-    """What a worker made, on its way; torch's receiving thread would take it apart to pin the tensors in it."""
-
-    content: T
-
-    def pin_memory(self) -> _Parcel[T]:
-        return self
-
-
-class _Calls(Dataset[_Parcel[T]], Generic[T]):
-    def __init__(self, make: Callable[[int], T]) -> None:
+class _Calls(Dataset[Parcel[T]], Generic[T]):
+    def __init__(self, make: Callable[[int], T], numbers: range, rooms: Rooms | None) -> None:
         self.make = make
+        self.numbers = numbers
+        self.rooms = rooms
 
-    def __getitem__(self, number: int) -> _Parcel[T]:
-        return _Parcel(self.make(number))
+    def __getitem__(self, place: int) -> Parcel[T]:
+        return pack(place, self.make(self.numbers[place]), self.rooms)
 
 
 def _unchanged(made: T) -> T:

@@ -1,9 +1,5 @@
 """Images on disk become batches for a net, decoded in worker processes ahead of their use.
 
-Batches travel from the workers as NumPy arrays through a pipe. That costs one copy, and needs no shared
-memory: a container with a small /dev/shm, where torch's own way ends in a bus error, works as well as any
-other machine.
-
 Shapes: B images of a batch, C channels (3), H height, W width.
 """
 

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from finetune_advisor import processes
 from finetune_advisor.data.batches import Batch
-from finetune_advisor.training.device import sent_to
+from finetune_advisor.data.sending import sent_to
 
 
 @dataclass

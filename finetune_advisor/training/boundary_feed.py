@@ -22,8 +22,8 @@ from torch import Tensor
 from finetune_advisor.artifacts.storage import remove_others
 from finetune_advisor.data.augmented import first_epochs
 from finetune_advisor.data.batches import Batch
+from finetune_advisor.data.sending import sent_to
 from finetune_advisor.training.boundary import Boundary
-from finetune_advisor.training.device import sent_to
 from finetune_advisor.training.feed import ALL, Pixels
 from finetune_advisor.training.frozen_part import FrozenPart
 from finetune_advisor.training.row_file import Rows, TooLargeForHalf, open_rows, write_rows

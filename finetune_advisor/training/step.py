@@ -27,8 +27,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from finetune_advisor import processes
 from finetune_advisor.data.batches import Batch
+from finetune_advisor.data.sending import sent_to
 from finetune_advisor.errors import RunError
-from finetune_advisor.training.device import sent_to
 from finetune_advisor.training.feature_cost import features_of, readings, slope_at, statistics_kept
 from finetune_advisor.training.mixing import recognized
 from finetune_advisor.training.recovery import within_memory

@@ -13,9 +13,8 @@ from contextlib import contextmanager
 
 import pytest
 from torch.utils.data import _utils
-from torch.utils.data._utils.pin_memory import pin_memory
 
-from finetune_advisor.data.ahead import _Calls, ahead
+from finetune_advisor.data.ahead import ahead
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups on Windows")
 
@@ -117,10 +116,3 @@ def _hang_after_the_first(number: int) -> int:
     if number:
         time.sleep(1000)
     return number
-
-
-def test_what_a_worker_made_passes_torchs_receiving_thread_as_it_is() -> None:
-    """The thread runs beside a GPU only; it would make pinned copies of all that it finds inside."""
-    parcel = _Calls(lambda number: (number, {"names": ("a", "b")}))[7]
-    assert pin_memory(parcel) is parcel
-    assert parcel.content == (7, {"names": ("a", "b")})

@@ -21,6 +21,7 @@ from finetune_advisor.data.decode import to_array
 from finetune_advisor.data.device_augment import DeviceAugment
 from finetune_advisor.data.fit import Sides, fit_image
 from finetune_advisor.data.plan import image_rng
+from finetune_advisor.data.sending import sent_to
 from finetune_advisor.data.stages import Relight, Resample, Step, run_stages
 from finetune_advisor.techniques.augmentation import (
     ColorJitter,
@@ -41,7 +42,6 @@ from finetune_advisor.techniques.augmentation import (
 )
 from finetune_advisor.techniques.colors import Colors
 from finetune_advisor.techniques.preprocessing.settings import Fit, Preprocess
-from finetune_advisor.training.device import sent_to
 
 COLORS = Colors((0.5, 0.4, 0.3), ((0.06, 0.04, 0.03), (0.04, 0.05, 0.035), (0.03, 0.035, 0.045)))
 FITS: tuple[Fit, ...] = ("crop", "pad", "stretch")
