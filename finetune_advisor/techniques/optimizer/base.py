@@ -50,5 +50,6 @@ class Optimizer(Technique):
 
 
 def fused(groups: list[dict[str, Any]]) -> bool | None:
-    """torch's argument of that name: one kernel for all weights where they are on a GPU, else what torch chooses."""
-    return True if all(parameter.is_cuda for group in groups for parameter in group["params"]) else None
+    """torch's argument of that name: one kernel for all weights on a CPU or a GPU, else what torch chooses."""
+    devices = {parameter.device.type for group in groups for parameter in group["params"]}
+    return True if devices in ({"cpu"}, {"cuda"}) else None
