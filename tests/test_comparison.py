@@ -133,3 +133,20 @@ def test_the_terminal_says_it_aloud(run: MakeRun, capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "they cannot be told apart" in said and "agree on which images" in said
     assert "100 shared test images" in said and "61 s" in said and "The recipes are the same." in said
+
+
+def test_recipe_keys_stand_below_each_other_where_the_terminal_is_narrow(run: MakeRun, capsys) -> None:
+    from rich.console import Console
+
+    from finetune_advisor.cli.render_comparison import render_comparison
+
+    other = run("second", {1}, "optimizer.lr=0.01", "augmentation=[{kind: random_crop}]")
+    found = render_comparison(compare([run("first", {0}), other]))
+    Console(width=160).print(found)
+    wide = capsys.readouterr().out
+    assert any(line.split()[:3] == ["optimizer.lr", "0.003", "0.01"] for line in wide.splitlines())
+    Console(width=72).print(found)
+    narrow = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    place = narrow.index("  optimizer.lr")
+    assert narrow[place + 1 : place + 3] == ["    first   0.003", "    second  0.01"]
+    assert max(map(len, narrow)) <= 72

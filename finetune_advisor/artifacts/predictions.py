@@ -75,6 +75,6 @@ def load_predictions(path: Path, *, images: int | None = None) -> tuple[Answer, 
             raise ValueError(f"it has {len(found):,} answers, and {images:,} images were scored")
         return found
     except FileNotFoundError:
-        raise RunError(f"{path} is missing.", "Name the folder of a finished run.") from None
+        raise RunError(f"{path} is missing.", "A run writes it at its end; without it the run is not whole.") from None
     except (csv.Error, TypeError, ValueError) as problem:
         raise RunError(f"{path} is damaged: expected {', '.join(COLUMNS)} ({problem}).") from problem

@@ -72,7 +72,7 @@ def read_recipe_text(source: str | Path) -> str:
         RecipeError: a file that cannot be read.
     """
     path, file = _locate(source, Path())
-    return _read_text(path, Problem("", "", file))
+    return _read_text(path, Problem("", "", file), named=isinstance(source, str))
 
 
 def load_tree(source: str | Path) -> Node:
@@ -82,7 +82,7 @@ def load_tree(source: str | Path) -> Node:
         RecipeError: a file that cannot be read, is not YAML, or extends itself.
     """
     located = _locate(source, Path())
-    return _extended(located, Place(located[1]), ())
+    return _extended(located, Place(located[1]), (), named=isinstance(source, str))
 
 
 def merge(parent: Node, extension: Node) -> Node:
@@ -136,11 +136,14 @@ def _locate(source: str | Path, folder: Path) -> tuple[Path, str]:
     return path, str(path)
 
 
-def _extended(located: tuple[Path, str], asked: Place, chain: tuple[Path, ...]) -> Node:
-    """A file on top of what it extends; `asked` is where a person named the file, `chain` who extends it."""
+def _extended(located: tuple[Path, str], asked: Place, chain: tuple[Path, ...], *, named: bool = True) -> Node:
+    """A file on top of what it extends; `asked` is where a person named the file, `chain` who extends it.
+
+    Where it was not `named` it is the file of a run, and no other recipe would do.
+    """
     path, file = located
     key = "extends" if chain else ""
-    text = _read_text(path, Problem(key, "", asked.file, asked.line))
+    text = _read_text(path, Problem(key, "", asked.file, asked.line), named=named)
     tree = parse(text, file)
     if not isinstance(tree.value, dict):
         found = "nothing" if tree.value is None else "a list" if isinstance(tree.value, tuple) else "a single value"
@@ -164,7 +167,7 @@ def _parent(extends: Node, path: Path, chain: tuple[Path, ...]) -> Node:
     return _extended(located, place, chain)
 
 
-def _read_text(path: Path, problem: Problem) -> str:
+def _read_text(path: Path, problem: Problem, *, named: bool) -> str:
     """The text of a recipe file; `problem` is where a person asked for it."""
     it = f"{path} " if problem.key else ""
     try:
@@ -172,6 +175,9 @@ def _read_text(path: Path, problem: Problem) -> str:
             raise _unusable(problem, f"{it}is larger than 1 MB, expected a recipe")
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
+        if not named:
+            hint = "It is the recipe of a run, which is not whole without it."
+            raise _unusable(problem, "does not exist", hint) from error
         near = did_you_mean(path.stem, (*shipped_recipes(), *baseline_recipes()))
         message = f"{it}does not exist, and no recipe of that name is shipped{near}"
         raise _unusable(problem, message, _shipped_hint()) from error

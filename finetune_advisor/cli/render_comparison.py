@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +20,9 @@ RUN = 40
 """Columns of a run's folder."""
 
 VALUE = 30
+
+MOST_COLUMNS = 10_000
+"""Wider than any terminal: what a table would take if it could."""
 
 
 def render_comparison(comparison: Comparison) -> RenderableType:
@@ -40,7 +46,7 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     parts: list[RenderableType] = [Text(f"{comparison.images:,} shared {kind} images", "dim"), table, Text()]
     parts += [_sentence(lead, names) for lead in comparison.leads]
     if comparison.recipes:
-        parts += [Text(), _recipes(comparison, names)]
+        parts += [Text(), _Recipes([names[each.run] for each in comparison.runs], comparison.recipes)]
     else:
         parts.append(Text("The recipes are the same.", "dim"))
     parts += [Text(note, "dim") for note in comparison.notes]
@@ -61,14 +67,37 @@ def _sentence(lead: Lead, names: dict[str, str]) -> Text:
     )
 
 
-def _recipes(comparison: Comparison, names: dict[str, str]) -> RenderableType:
-    table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("recipe key", no_wrap=True, overflow="fold")
-    for each in comparison.runs:
-        table.add_column(Text(names[each.run]))
-    for key, values in comparison.recipes.items():
-        table.add_row(Text(key), *(Text("–" if value is None else shown(value, VALUE)) for value in values))
-    return table
+@dataclass(frozen=True)
+class _Recipes:
+    """The keys on which recipes differ: a column for each run, or below each other where the terminal is too narrow."""
+
+    runs: Sequence[str]
+    keys: Mapping[str, Sequence[str | None]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        table.add_column("recipe key", no_wrap=True)
+        for run in self.runs:
+            table.add_column(Text(run), no_wrap=True)
+        for key, values in self.keys.items():
+            table.add_row(Text(key), *map(_value, values))
+        fits = Measurement.get(console, options.update(max_width=MOST_COLUMNS), table).maximum <= options.max_width
+        yield table if fits else self._stacked()
+
+    def _stacked(self) -> RenderableType:
+        width = max(map(len, self.runs))
+        lines = [Text("recipe keys that differ", "dim")]
+        for key, values in self.keys.items():
+            lines.append(Text(f"  {key}"))
+            lines += [
+                Text.assemble((f"    {run:<{width}}  ", "dim"), _value(value))
+                for run, value in zip(self.runs, values, strict=True)
+            ]
+        return Group(*lines)
+
+
+def _value(value: str | None) -> Text:
+    return Text("–" if value is None else shown(value, VALUE))
 
 
 def _names(runs: list[str]) -> dict[str, str]:

@@ -44,7 +44,8 @@ def load_splits(path: str | Path) -> SavedSplits:
     try:
         text = Path(path).read_bytes().decode("utf-8-sig", errors="surrogateescape")
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        hint = "It says which images did not train a run; without it the run is not whole."
+        raise DataError(f"{path} cannot be read: {error.strerror}.", hint) from error
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     saved: dict[str, tuple[str, Split]] = {}
     try:

@@ -111,14 +111,14 @@ def _moments(
 ) -> tuple[Member, ...]:
     """The checkpoints that a run kept on its way; one is trained for them where this one kept none."""
     if not _kept(run):
-        job = Job(_with_moments(recipe, technique), out.members / SNAPSHOT_RUN, run.splits)
+        recipe = _with_moments(recipe, technique)
+        cycles = recipe.schedule.cycles if isinstance(recipe.schedule, Cyclic) else None
+        # A run of the same length is judged as often: better told before it is trained than after.
+        _require_two(len(technique.snapshots(len(run.load_history()), cycles)), "The same recipe would keep")
+        job = Job(recipe, out.members / SNAPSHOT_RUN, run.splits)
         [run] = train_all([job], device=device, watcher=watcher)
     kept = _kept(run)
-    if len(kept) < 2:
-        raise RunError(
-            f"{run.path} kept {counted(len(kept), 'checkpoint')} on its way, expected at least 2.",
-            "Run its recipe for more epochs than ensemble.members.",
-        )
+    _require_two(len(kept), f"{run.path} kept")
     folders = [_model_of(run, checkpoint, out.members / checkpoint.stem) for checkpoint in kept]
     predictor = Predictor.open(run)
     listing = open_source(recipe.data.path, group=recipe.data.group)
@@ -130,6 +130,14 @@ def _moments(
         Member(folder.parent.name, run.path, folder, val.answers(probabilities_NK))
         for folder, probabilities_NK in zip(folders, asked.probabilities_MNK, strict=True)
     )
+
+
+def _require_two(checkpoints: int, who_keeps: str) -> None:
+    if checkpoints < 2:
+        raise RunError(
+            f"{who_keeps} {counted(checkpoints, 'checkpoint')} on its way, expected at least 2.",
+            "Run its recipe for more epochs than ensemble.members.",
+        )
 
 
 def _kept(run: RunDir) -> list[Path]:

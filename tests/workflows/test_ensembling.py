@@ -178,6 +178,16 @@ def test_checkpoints_are_moments_of_one_run_with_a_cyclic_rate(base: Path, tmp_p
     assert Ensemble.load(again.ensemble).members[0].accuracy == found.members[0].accuracy
 
 
+def test_a_run_too_short_for_checkpoints_is_refused_before_it_is_trained_again(
+    base: Path, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = RunDir(base / "short").load_history()
+    monkeypatch.setattr(RunDir, "load_history", lambda _: history[:1])
+    with pytest.raises(RunError, match="The same recipe would keep 1 checkpoint on its way, expected at least 2"):
+        ensemble([RunDir(base / "short")], Checkpoints(members=2), RunDir(tmp_path / "out"))
+    assert trained == []
+
+
 @pytest.mark.parametrize("recipe", ["greedy", "uniform"])
 def test_a_soup_is_one_network_of_the_usual_shape(
     base: Path, seeds: RunDir, tmp_path: Path, recipe: str, trained: list[str]
