@@ -5,7 +5,7 @@ Shapes: N images, D features, K classes, S strengths.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +64,7 @@ def relative_error(found: Floats, expected: Floats) -> float:
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_fit_is_scikit_learns_for_several_classes(images: int, features: int, strength: float) -> None:
     x_ND, labels_N = blobs(images=images, features=features, classes=4)
-    z_ND = Standardizer.of(x_ND).apply(x_ND)
+    z_ND = Standardizer.pareto(x_ND).apply(x_ND)
     expected_NK = sklearn_logits(z_ND, labels_N, inverse=1 / (images * strength), at=z_ND)
     found_NK = fit(x_ND, labels_N, strength=strength, classes=4).logits(x_ND)
     assert relative_error(centered(found_NK), centered(expected_NK)) < 1e-2
@@ -74,7 +74,7 @@ def test_fit_is_scikit_learns_for_several_classes(images: int, features: int, st
 def test_fit_is_scikit_learns_for_two_classes(strength: float) -> None:
     """Two rows of weights w/2 and -w/2 have half the squared norm of w, so half the penalty: C doubles."""
     x_ND, labels_N = blobs(images=80, features=12, classes=2)
-    z_ND = Standardizer.of(x_ND).apply(x_ND)
+    z_ND = Standardizer.pareto(x_ND).apply(x_ND)
     expected_N = sklearn_logits(z_ND, labels_N, inverse=2 / (80 * strength), at=z_ND)
     logits_NK = fit(x_ND, labels_N, strength=strength, classes=2).logits(x_ND)
     found_N = logits_NK[:, 1] - logits_NK[:, 0]
@@ -86,7 +86,7 @@ def test_image_weights_are_scikit_learns_sample_weights() -> None:
     x_ND, labels_N = blobs(images=90, features=10, classes=3)
     weight_N = np.array([3.0, 1.0, 0.2])[labels_N]
     weight_N /= weight_N.mean()
-    z_ND = Standardizer.of(x_ND).apply(x_ND)
+    z_ND = Standardizer.pareto(x_ND).apply(x_ND)
     expected_NK = sklearn_logits(z_ND, labels_N, inverse=1 / (90 * 1e-3), at=z_ND, weight_N=weight_N)
     found_NK = fit(x_ND, labels_N, strength=1e-3, classes=3, weight_N=weight_N).logits(x_ND)
     assert relative_error(centered(found_NK), centered(expected_NK)) < 1e-2
@@ -102,11 +102,11 @@ def test_the_size_of_image_weights_does_not_matter_only_their_ratio() -> None:
 
 @pytest.mark.parametrize(("images", "features"), [(60, 12), (30, 80)], ids=["tall", "wide"])
 def test_every_fold_is_predicted_by_a_fit_on_the_others(images: int, features: int) -> None:
-    """The reference is fitted fold by fold, on features standardized over all images as documented."""
+    """The reference is fitted fold by fold, on features scaled over all images as documented."""
     x_ND, labels_N = blobs(images=images, features=features, classes=3)
     fold_N = np.arange(images) % 5
     result = cross_validate(x_ND, labels_N, fold_N, strengths=STRENGTHS, classes=3)
-    z_ND = Standardizer.of(x_ND).apply(x_ND)
+    z_ND = Standardizer.pareto(x_ND).apply(x_ND)
     for s, strength in enumerate(STRENGTHS):
         for fold in range(5):
             rest, held_out = fold_N != fold, fold_N == fold
@@ -147,12 +147,11 @@ def test_weights_of_images_reach_the_folds() -> None:
     assert count[1] > count[0]
 
 
-def test_constant_features_change_nothing_but_the_factor_for_their_number() -> None:
+def test_constant_features_change_nothing() -> None:
     x_ND, labels_N = blobs(images=50, features=6, classes=3)
     padded_ND = np.concatenate([x_ND, np.full((50, 6), 3.7), np.zeros((50, 6))], axis=1)
-    # 18 features instead of 6 shrink each by sqrt(3), which a third of the strength makes up for.
     plain_NK = fit(x_ND, labels_N, strength=3e-3, classes=3).logits(x_ND)
-    classifier = fit(padded_ND, labels_N, strength=1e-3, classes=3)
+    classifier = fit(padded_ND, labels_N, strength=3e-3, classes=3)
     assert np.all(classifier.weight_KD[:, 6:] == 0)
     assert relative_error(centered(classifier.logits(padded_ND)), centered(plain_NK)) < 1e-3
 
@@ -173,11 +172,37 @@ def test_a_class_missing_from_the_training_folds_is_never_predicted() -> None:
     assert not (result.logits_SNK[:, fold_N == 0].argmax(axis=2) == 2).any()
 
 
-def test_units_of_a_feature_do_not_matter() -> None:
+def test_the_unit_and_offset_of_all_features_do_not_matter() -> None:
     x_ND, labels_N = blobs(images=50, features=6, classes=3)
     plain_NK = fit(x_ND, labels_N, strength=1e-3, classes=3).logits(x_ND)
-    other_ND = x_ND * np.array([1e3, 1e-3, 1, 1, 1, 7]) + 1
+    other_ND = 1e3 * x_ND + 1
     assert relative_error(fit(other_ND, labels_N, strength=1e-3, classes=3).logits(other_ND), plain_NK) < 1e-3
+
+
+@pytest.mark.parametrize(("scaled", "power"), [(Standardizer.of, 0), (Standardizer.pareto, 1)])
+def test_variances_add_up_to_one_in_proportion_to_a_power_of_the_deviations(
+    scaled: Callable[[Floats], Standardizer], power: int
+) -> None:
+    x_ND, _ = blobs(images=200, features=7, classes=3)
+    x_ND[:, 3] = 2.5
+    z_ND = scaled(x_ND).apply(x_ND)
+    share_D = np.where(x_ND.std(axis=0) > 0, x_ND.std(axis=0) ** power, 0)
+    total = 6 / 7 if power == 0 else 1.0  # a constant feature takes its share of equal ones along
+    assert z_ND.var(axis=0) == pytest.approx(total * share_D / share_D.sum(), rel=1e-6)
+    assert z_ND.mean(axis=0) == pytest.approx(0, abs=1e-9)
+
+
+def test_what_hardly_varies_is_not_blown_up_to_noise_where_images_are_few() -> None:
+    """Two classes differ in the features that vary most, as those of a network do; five images of each are seen."""
+    rng = np.random.default_rng(0)
+    labels_N = np.arange(410) % 2
+    x_ND = rng.normal(size=(410, 300)) * np.concatenate([np.full(30, 1.0), np.full(270, 0.05)])
+    x_ND[:, :30] += np.where(labels_N, 0.6, -0.6)[:, None]
+    found = fit(x_ND[:10], labels_N[:10], strength=1e-3, classes=2).logits(x_ND[10:]).argmax(axis=1)
+    equal_ND = Standardizer.of(x_ND[:10]).apply(x_ND)
+    at_equal = LogisticRegression(C=1 / (10 * 1e-3)).fit(equal_ND[:10], labels_N[:10]).predict(equal_ND[10:])
+    right, right_at_equal = (found == labels_N[10:]).mean(), (at_equal == labels_N[10:]).mean()
+    assert right > right_at_equal + 0.05
 
 
 def test_single_precision_features_are_enough() -> None:
@@ -250,9 +275,9 @@ def test_families_are_what_varies_independently() -> None:
 
 
 def test_many_fits_on_parts_are_the_single_fits() -> None:
-    """The reference is fitted one by one on features standardized over all images, as documented."""
+    """The reference is fitted one by one on features scaled over all images, as documented."""
     x_ND, labels_N = blobs(images=80, features=30, classes=3)
-    z_ND = Standardizer.of(x_ND).apply(x_ND)
+    z_ND = Standardizer.pareto(x_ND).apply(x_ND)
     rng = np.random.default_rng(0)
     weight_PN = (rng.random((5, 80)) < 0.6).astype(float)
     strength_P = np.array([1e-2, 3e-3, 1e-2, 1e-3, 3e-3])

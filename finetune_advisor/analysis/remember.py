@@ -16,7 +16,7 @@ from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.storage import atomic_write, cache_root
 from finetune_advisor.errors import StorageError
 
-FORMAT = 4
+FORMAT = 5
 """Raised when an analysis of the same data would come out otherwise than before."""
 
 log = logging.getLogger(__name__)
