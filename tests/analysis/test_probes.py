@@ -48,7 +48,7 @@ def test_the_more_a_stage_says_the_higher_its_score() -> None:
 def test_scores_are_those_of_scikit_learn_on_the_same_folds() -> None:
     [score] = [s for s in probed().scores if s.stage == "late"]
     x_ND = FEATURES.stage("late").astype(np.float64)
-    z_ND = (x_ND - x_ND.mean(0)) / (x_ND.std(0) * np.sqrt(x_ND.shape[1]))
+    z_ND = (x_ND - x_ND.mean(0)) / np.sqrt(x_ND.std(0) * x_ND.std(0).sum())
     accuracies, losses = [], []
     for fold in range(FOLDS):
         rest, held_out = np.not_equal(FOLD, fold), np.equal(FOLD, fold)
