@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 MEMORY = 10
-MAX_STEPS = 500
+MAX_STEPS = 1000
 SUFFICIENT_DECREASE = 1e-4
 HALVINGS = 20
 COMPACT_EVERY = 5

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from finetune_advisor.data.families import family_ids
+from finetune_advisor.data.known_pairs import known_near_duplicates
 from finetune_advisor.data.looks import Looks
 from finetune_advisor.data.near_duplicates import Pair, near_duplicates
 from finetune_advisor.data.sources import Listing, Sample, require_trainable
@@ -113,7 +114,7 @@ def open_dataset(
     samples = tuple(listing.samples[index] for index in measured.readable)
     digests = tuple(str(measured.digests[index]) for index in measured.readable)
     _require_readable(listing, samples, bad_files)
-    pairs = near_duplicates(measured.looks)
+    pairs = (known_near_duplicates if use_cache else near_duplicates)(measured.looks)
     family_N = family_ids(len(samples), digests=digests, pairs=pairs, groups=[sample.group for sample in samples])
     groups = _group_names(samples, digests, family_N)
     divided = split(replace(listing, samples=samples), validation=validation, seed=seed, groups=groups)

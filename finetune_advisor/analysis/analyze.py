@@ -10,8 +10,9 @@ from pathlib import Path
 from time import perf_counter
 
 from finetune_advisor import processes
-from finetune_advisor.analysis.remember import Memory
+from finetune_advisor.analysis.remember import profile_memory
 from finetune_advisor.analysis.request import LIMIT, Progress, Request, Watch
+from finetune_advisor.artifacts.memory import Memory
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.backbones.bundled import RULER
 from finetune_advisor.backbones.devices import AUTO
@@ -101,11 +102,11 @@ def _measured(listing: Listing, sample: Listing, request: Request, watch: Watch)
     return profile
 
 
-def _memory(listing: Listing, sample: Listing, request: Request) -> Memory:
+def _memory(listing: Listing, sample: Listing, request: Request) -> Memory[Profile]:
     digests, unopened = content_digests([each.path for each in sample.samples])
     found = find_weights(request.backbone, request.weights, seed=request.seed)
     names = [(each.name, each.label, each.split, each.group) for each in listing.samples]
-    return Memory.of(
+    return profile_memory(
         request.settings(),
         found.digest,
         listing.classes,
