@@ -11,15 +11,15 @@ from finetune_advisor.data.plan import BatchPlan
 from finetune_advisor.data.workers import workers_of
 from finetune_advisor.techniques.strategy import FineTuning
 
-AROUND = 3.0
-"""Seconds to read the files, build the network and write the results, on two cores."""
+AROUND = 8.0
+"""Seconds to start, read the files, build the network, write the results and draw them, on two cores."""
 
 FITS = 2
 """Fits of one place that the run of a probe takes, in those of the analysis: the search again and the final fit."""
 
 
 def expected_seconds(profile: Profile, recipe: Recipe, *, device: str = "auto") -> float | None:
-    """Seconds from images that are in the cache to the scores; None where the machine was not timed on that device."""
+    """Seconds of the whole command for images that are in the cache, if the machine was timed on that device."""
     if not isinstance(recipe.strategy, FineTuning):
         return AROUND + FITS * profile.seconds.probes / len(profile.probes) + _not_looked_at(profile)
     speed = profile.speed

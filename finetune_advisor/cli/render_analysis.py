@@ -12,7 +12,7 @@ from rich.text import Text
 
 from finetune_advisor.advice.sentences import trial_scores, why
 from finetune_advisor.cli.table_map import LEFT, table_map
-from finetune_advisor.reporting.chosen import TOP, chosen_stages
+from finetune_advisor.reporting.chosen import chosen_stages
 from finetune_advisor.reporting.findings import Finding, Harm, findings, split_leak
 from finetune_advisor.reporting.names import quoted, shown
 from finetune_advisor.reporting.sentences import duration, gain_sentence
@@ -95,13 +95,12 @@ def _why(profile: Profile, cell: Cell) -> RenderableType:
 def _probe_bars(profile: Profile, recipe: Recipe) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     chosen = chosen_stages(recipe)
-    mark = "← the recipe" if TOP in chosen and len(chosen) == 1 else "← least log loss"
     floor = max(0.0, min(probe.accuracy for probe in profile.probes) - 0.1)
     for probe in profile.probes:
         filled = round(BAR * (probe.accuracy - floor) / max(1 - floor, 1e-9))
         here = probe.stage in chosen
         bar = Text("━" * filled, "bold green" if here else "cyan").append("─" * (BAR - filled), "bright_black")
-        note = Text(mark, "green") if here else Text()
+        note = Text("← the recipe", "green") if here else Text()
         table.add_row(
             Text(f"  {shown(probe.stage, STAGE)}"), bar, Text(f"{probe.accuracy:.3f} ± {probe.std:.3f}"), note
         )

@@ -190,9 +190,11 @@ def test_stages_are_joined_unless_one_is_clearly_better(
 ) -> None:
     """Less log loss alone does not do: what folds cannot tell apart was better joined."""
     probes = dict.fromkeys(("blocks.0", "pooled", "all"), (0.9, 0.5)) | {"stem": (accuracy, 0.4)}
-    recipe = advise(make_profile(score=0.3, probes=probes)).recipe
-    assert isinstance(recipe.strategy, StageProbe)
-    assert recipe.strategy.stages == chosen
+    advice = advise(make_profile(score=0.3, probes=probes))
+    assert isinstance(advice.recipe.strategy, StageProbe)
+    assert advice.recipe.strategy.stages == chosen
+    told = f"stem alone has 0.400 (accuracy {accuracy:.3f}): the folds cannot tell them apart"
+    assert (told in advice.reasons["strategy.stages"]) == (chosen == "all")
 
 
 def test_a_stage_probe_is_never_the_top_layer_alone_and_says_when_that_would_do(make_profile: MakeProfile) -> None:

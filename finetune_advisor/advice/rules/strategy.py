@@ -13,7 +13,7 @@ from finetune_advisor.advice.sentences import (
     similarity_sentence,
     trial_sentence,
 )
-from finetune_advisor.advice.table import ALL, TOP, probe_of_cell
+from finetune_advisor.advice.table import ALL, TOP, best_probe, probe_of_cell
 from finetune_advisor.artifacts.profile import Cell, ProbeScore, Profile
 from finetune_advisor.techniques.initialization import Probe, Zeros
 
@@ -69,6 +69,12 @@ def _places(profile: Profile) -> Choice:
         f"On held-out folds {what} a log loss of {best.log_loss:.3f} (accuracy {best.accuracy:.3f} +- {best.std:.3f}), "
         f"the top layer alone {top.log_loss:.3f} (accuracy {top.accuracy:.3f}): {points(best.accuracy - top.accuracy)}."
     )
+    single = best_probe(single_stages(profile))
+    if best.stage == ALL and single.log_loss < best.log_loss:
+        reason += (
+            f" {single.stage} alone has {single.log_loss:.3f} (accuracy {single.accuracy:.3f}): the folds "
+            "cannot tell them apart, and where they cannot, joined stages did better on test images."
+        )
     if top.log_loss <= best.log_loss:
         reason += " By log loss the top layer alone is no worse: linear_probe would do as well."
     return Choice("strategy.stages", ALL if best.stage == ALL else [best.stage], reason)
