@@ -64,9 +64,9 @@ class Standardizer:
         return Standardizer(_means(x_ND), np.where(deviation_D == 0, np.inf, scale_D))
 
     def apply(self, x_ND: FloatArray) -> FloatArray:
-        standardized_ND = np.asarray(x_ND - self.mean_D)
-        standardized_ND /= self.scale_D
-        return standardized_ND
+        """In the precision of the features, calculated in double precision."""
+        standardized_ND = np.subtract(x_ND, self.mean_D, out=np.empty_like(x_ND), casting="same_kind")
+        return np.divide(standardized_ND, self.scale_D, out=standardized_ND, casting="same_kind")
 
 
 def _means(x_ND: FloatArray) -> FloatArray:
@@ -223,11 +223,12 @@ def fit_many(
         logits (P, N, K).
     """
     axes = principal_axes(Standardizer.pareto(x_ND).apply(x_ND), most=most_axes)
-    design_NR = axes.design_NR.astype(np.float32)
+    design_NR = axes.design_NR
     logits_PNK = np.empty((len(weight_PN), len(labels_N), classes), np.float32)
     for chunk in chunks(len(weight_PN), axes, classes, most=together):
         used_N = weight_PN[chunk].any(axis=0)
-        part = Axes(axes.design_NR[used_N], (axes.design_NR[used_N] ** 2).sum(axis=0))
+        used_MR = design_NR[used_N]
+        part = Axes(used_MR, np.einsum("mr,mr->r", used_MR, used_MR))
         solved_PRK = solve(
             part, labels_N[used_N], weight_PN[chunk][:, used_N], strength_P[chunk], classes, ROUGH_TOLERANCE, device
         )

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.linalg import eigh
+from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
 from finetune_advisor.batched_lbfgs import minimize
@@ -41,6 +43,9 @@ WORKING_FLOATS = 2**26
 
 SOLVER_COPIES = 26
 """Numbers that the solver keeps for each coefficient: its memory of ten steps and ten changes, and where it is."""
+
+ROWS = 1024
+"""That are in double precision at once."""
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
@@ -67,29 +72,50 @@ def few_threads() -> Iterator[None]:
 class Axes:
     """Standardized features in their principal axes, with a last column of ones for the bias."""
 
-    design_NR: FloatArray
+    design_NR: npt.NDArray[np.float32]
     energy_R: FloatArray  # sum of squares of each column of the design
+    vector_DR: FloatArray | None = None
+    """The axes, without the bias; None where features are not fewer than images, which are then the shorter way."""
 
     def rotation(self, x_ND: FloatArray) -> FloatArray:
         """From the standardized features that the axes were made of to the axes (D, R), without the bias column."""
-        return np.asarray(x_ND.T @ (self.design_NR[:, :-1] / self.energy_R[:-1]))
+        if self.vector_DR is not None:
+            return self.vector_DR
+        dual_NR = self.design_NR[:, :-1] / self.energy_R[:-1]
+        return np.concatenate([x_ND[:, part].T.astype(np.float64) @ dual_NR for part in _parts(x_ND.shape[1])])
 
 
 def principal_axes(x_ND: FloatArray, *, most: int | None = None) -> Axes:
     """The axes along which the features vary more than rounding does, weakest first; the strongest `most` of them."""
     images, features = x_ND.shape
     wide = images <= features
-    energy_R, vector_nR = np.linalg.eigh(x_ND @ x_ND.T if wide else x_ND.T @ x_ND)
+    # This driver is a little slower than the usual one and works with a third of its memory.
+    energy_R, vector_nR = eigh(_gram(x_ND.T if wide else x_ND), overwrite_a=True, driver="evr", check_finite=False)
     keep = energy_R > max(energy_R[-1], 0) * RANK_TOLERANCE**2 + 1e-30
     if most is not None:
         keep[:-most] = False
     energy_R, vector_nR = energy_R[keep], vector_nR[:, keep]
-    # The column of the bias is there from the start: to append it would copy the largest array there is.
-    vector_nR = np.pad(vector_nR, ((0, 0), (0, 1)))
-    energy_R = np.append(energy_R, images)
-    design_NR = vector_nR * np.sqrt(energy_R) if wide else x_ND @ vector_nR
+    design_NR = np.empty((images, len(energy_R) + 1), np.float32)
+    for part in _parts(images):
+        design_NR[part, :-1] = vector_nR[part] * np.sqrt(energy_R) if wide else x_ND[part] @ vector_nR
     design_NR[:, -1] = 1
-    return Axes(design_NR, energy_R)
+    return Axes(design_NR, np.append(energy_R, images), None if wide else vector_nR)
+
+
+def _gram(x_AB: FloatArray) -> FloatArray:
+    """The lower half of the transpose of x times x (B, B).
+
+    It takes double precision, in which x itself would be the largest array there is: a few rows are turned at a time.
+    """
+    gram_BB = np.zeros((x_AB.shape[1],) * 2, order="F")
+    for part in _parts(len(x_AB)):
+        rows_BA = np.asarray(x_AB[part].T, np.float64)
+        gram_BB = dsyrk(1.0, rows_BA, beta=1.0, c=gram_BB, lower=True, overwrite_c=True)
+    return gram_BB
+
+
+def _parts(rows: int) -> Iterator[slice]:
+    return (slice(start, start + ROWS) for start in range(0, rows, ROWS))
 
 
 def solve(

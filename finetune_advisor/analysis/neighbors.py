@@ -33,9 +33,7 @@ def nearest(
     family_N = np.arange(count) if family_N is None else np.asarray(family_N)
     query_Q = np.arange(count) if query_Q is None else query_Q
     rows = max(1, WORKING_FLOATS // count)
-    standardizer, x_ND = Standardizer.of(features_ND), np.empty(features_ND.shape, np.float32)
-    for start in range(0, count, rows):  # in double precision, which of all images together would take gigabytes
-        x_ND[start : start + rows] = standardizer.apply(features_ND[start : start + rows])
+    x_ND = Standardizer.of(features_ND).apply(features_ND)
     square_N = np.einsum("nd,nd->n", x_ND, x_ND)
     nearest_Qn = np.full((len(query_Q), neighbors), np.inf)
     kept = min(neighbors, count)

@@ -135,15 +135,15 @@ class _Moments:
 
 def _moments(ruler: Features, stage: str, weight_BN: FloatArray) -> tuple[_Moments, FloatArray]:
     """The moments of all images together, and the divergence of each image alone (N,)."""
-    norm_N2C, reference_2C = ruler.arrays[f"norm.{stage}"], ruler.reference[stage].astype(np.float64)
+    reference_2C = ruler.reference[stage].astype(np.float64)
     sums = np.zeros((3, len(weight_BN), int((reference_2C[1] > DEAD).sum())))
-    single_N = np.empty(len(norm_N2C))
-    for start in range(0, len(norm_N2C), ROWS):
-        rows = slice(start, start + ROWS)
-        mean_RC, variance_RC = _standardized(norm_N2C[rows], reference_2C)
-        single_N[rows] = np.median(_divergence(mean_RC**2, variance_RC), axis=1)
+    single_N = np.empty(weight_BN.shape[1])
+    for start in range(0, len(single_N), ROWS):
+        index_R = np.arange(start, min(start + ROWS, len(single_N)))
+        mean_RC, variance_RC = _standardized(ruler.rows(index_R).arrays[f"norm.{stage}"], reference_2C)
+        single_N[index_R] = np.median(_divergence(mean_RC**2, variance_RC), axis=1)
         for total_BC, value_RC in zip(sums, (mean_RC, mean_RC**2, variance_RC), strict=True):
-            total_BC += weight_BN[:, rows] @ value_RC
+            total_BC += weight_BN[:, index_R] @ value_RC
     return _Moments(*sums), single_N
 
 

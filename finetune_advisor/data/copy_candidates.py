@@ -104,8 +104,11 @@ def _halved(thumb_NHW: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Thumbnails of half the side, which is all that coarse detail needs."""
     images, height, width = thumb_NHW.shape
     assert height % 2 == 0, "thumbnails have an even side"
-    pixels_NH2W2 = thumb_NHW.reshape(images, height // 2, 2, width // 2, 2).astype(np.uint16)
-    return np.asarray((pixels_NH2W2.sum(axis=(2, 4)) + 2) // 4, dtype=np.uint8)
+    small_NHW = np.empty((images, height // 2, width // 2), np.uint8)
+    for part in _parts(images):
+        pixels_PH2W2 = thumb_NHW[part].reshape(-1, height // 2, 2, width // 2, 2).astype(np.uint16)
+        small_NHW[part] = (pixels_PH2W2.sum(axis=(2, 4)) + 2) // 4
+    return small_NHW
 
 
 def _axes(side: int) -> FloatArray:
