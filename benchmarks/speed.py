@@ -59,26 +59,35 @@ def fastai_fine_tune(data: Path, device: str) -> Found:
 
     from finetune_advisor.backbones.bundled import MEAN, RULER, STD, load
 
-    loaders = ImageDataLoaders.from_folder(
+    train, tests = (sorted((data / split).rglob("*.[jp][pn]g")) for split in ("train", "test"))
+    loaders = ImageDataLoaders.from_path_func(
         data,
-        train="train",
+        train,
+        _class_of,
         valid_pct=0.2,
         seed=0,
         item_tfms=Resize(int(SIDE * 1.15)),
         batch_tfms=[*aug_transforms(size=SIDE), Normalize.from_stats(MEAN, STD)],
         bs=FASTAI_BATCH,
         device=torch.device(device),
-        get_items=lambda folder: sorted((Path(folder) / "train").rglob("*.[jp][pn]g")),
     )
+    seen = {Path(item) for item in (*loaders.train_ds.items, *loaders.valid_ds.items)}
+    if seen != set(train):
+        raise RuntimeError(
+            f"fastai does not train on the {len(train)} training images of {data}, but on {len(seen)} images"
+        )
     learner = vision_learner(loaders, RULER, pretrained=False, normalize=False, metrics=accuracy)
     body = {name: value for name, value in load(RULER).items() if not name.startswith("classifier.")}
     learner.model[0].model.load_state_dict(body, strict=False)
     learner.freeze()
     learner.fine_tune(EPOCHS)
-    tests = sorted((data / "test").rglob("*.[jp][pn]g"))
     logits = learner.get_preds(dl=loaders.test_dl(tests))[0]
-    right = [loaders.vocab[int(row.argmax())] == path.parent.name for row, path in zip(logits, tests, strict=True)]
+    right = [loaders.vocab[int(row.argmax())] == _class_of(path) for row, path in zip(logits, tests, strict=True)]
     return {"test_accuracy": sum(right) / len(right)}
+
+
+def _class_of(image: Path) -> str:
+    return image.parent.name
 
 
 def _loop(classes: int, device: str) -> Callable[[Any, Any], None]:
