@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from regret_recipes import ADVISED, ANALYZE, RECIPES, Line
+from regret_recipes import ADVISED, ANALYZE, RECIPES, TRIAL, Line
 
 from finetune_advisor.metrics import Z95, paired_lead
 
@@ -37,13 +37,14 @@ Pick = Callable[["Unit"], str]
 
 @dataclass(frozen=True)
 class Unit:
-    """A task with one seed: the analysis and what every recipe made of it."""
+    """A task with one seed: the analysis, what every recipe made of it, and the trial where there was one."""
 
     task: str
     data: str
     seed: int
     analysis: Line
     runs: Mapping[str, Line]
+    trial: Line | None = None
 
     def hits(self, recipe: str) -> Bools:
         """Which test images were recognized (M,)."""
@@ -62,7 +63,14 @@ def units_of(lines: Iterable[Line]) -> list[Unit]:
     first = [set(runs) for (_, seed), runs in found.items() if seed == 0]
     everywhere = [name for name in (ANALYZE, *RECIPES) if all(name in runs for runs in first)]
     return [
-        Unit(task, runs[ANALYZE]["data"], seed, runs[ANALYZE], {name: runs[name] for name in everywhere[1:]})
+        Unit(
+            task,
+            runs[ANALYZE]["data"],
+            seed,
+            runs[ANALYZE],
+            {name: runs[name] for name in everywhere[1:]},
+            runs.get(TRIAL),
+        )
         for (task, seed), runs in sorted(found.items())
         if set(everywhere) <= set(runs)
     ]
@@ -75,6 +83,12 @@ def recipes_of(units: Sequence[Unit]) -> tuple[str, ...]:
 def advised(unit: Unit) -> str:
     """What the advisor takes, by its analysis as it was when the benchmark ran."""
     return ADVISED + str(unit.analysis["cell"])
+
+
+def after_trial(unit: Unit) -> str:
+    """What the advisor takes after a trial, of a unit that had one."""
+    assert unit.trial is not None
+    return ADVISED + str(unit.trial["cell"])
 
 
 def oracle(unit: Unit) -> float:
