@@ -30,6 +30,9 @@ SLIDES_B = {
 }
 """Test error in percent, of nets trained on 60,000 digits and scored on 10,000: slides, table 9."""
 
+PICTURES = {"c": "Loss curves of both initializations", "d": "Variance of ten layers on a logarithmic scale"}
+"""Tables that `seed_plot.py` draws, and what is to be seen."""
+
 TITLES = {
     "a": "a. Activations in the NIN on CIFAR-10",
     "b": "b. Regularizers on MNIST",
@@ -39,6 +42,11 @@ TITLES = {
 }
 
 
+def picture(table: str) -> str:
+    """The file of a table's picture, beside the page."""
+    return f"seed_table_{table}.svg"
+
+
 def report(lines: Sequence[Line]) -> str:
     """The page, in Markdown; a table that was not run is said to be missing."""
     parts = ["# The slides' figures, measured again\n"]
@@ -46,6 +54,8 @@ def report(lines: Sequence[Line]) -> str:
         found = [line for line in lines if line["table"] == table]
         parts.append(f"## {title}\n")
         parts += [*_TABLE[table](found), ""] if found else ["Not run yet.\n"]
+        if found and table in PICTURES:
+            parts.append(f"![{PICTURES[table]}]({picture(table)})\n")
         made = {(line["made"]["command"], line["made"]["machine"]) for line in found}
         parts += [f"Made by `{command}` on {machine}.\n" for command, machine in sorted(made)]
     return "\n".join(parts)
@@ -56,7 +66,7 @@ def _errors(lines: Sequence[Line]) -> Iterator[str]:
     figures = {"a": {row: test for row, (_, test) in SLIDES_A.items()}, "b": SLIDES_B, "e": {}}[lines[0]["table"]]
     yield "| | slides, test error % | ours, % | interval over seeds | seeds | one run is known to |"
     yield "|---|---|---|---|---|---|"
-    for row, found in _by_row(lines):
+    for row, found in by_row(lines):
         errors = [100 * line["test_error"] for line in found]
         mean, images = fmean(errors), found[0]["test_images"]
         alone = 1.96 * math.sqrt(max(mean, 0.1) * (100 - mean) / images)
@@ -70,7 +80,7 @@ def _curves(lines: Sequence[Line]) -> Iterator[str]:
     epochs = max(len(line["epochs"]) for line in lines)
     yield "| | " + " | ".join(f"epoch {number + 1}" for number in range(epochs)) + " |"
     yield "|---" * (epochs + 1) + "|"
-    for row, found in _by_row(lines):
+    for row, found in by_row(lines):
         for key, scale, name in (("train_loss", 1, "training loss"), ("error", 100, "error %")):
             cells = []
             for epoch in range(epochs):
@@ -84,14 +94,15 @@ def _variances(lines: Sequence[Line]) -> Iterator[str]:
     yield "Variance of the raw outputs of each layer, before any training.\n"
     yield "| | " + " | ".join(f"layer {number + 1}" for number in range(layers)) + " |"
     yield "|---" * (layers + 1) + "|"
-    for row, found in _by_row(lines):
+    for row, found in by_row(lines):
         yield f"| {row} | {' | '.join(f'{value:.2g}' for value in found[0]['variance'])} |"
 
 
 _TABLE = {"a": _errors, "b": _errors, "c": _curves, "d": _variances, "e": _errors}
 
 
-def _by_row(lines: Sequence[Line]) -> Iterator[tuple[str, list[Line]]]:
+def by_row(lines: Sequence[Line]) -> Iterator[tuple[str, list[Line]]]:
+    """The lines of each row of a table, rows in the order in which they come."""
     for row in dict.fromkeys(line["row"] for line in lines):
         yield row, [line for line in lines if line["row"] == row]
 

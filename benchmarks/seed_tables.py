@@ -29,6 +29,7 @@ from typing import Any
 import timm
 import torch
 from machine import stamp
+from seed_plot import draw
 from seed_report import report
 from seed_training import Course, Images, Mlp, images_of, score, train
 from torch import nn
@@ -239,6 +240,8 @@ def main() -> None:
             file.write(json.dumps(line) + "\n")
         print(f"{table} {row} seed {seed}: {seconds} s", flush=True)
     lines.with_suffix(".md").write_text(report(done), encoding="utf-8")
+    if not options.quick:
+        draw(done, options.out)
 
 
 if __name__ == "__main__":
