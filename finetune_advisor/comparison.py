@@ -23,12 +23,10 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import diff_recipes, load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import RunError
-from finetune_advisor.metrics import wilson_interval
+from finetune_advisor.metrics import paired_bootstrap, wilson_interval
 
 SURE = 0.05
 """Probability of so large a difference by chance below which runs are told apart."""
-
-RESAMPLES = 10_000
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -136,17 +134,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, float(2 * tail))
 
 
-def bootstrap_lead(hit_a_N: BoolArray, hit_b_N: BoolArray, *, seed: int) -> tuple[float, float]:
-    """95 % interval of the lead of a over b when the images are drawn anew, each with both answers.
-
-    Drawing N of N images again and counting who is right is drawing from a multinomial distribution.
-    """
-    shares = [float((hit_a_N & ~hit_b_N).mean()), float((hit_b_N & ~hit_a_N).mean())]
-    counts = np.random.default_rng(seed).multinomial(len(hit_a_N), [*shares, 1 - sum(shares)], size=RESAMPLES)
-    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / len(hit_a_N), (0.025, 0.975))
-    return float(low), float(high)
-
-
 def _read(run: RunDir) -> _Read:
     metrics = run.load_metrics()
     answers = {answer.name: answer for answer in run.load_predictions(metrics)}
@@ -205,9 +192,8 @@ def _compared(one: _Read, hit_N: BoolArray) -> Compared:
 
 
 def _lead(best: _Read, other: _Read, hit_a_N: BoolArray, hit_b_N: BoolArray, *, seed: int) -> Lead:
-    low, high = bootstrap_lead(hit_a_N, hit_b_N, seed=seed)
+    lead, low, high = paired_bootstrap(hit_a_N, hit_b_N, seed=seed)
     only_best, only_other = int((hit_a_N & ~hit_b_N).sum()), int((hit_b_N & ~hit_a_N).sum())
-    lead = float(hit_a_N.mean() - hit_b_N.mean())
     names = str(best.run.path), str(other.run.path)
     return Lead(*names, lead, low, high, only_best, only_other, mcnemar(only_best, only_other))
 

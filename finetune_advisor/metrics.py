@@ -80,22 +80,33 @@ def paired_lead(
 
 
 def paired_bootstrap(
-    hit_a_N: npt.NDArray[np.bool_], hit_b_N: npt.NDArray[np.bool_], family_N: IntArray, *, seed: int = 0
+    hit_a_N: npt.NDArray[np.bool_],
+    hit_b_N: npt.NDArray[np.bool_],
+    family_N: IntArray | None = None,
+    *,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
     """How much more accurate one classifier is than another on the same images, with the 95 % bootstrap interval.
 
-    Families of images are drawn, each with all its images. Where the two never disagree the interval is a point.
+    Families of images are drawn, each with all its images; None draws single images. Where the two never disagree the
+    interval is a point.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993: percentile interval of paired data.
     """
-    assert len(hit_a_N) == len(hit_b_N) == len(family_N) > 0
+    assert len(hit_a_N) == len(hit_b_N) > 0
     lead_N = hit_a_N.astype(float) - hit_b_N.astype(float)
-    _, family_N = np.unique(family_N, return_inverse=True)
-    lead_F, images_F = np.bincount(family_N, lead_N), np.bincount(family_N)
-    drawn_DF = np.random.default_rng(seed).multinomial(
-        len(lead_F), np.full(len(lead_F), 1 / len(lead_F)), size=_BOOTSTRAP_DRAWS
-    )
-    low, high = np.quantile((drawn_DF @ lead_F) / (drawn_DF @ images_F), [0.025, 0.975])
+    draw = np.random.default_rng(seed).multinomial
+    if family_N is None:
+        # Drawing N of N images again and counting who is right is drawing from three outcomes: memory without N.
+        shares = [float((lead_N > 0).mean()), float((lead_N < 0).mean())]
+        counts_D3 = draw(len(lead_N), [*shares, 1 - sum(shares)], size=_BOOTSTRAP_DRAWS)
+        lead_D = (counts_D3[:, 0] - counts_D3[:, 1]) / len(lead_N)
+    else:
+        _, family_N = np.unique(family_N, return_inverse=True)
+        lead_F, images_F = np.bincount(family_N, lead_N), np.bincount(family_N)
+        drawn_DF = draw(len(lead_F), np.full(len(lead_F), 1 / len(lead_F)), size=_BOOTSTRAP_DRAWS)
+        lead_D = (drawn_DF @ lead_F) / (drawn_DF @ images_F)
+    low, high = np.quantile(lead_D, [0.025, 0.975])
     return float(lead_N.mean()), float(low), float(high)
 
 

@@ -13,7 +13,7 @@ from scipy import stats
 from finetune_advisor.artifacts.predictions import save_predictions
 from finetune_advisor.artifacts.recipe_file import dump_recipe, load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.comparison import bootstrap_lead, compare, mcnemar
+from finetune_advisor.comparison import compare, mcnemar
 from finetune_advisor.errors import RunError
 from finetune_advisor.metrics import score
 
@@ -65,13 +65,6 @@ def run(tmp_path: Path) -> MakeRun:
 def test_mcnemar_is_the_exact_binomial_test_of_the_disagreements(first: int, second: int) -> None:
     expected = stats.binomtest(first, first + second, 0.5).pvalue if first + second else 1.0
     assert mcnemar(first, second) == pytest.approx(expected)
-
-
-def test_the_interval_is_that_of_drawing_images_again() -> None:
-    rng = np.random.default_rng(1)
-    a_N, b_N = rng.random(150) < 0.9, rng.random(150) < 0.8
-    drawn = [np.mean(a_N[rows]) - np.mean(b_N[rows]) for rows in rng.integers(0, 150, (4000, 150))]
-    assert bootstrap_lead(a_N, b_N, seed=0) == pytest.approx(np.quantile(drawn, (0.025, 0.975)), abs=0.012)
 
 
 def test_a_clear_lead_is_told_and_a_small_one_is_not(run: MakeRun) -> None:

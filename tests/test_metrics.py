@@ -139,15 +139,23 @@ def test_relatives_count_once_and_few_disagreements_prove_nothing() -> None:
     assert lead < 2 * error
 
 
-def test_the_bootstrap_of_single_images_agrees_with_the_paired_standard_error() -> None:
+@pytest.mark.parametrize("family_N", [None, np.arange(400)], ids=["images", "families of one"])
+def test_the_bootstrap_of_single_images_agrees_with_the_paired_standard_error(family_N) -> None:
     rng = np.random.default_rng(0)
     hit_a_N, hit_b_N = rng.random(400) < 0.8, rng.random(400) < 0.7
-    gain, low, high = paired_bootstrap(hit_a_N, hit_b_N, np.arange(400))
+    gain, low, high = paired_bootstrap(hit_a_N, hit_b_N, family_N)
     lead_N = hit_a_N.astype(float) - hit_b_N
     error = lead_N.std(ddof=1) / np.sqrt(400)
     assert gain == pytest.approx(lead_N.mean())
     assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.08)
-    assert paired_bootstrap(hit_a_N, hit_b_N, np.arange(400)) == (gain, low, high)
+    assert paired_bootstrap(hit_a_N, hit_b_N, family_N) == (gain, low, high)
+
+
+def test_the_bootstrap_interval_is_that_of_drawing_images_again() -> None:
+    rng = np.random.default_rng(1)
+    a_N, b_N = rng.random(150) < 0.9, rng.random(150) < 0.8
+    drawn = [np.mean(a_N[rows]) - np.mean(b_N[rows]) for rows in rng.integers(0, 150, (4000, 150))]
+    assert paired_bootstrap(a_N, b_N)[1:] == pytest.approx(np.quantile(drawn, (0.025, 0.975)), abs=0.012)
 
 
 def test_families_that_stand_together_leave_the_bootstrap_wider() -> None:
@@ -155,10 +163,10 @@ def test_families_that_stand_together_leave_the_bootstrap_wider() -> None:
     a_F, b_F = rng.random(40) < 0.8, rng.random(40) < 0.7
     family_N = np.repeat(np.arange(40), 10)
     _, low, high = paired_bootstrap(a_F[family_N], b_F[family_N], family_N)
-    _, narrow_low, narrow_high = paired_bootstrap(a_F[family_N], b_F[family_N], np.arange(400))
+    _, narrow_low, narrow_high = paired_bootstrap(a_F[family_N], b_F[family_N])
     assert (high - low) / (narrow_high - narrow_low) == pytest.approx(np.sqrt(10), rel=0.15)
 
 
 def test_two_that_never_disagree_gain_nothing_for_sure() -> None:
     hit_N = np.array([True, False] * 5)
-    assert paired_bootstrap(hit_N, hit_N, np.arange(10)) == (0, 0, 0)
+    assert paired_bootstrap(hit_N, hit_N) == paired_bootstrap(hit_N, hit_N, np.arange(10)) == (0, 0, 0)

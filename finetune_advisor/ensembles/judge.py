@@ -96,7 +96,7 @@ def gain_of(
     """The gain over a member's probabilities of the same images; without families each image is one."""
     labels_N = answers.labels_N
     hit_N, best_hit_N = answers.probabilities_NK.argmax(1) == labels_N, best_NK.argmax(1) == labels_N
-    gain, low, high = paired_bootstrap(hit_N, best_hit_N, np.arange(len(labels_N)) if family_N is None else family_N)
+    gain, low, high = paired_bootstrap(hit_N, best_hit_N, family_N)
     return Gain(
         split=split,
         images=len(labels_N),
