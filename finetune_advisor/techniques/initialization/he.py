@@ -19,7 +19,7 @@ class He(Normal):
         "He et al. 2015, Delving Deep into Rectifiers"
     )
     measured: ClassVar[str] = (
-        "A net of 22 layers with ReLU fell to 66 % error on ten classes in 10 epochs, 2 seeds, and stayed at 90 % "
+        "A net of 22 layers with ReLU fell to 66 % error on ten classes in 10 epochs, 3 seeds, and stayed at 90 % "
         "from 1/sqrt(n) (benchmarks/results/seed_tables.md)."
     )
     not_advised: ClassVar[str] = "The advice never trains from random weights; where you do, take it."
