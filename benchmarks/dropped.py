@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for dropped-CELL.json and .md")
     options = parser.parse_args()
     lines = _read(options.lines)
+    here = {"cell": options.cell, "size": options.size}
+    lines = [line for line in lines if here.items() <= line.items()]
     known = {(line["data"], line["part"], line["seed"]) for line in lines}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = str(Path(folder) / "cache")
@@ -68,12 +70,12 @@ def main() -> None:
                         cache=Path(folder) / "cache",
                     )
                     line = {"data": data.name, "part": part, "seed": seed, "accuracy": done.test_accuracy}
-                    line |= {"seconds": round(done.seconds, 1), "cell": options.cell, "size": options.size}
+                    line |= {"seconds": round(done.seconds, 1), **here}
                     print(json.dumps(line), flush=True)
                     lines.append(line)
                     with options.lines.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(line) + "\n")
-    text = page([line for line in lines if line["cell"] == options.cell], options.cell, options.size)
+    text = page(lines, options.cell, options.size)
     print(text)
     if options.out:
         publish(options.out, f"dropped-{options.cell}", {"runs": lines}, text)
@@ -105,14 +107,15 @@ def _runs(data: Path, options: argparse.Namespace, folder: Path) -> Iterator[tup
 
 
 def page(lines: Sequence[Line], cell: str, size: int) -> str:
-    """What each part adds on each data set, and on average with the standard error over data sets and seeds."""
+    """What each part adds on each data set, and on average with the standard error over data sets."""
     whole = {(line["data"], line["seed"]): line["accuracy"] for line in lines if line["part"] == WHOLE}
     sets = sorted({data for data, _ in whole})
     text = [
         f"# What each part of an advised `{cell}` recipe adds, at {size} pixels",
         "",
         "Points of test accuracy that the advised recipe is better than the same recipe without the part, mean of the",
-        "seeds; `-` where the recipe does not have it. Last the mean over all pairs of runs, with its standard error.",
+        "seeds; `-` where the recipe does not have it. Last the mean over data sets, with its standard error: seeds of",
+        "a data set share their test images and are no independent runs.",
         "",
         f"| part | {' | '.join(sets)} | all |",
         f"|---|{'---|' * (len(sets) + 1)}",
@@ -129,8 +132,9 @@ def page(lines: Sequence[Line], cell: str, size: int) -> str:
             if line["part"] == part
         }
         cells = [[value for (of, _), value in lead.items() if of == data] for data in sets]
-        shown = [f"{statistics.fmean(values):+.1f}" if values else "-" for values in cells]
-        text.append(f"| {part} | {' | '.join(shown)} | {_mean(list(lead.values()))} |")
+        means = [statistics.fmean(values) if values else None for values in cells]
+        shown = ["-" if mean is None else f"{mean:+.1f}" for mean in means]
+        text.append(f"| {part} | {' | '.join(shown)} | {_mean([mean for mean in means if mean is not None])} |")
     return "\n".join(text) + "\n"
 
 

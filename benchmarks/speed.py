@@ -58,8 +58,10 @@ def fastai_fine_tune(data: Path, device: str) -> Found:
     )
 
     from finetune_advisor.backbones.bundled import MEAN, RULER, STD, load
+    from finetune_advisor.data.sources import open_source
 
-    train, tests = (sorted((data / split).rglob("*.[jp][pn]g")) for split in ("train", "test"))
+    listing = open_source(data)
+    train, tests = ([sample.path for sample in listing.part(split)] for split in ("train", "test"))
     loaders = ImageDataLoaders.from_path_func(
         data,
         train,

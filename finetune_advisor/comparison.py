@@ -22,6 +22,7 @@ from finetune_advisor.artifacts.predictions import Answer
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import diff_recipes, load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.data.split_file import families_of, load_groups
 from finetune_advisor.errors import RunError
 from finetune_advisor.metrics import paired_bootstrap, wilson_interval
 
@@ -115,14 +116,17 @@ def compare(runs: Sequence[RunDir], *, seed: int = 0) -> Comparison:
     hits = {one.run.path: np.array([one.answers[name].right for name in names]) for one in read}
     read.sort(key=lambda one: float(hits[one.run.path].mean()), reverse=True)
     best, *others = read
-    leads = [_lead(best, other, hits[best.run.path], hits[other.run.path], seed=seed) for other in others]
+    family_N = _families(read, names)
+    leads = [
+        _lead(best, other, hits[best.run.path], hits[other.run.path], family_N=family_N, seed=seed) for other in others
+    ]
     return Comparison(
         split=best.split,
         images=len(names),
         runs=tuple(_compared(one, hits[one.run.path]) for one in read),
         leads=_corrected(leads),
         recipes=_differences(read),
-        notes=tuple(_notes(read, len(names))),
+        notes=tuple(_notes(read, len(names), family_N)),
     )
 
 
@@ -176,6 +180,13 @@ def _shared(read: Sequence[_Read]) -> list[str]:
     return names
 
 
+def _families(read: Sequence[_Read], names: Sequence[str]) -> npt.NDArray[np.intp] | None:
+    """Number of the family of each shared image, by what a run noted of its images; None where all stand alone."""
+    noted = (load_groups(one.run.splits) for one in read if one.run.splits.is_file())
+    family_N = families_of(names, next((found for found in noted if found), {}))
+    return None if len(np.unique(family_N)) == len(names) else family_N
+
+
 def _compared(one: _Read, hit_N: BoolArray) -> Compared:
     low, high = wilson_interval(int(hit_N.sum()), len(hit_N))
     weights = one.run.model / "model.safetensors"
@@ -191,8 +202,16 @@ def _compared(one: _Read, hit_N: BoolArray) -> Compared:
     )
 
 
-def _lead(best: _Read, other: _Read, hit_a_N: BoolArray, hit_b_N: BoolArray, *, seed: int) -> Lead:
-    lead, low, high = paired_bootstrap(hit_a_N, hit_b_N, seed=seed)
+def _lead(
+    best: _Read,
+    other: _Read,
+    hit_a_N: BoolArray,
+    hit_b_N: BoolArray,
+    *,
+    family_N: npt.NDArray[np.intp] | None,
+    seed: int,
+) -> Lead:
+    lead, low, high = paired_bootstrap(hit_a_N, hit_b_N, family_N, seed=seed)
     only_best, only_other = int((hit_a_N & ~hit_b_N).sum()), int((hit_b_N & ~hit_a_N).sum())
     names = str(best.run.path), str(other.run.path)
     return Lead(*names, lead, low, high, only_best, only_other, mcnemar(only_best, only_other))
@@ -220,8 +239,13 @@ def _differences(read: Sequence[_Read]) -> dict[str, tuple[str | None, ...]]:
     return rows
 
 
-def _notes(read: Sequence[_Read], shared: int) -> list[str]:
+def _notes(read: Sequence[_Read], shared: int, family_N: npt.NDArray[np.intp] | None) -> list[str]:
     notes = []
+    if family_N is not None:
+        notes.append(
+            f"The {shared:,} images are {len(np.unique(family_N)):,} families of relatives (copies, or of one group): "
+            "intervals draw whole families. McNemar's probability knows no families and is too small."
+        )
     if any(len(one.answers) > shared for one in read):
         most = max(len(one.answers) for one in read)
         notes.append(f"Compared on the {shared:,} images that all runs share, of up to {most:,} each.")

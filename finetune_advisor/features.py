@@ -26,7 +26,7 @@ from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.backbones.trunk import precision_on
 from finetune_advisor.data.decode import decoder_key
 from finetune_advisor.data.digest import digests as content_digests
-from finetune_advisor.data.looks import MODES, THUMBNAIL, Looks, looks_of, mode_index
+from finetune_advisor.data.looks import DETAIL, MODES, THUMBNAIL, Looks, looks_of, mode_index
 from finetune_advisor.data.undecodable import ReasonStore
 from finetune_advisor.data.views import BadImage, eval_views
 from finetune_advisor.feature_store import Arrays, Common, FeatureStore, StoredRows
@@ -164,7 +164,7 @@ class _Stores:
         return _Stores(
             instruments,
             [_store(cache and cache / f"{instrument.key}{precision}") for instrument in instruments],
-            _store(cache and cache / cache_key("looks", FORMAT, THUMBNAIL)),
+            _store(cache and cache / cache_key("looks", FORMAT, THUMBNAIL, DETAIL)),
             ReasonStore(cache and cache / cache_key("undecodable", decoder_key())),
             keep,
         )

@@ -15,6 +15,8 @@ Z95 = 1.959963984540054
 """The 97.5 % point of the normal distribution: half the width of a 95 % interval in standard errors."""
 
 _BOOTSTRAP_DRAWS = 2000
+_BLOCK = 2**22
+"""Counts that are drawn at once, 32 MB of them."""
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
@@ -89,7 +91,7 @@ def paired_bootstrap(
     """How much more accurate one classifier is than another on the same images, with the 95 % bootstrap interval.
 
     Families of images are drawn, each with all its images; None draws single images. Where the two never disagree the
-    interval is a point.
+    interval is a point; a single family that they disagree on says nothing, and the interval is all there can be.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993: percentile interval of paired data.
     """
@@ -104,8 +106,13 @@ def paired_bootstrap(
     else:
         _, family_N = np.unique(family_N, return_inverse=True)
         lead_F, images_F = np.bincount(family_N, lead_N), np.bincount(family_N)
-        drawn_DF = draw(len(lead_F), np.full(len(lead_F), 1 / len(lead_F)), size=_BOOTSTRAP_DRAWS)
-        lead_D = (drawn_DF @ lead_F) / (drawn_DF @ images_F)
+        if len(lead_F) == 1 and lead_N.any():
+            return float(lead_N.mean()), -1.0, 1.0
+        share_F = np.full(len(lead_F), 1 / len(lead_F))
+        most = max(1, _BLOCK // len(lead_F))
+        blocks = [most] * (_BOOTSTRAP_DRAWS // most) + [_BOOTSTRAP_DRAWS % most]
+        drawn = (draw(len(lead_F), share_F, size=size) for size in blocks if size)
+        lead_D = np.concatenate([(drawn_DF @ lead_F) / (drawn_DF @ images_F) for drawn_DF in drawn])
     low, high = np.quantile(lead_D, [0.025, 0.975])
     return float(lead_N.mean()), float(low), float(high)
 

@@ -61,6 +61,17 @@ def run(tmp_path: Path) -> MakeRun:
     return make
 
 
+def test_a_lead_on_one_family_of_relatives_is_not_told(run: MakeRun) -> None:
+    good, bad = run("good", {0}), run("bad", set(range(20, 40)))
+    assert compare([good, bad]).leads[0].told_apart
+    groups = {n: "patient" if 20 <= n < 40 else "" for n in range(100)}
+    rows = [f"{n}.jpg,{CLASSES[n % 2]},test,{group}" for n, group in groups.items()]
+    good.splits.write_text("\n".join(["path,label,split,group", *rows]) + "\n")
+    comparison = compare([good, bad])
+    assert not comparison.leads[0].told_apart
+    assert any("81 families of relatives" in note for note in comparison.notes)
+
+
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (8, 1), (5, 5), (30, 12), (0, 6), (900, 800)])
 def test_mcnemar_is_the_exact_binomial_test_of_the_disagreements(first: int, second: int) -> None:
     expected = stats.binomtest(first, first + second, 0.5).pvalue if first + second else 1.0

@@ -167,6 +167,20 @@ def test_families_that_stand_together_leave_the_bootstrap_wider() -> None:
     assert (high - low) / (narrow_high - narrow_low) == pytest.approx(np.sqrt(10), rel=0.15)
 
 
+def test_a_single_family_of_relatives_says_nothing() -> None:
+    hit_N = np.ones(10, bool)
+    assert paired_bootstrap(hit_N, ~hit_N, np.zeros(10, int)) == (1, -1, 1)
+    assert paired_bootstrap(hit_N, hit_N, np.zeros(10, int)) == (0, 0, 0)
+
+
+def test_the_bootstrap_draws_as_often_however_many_families_there_are(monkeypatch) -> None:
+    rng = np.random.default_rng(0)
+    hit_a_N, hit_b_N = rng.random(400) < 0.8, rng.random(400) < 0.7
+    whole = paired_bootstrap(hit_a_N, hit_b_N, np.arange(400))
+    monkeypatch.setattr("finetune_advisor.metrics._BLOCK", 400 * 7)
+    assert paired_bootstrap(hit_a_N, hit_b_N, np.arange(400)) == whole
+
+
 def test_two_that_never_disagree_gain_nothing_for_sure() -> None:
     hit_N = np.array([True, False] * 5)
     assert paired_bootstrap(hit_N, hit_N) == paired_bootstrap(hit_N, hit_N, np.arange(10)) == (0, 0, 0)

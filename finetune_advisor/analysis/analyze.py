@@ -17,6 +17,7 @@ from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.backbones.bundled import RULER
 from finetune_advisor.backbones.devices import AUTO
 from finetune_advisor.backbones.weights import default_weights, find_weights
+from finetune_advisor.data.decode import decoder_key
 from finetune_advisor.data.digest import digests as content_digests
 from finetune_advisor.data.sample import stratified_sample
 from finetune_advisor.data.sources import Listing, open_source, require_trainable
@@ -115,4 +116,5 @@ def _memory(listing: Listing, sample: Listing, request: Request) -> Memory[Profi
         len(sample.samples),
         digests,
         unopened,
+        decoder_key(),
     )

@@ -27,8 +27,8 @@ class Request:
     use_cache: bool
 
     def settings(self) -> tuple[object, ...]:
-        """Those that the result depends on."""
-        return (self.backbone, self.weights, self.size, self.validation, self.seed)
+        """Those that the result depends on; the device because the network is timed on it."""
+        return (self.backbone, self.weights, self.size, self.validation, self.seed, self.device)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class LabelSuspect(Fact):
 
 
 class Outlier(Fact):
-    """An image far from all others of its class."""
+    """An image far from all others, of whatever class."""
 
     path: Name
     label: Name

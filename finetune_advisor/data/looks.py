@@ -15,6 +15,10 @@ from PIL import Image
 THUMBNAIL = 48
 """Side of a thumbnail in pixels: at 32 crops of fine textures go unnoticed, at 64 60,000 images take 250 MB."""
 
+DETAIL = 512
+"""Shorter side, in pixels, that a JPEG is decoded with at least for its thumbnail, whatever else it is decoded for: at
+another scale of the decoder a thumbnail looks different, and copies of an image would be those of one command alone."""
+
 MODES = ("RGB", "L", "RGBA", "LA", "P", "PA", "CMYK", "YCbCr", "1", "I", "I;16", "F", "LAB", "HSV", "RGBX", "other")
 """Color modes as Pillow names them; a mode is stored as its place here."""
 
@@ -40,7 +44,7 @@ class Looks:
 
 
 def thumbnail(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """The thumbnail (H, W) of an RGB image, at whatever scale it was decoded."""
+    """The thumbnail (H, W) of an RGB image that was decoded at `DETAIL`."""
     small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX, reducing_gap=2.0)
     return np.asarray(small.convert("L"))
 

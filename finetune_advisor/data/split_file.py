@@ -1,27 +1,36 @@
-"""splits.csv: which image was on which side, so that a run can be continued or compared."""
+"""splits.csv: which image was on which side and which are relatives, so that a run can be continued or compared."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.data.sources import Listing, Split
 from finetune_advisor.data.wording import counted, listed
 from finetune_advisor.errors import DataError
 
-_COLUMNS = ["path", "label", "split"]
+_COLUMNS = ["path", "label", "split", "group"]
+_WITHOUT_GROUPS = _COLUMNS[:3]
+"""As a person writes such a table, and as runs did before relatives were noted."""
 _SPLITS: Mapping[str, Split] = {"train": "train", "val": "val", "test": "test"}
 
 SavedSplits = Mapping[str, tuple[str, Split]]
 """Class name and split of each image, by the image's name."""
 
 
-def save_splits(listing: Listing, path: str | Path) -> None:
-    """Write path, label and split of every sample as CSV, whole or not at all.
+def save_splits(listing: Listing, path: str | Path, *, family_N: npt.NDArray[np.integer] | None = None) -> None:
+    """Write path, label, split and group of every sample as CSV, whole or not at all.
+
+    Args:
+        family_N: samples with the same number are relatives, copies or of one group, and get a group of that number;
+            one that stands alone gets none. None: nobody has any.
 
     Raises:
         StorageError: the file cannot be written.
@@ -29,10 +38,17 @@ def save_splits(listing: Listing, path: str | Path) -> None:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_COLUMNS)
-    for sample in listing.samples:
+    group_N = [""] * len(listing.samples) if family_N is None else _groups(family_N)
+    for sample, group in zip(listing.samples, group_N, strict=True):
         assert sample.split is not None, f"{sample.name} is saved before it is split"
-        rows.writerow([sample.name, listing.classes[sample.label], sample.split])
+        rows.writerow([sample.name, listing.classes[sample.label], sample.split, group])
     atomic_write(path, text.getvalue().encode(errors="surrogateescape"))
+
+
+def _groups(family_N: npt.NDArray[np.integer]) -> list[str]:
+    """The name of each sample's family, empty for one that is its only member."""
+    _, place_N, count_F = np.unique(family_N, return_inverse=True, return_counts=True)
+    return [str(family) if count_F[place] > 1 else "" for family, place in zip(family_N, place_N, strict=True)]
 
 
 def load_splits(path: str | Path) -> SavedSplits:
@@ -41,21 +57,42 @@ def load_splits(path: str | Path) -> SavedSplits:
     Raises:
         DataError: the file is missing, cannot be read, or is not such a table.
     """
+    return {name: (label, split) for name, (label, split, _) in _rows(path).items()}
+
+
+def load_groups(path: str | Path) -> Mapping[str, str]:
+    """Read what `save_splits` wrote: name of an image that has relatives -> its group.
+
+    Raises:
+        DataError: see `load_splits`.
+    """
+    return {name: group for name, (_, _, group) in _rows(path).items() if group}
+
+
+def families_of(names: Sequence[str], groups: Mapping[str, str]) -> npt.NDArray[np.intp]:
+    """Number of the family of each image (N,), by the groups that were noted; an image without one stands alone."""
+    number_of: dict[tuple[str, bool], int] = {}
+    numbers = [number_of.setdefault((groups.get(name, name), name in groups), len(number_of)) for name in names]
+    return np.array(numbers, np.intp)
+
+
+def _rows(path: str | Path) -> Mapping[str, tuple[str, Split, str]]:
+    """Image name -> (class name, split, group)."""
     try:
         text = Path(path).read_bytes().decode("utf-8-sig", errors="surrogateescape")
     except OSError as error:
         hint = "It says which images did not train a run; without it the run is not whole."
         raise DataError(f"{path} cannot be read: {error.strerror}.", hint) from error
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    saved: dict[str, tuple[str, Split]] = {}
+    saved: dict[str, tuple[str, Split, str]] = {}
     try:
         header = next(rows, [])
-        if header != _COLUMNS:
+        if header not in (_COLUMNS, _WITHOUT_GROUPS):
             raise _malformed(path, 1, f"the columns are {', '.join(header) or 'missing'}")
         for row in rows:
-            if len(row) != len(_COLUMNS) or row[2] not in _SPLITS or row[0] in saved:
+            if len(row) != len(header) or row[2] not in _SPLITS or row[0] in saved:
                 raise _malformed(path, rows.line_num, f"found {','.join(row)!r}")
-            saved[row[0]] = (row[1], _SPLITS[row[2]])
+            saved[row[0]] = (row[1], _SPLITS[row[2]], row[3] if len(row) > len(_WITHOUT_GROUPS) else "")
     except csv.Error as error:
         raise _malformed(path, rows.line_num, str(error)) from error
     return saved

@@ -19,7 +19,7 @@ import torch
 from finetune_advisor.data.ahead import ahead
 from finetune_advisor.data.decode import read_image_for, to_array
 from finetune_advisor.data.fit import fit_image, resized_side
-from finetune_advisor.data.looks import Looks, looks_of, thumbnail
+from finetune_advisor.data.looks import DETAIL, Looks, looks_of, thumbnail
 from finetune_advisor.errors import UnopenedFile, UnreadableImage
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
@@ -69,8 +69,9 @@ def eval_views(
 ) -> Generator[EvalViews]:
     """Decode every image once, in order, for nets with different inputs; bad images are named instead of raised.
 
-    Each batch covers the next `batch` paths. A net sees the same pixels as it would alone: only a JPEG that is much
-    larger than one input but not than another is decoded twice, at two scales.
+    Each batch covers the next `batch` paths. A net sees the same pixels as it would alone, and thumbnails do not depend
+    on the nets: only a JPEG that is much larger than one of them needs but not than another is decoded twice, at two
+    scales.
 
     Args:
         views: the nets' inputs, at least one.
@@ -126,17 +127,18 @@ class _EvalChunks:
             try:
                 decoded = read_image_for(
                     path,
-                    [_DETAIL * resized_side(view) for view in self.views],
+                    [DETAIL, *(_DETAIL * resized_side(view) for view in self.views)],
                     digest=self.digests[index] if self.digests else None,
                 )
             except UnreadableImage as error:
                 bad.append(BadImage(index, error.message, not isinstance(error, UnopenedFile)))
                 continue
             good.append(index)
-            thumbnails.append(thumbnail(decoded.images[0]))
+            look, *images = decoded.images
+            thumbnails.append(thumbnail(look))
             sizes.append(decoded.size)
             modes.append(decoded.mode)
-            for image, view, column in zip(decoded.images, self.views, pixels, strict=True):
+            for image, view, column in zip(images, self.views, pixels, strict=True):
                 column.append(to_array(fit_image(image, view)))
         looks = looks_of(thumbnails, sizes, modes)
         return _Chunk(np.array(good, np.int64), list(map(stacked, pixels, self.views)), looks, bad)

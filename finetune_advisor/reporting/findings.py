@@ -110,7 +110,7 @@ def _outliers(health: Health) -> Iterator[Finding]:
         examples = tuple(
             f"{shown(one.path, NAME)} ({one.distance:.1f} times as far)" for one in outliers[:MOST_EXAMPLES]
         )
-        text = f"{counted(len(outliers), 'image')} far from all others of the class."
+        text = f"{counted(len(outliers), 'image')} far from all others."
         yield Finding("note", text, examples, len(outliers))
 
 

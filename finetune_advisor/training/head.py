@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import torch
 
 from finetune_advisor import logistic
 from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.backbones.stages import classifier_modules, weighted_layers
 from finetune_advisor.dataset import Dataset
+from finetune_advisor.errors import DataError
 from finetune_advisor.techniques.initialization import Fitted, Probe
 from finetune_advisor.training.class_weights import balanced
 from finetune_advisor.training.prepare import Prepared
@@ -44,8 +46,17 @@ def fit_head(probe: Probe, data: Dataset, *, class_weights: bool, seed: int, dev
     """Fit the linear probe that a head starts from, on training images alone: validation has to stay unseen.
 
     The strength is chosen on folds that keep relatives together, as for the linear probe.
+
+    Raises:
+        DataError: all training images are relatives of each other.
     """
     train_N = data.index("train")
+    if len(np.unique(data.family_N[train_N])) < 2:
+        raise DataError(
+            f"The {len(train_N)} training images in {data.listing.source} are relatives of each other, by their "
+            "group or as copies, which leaves nothing to choose the strength of the head's probe on.",
+            "Add images of a second group, or let the head start from zeros: head.initialization.kind: zeros.",
+        )
     labels_N, classes = data.labels(train_N), len(data.classes)
     x_ND = data.features[0].rows(train_N).stage(POOLED)
     weight_N = balanced(labels_N, classes)[labels_N] if class_weights else None

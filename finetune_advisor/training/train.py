@@ -108,7 +108,7 @@ def _begun(run: RunPlace, prepared: Prepared, profile: Profile | None, device: s
 
 def _begin(run: RunDir, prepared: Prepared, profile: Profile | None, device: str) -> None:
     """Write what a run starts from; the recipe last, so that a folder with a recipe is one that can be resumed."""
-    save_splits(prepared.data.listing, run.splits)
+    save_splits(prepared.data.listing, run.splits, family_N=prepared.data.family_N)
     save_json(run.environment, environment(describe(device)))
     if profile is not None:
         profile.save(run.profile)

@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+import finetune_advisor.analysis.analyze as analyzing
 from finetune_advisor.advice.advise import advise
 from finetune_advisor.advice.table import place
 from finetune_advisor.analysis.analyze import analyze
@@ -74,6 +75,28 @@ def test_the_same_seed_measures_the_same_with_and_without_the_cache(profile: Pro
         again = analyze(folder, seed=1, use_cache=use_cache)
         times = {"seconds", "speed"}
         assert again.model_dump(exclude=times) == profile.model_dump(exclude=times)
+
+
+@pytest.mark.parametrize("change", ["decoders", "device"])
+def test_it_is_measured_again_where_more_files_may_be_decoded_or_on_another_device(
+    image_folder: ImageFolder, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    root, device = image_folder({"ants": 5, "bees": 5}), "auto"
+
+    def measured() -> bool:
+        found: list[bool] = []
+        original = analyzing._measured
+        with monkeypatch.context() as patched:
+            patched.setattr(analyzing, "_measured", lambda *given: found.append(True) or original(*given))
+            analyze(root, backbone="resnet18", weights="random", size=32, device=device)
+        return bool(found)
+
+    assert (measured(), measured()) == (True, False)
+    if change == "decoders":
+        monkeypatch.setattr(analyzing, "decoder_key", lambda: "a new codec")
+    else:
+        device = "cpu"
+    assert (measured(), measured()) == (True, False)
 
 
 def test_another_seed_draws_another_split_but_finds_the_same_similarity(profile: Profile, folder: Path) -> None:

@@ -67,6 +67,14 @@ def test_views_that_differ_only_in_normalization_share_their_pixels(tmp_path: Pa
     assert made.pixels[P] is made.pixels[other]
 
 
+@pytest.mark.parametrize("views", [[replace(P, size=200)], [replace(P, size=400), P]])
+def test_a_thumbnail_does_not_depend_on_what_else_an_image_is_decoded_for(tmp_path: Path, views) -> None:
+    """Else the copies that one command finds would be others than those of the next one."""
+    path = photo(tmp_path / "photo.jpg", (1600, 1200))
+    [small], [made] = (list(eval_views([path], some, batch=4, workers=0)) for some in ([P], views))
+    assert np.array_equal(small.looks.thumbnails_NHW, made.looks.thumbnails_NHW)
+
+
 def test_an_image_is_decoded_once_for_all_views(tmp_path: Path, loads: list[str]) -> None:
     paths = [photo(tmp_path / f"photo{suffix}", (60, 50)) for suffix in (".png", ".jpg")]
     list(eval_views(paths, [P, *OTHERS], batch=4, workers=0))
@@ -75,7 +83,7 @@ def test_an_image_is_decoded_once_for_all_views(tmp_path: Path, loads: list[str]
 
 def test_a_large_jpeg_is_decoded_once_per_scale(tmp_path: Path, loads: list[str]) -> None:
     path = photo(tmp_path / "photo.jpg", (1600, 1600))
-    list(eval_views([path], [P, replace(P, size=17), replace(P, size=400)], batch=4, workers=0))
+    list(eval_views([path], [replace(P, size=size) for size in (224, 225, 400)], batch=4, workers=0))
     assert len(loads) == 2
 
 

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.data.split_file import load_splits
-from finetune_advisor.errors import Interrupted
+from finetune_advisor.errors import DataError, Interrupted
 from finetune_advisor.features import measure
 from finetune_advisor.instruments import instrument
 from finetune_advisor.training.train import train
@@ -107,3 +107,16 @@ def test_balanced_classes_weigh_in_the_start_as_in_the_loss(image_folder, recipe
     )
     assert np.mean(list(answers(plain).values())) > 0.7
     assert np.mean(list(answers(even).values())) == pytest.approx(0.5, abs=0.1)
+
+
+def test_training_images_of_a_single_group_have_no_folds_to_choose_on(image_folder, recipe, tmp_path) -> None:
+    folder = image_folder({"ants": 8, "bees": 8})
+    rows = [
+        f"{path.relative_to(folder)},{path.parent.name},{site}"
+        for name in ("ants", "bees")
+        for path, site in zip(sorted((folder / name).iterdir()), ["north"] * 5 + ["south"] * 3, strict=True)
+    ]
+    manifest = folder / "images.csv"
+    manifest.write_text("\n".join(["path,label,group", *rows]) + "\n")
+    with pytest.raises(DataError, match=r"training images in .* are relatives of each other"):
+        train(recipe("few_layers", manifest, *STANDSTILL, "data.group=group"), RunDir(tmp_path / "run"))
