@@ -5,7 +5,8 @@
 Runs the command in a fresh process with an empty cache of its own (removed at the end), and with `--again` a second
 time on the unchanged data. Meanwhile the memory of the process and of those it started is sampled from /proc (Linux
 only): the resident pages of each (RSS), whose sum counts pages that are shared by several of them several times, and
-the proportional set size (PSS), whose sum counts them once.
+the proportional set size (PSS), whose sum counts them once. Of these the anonymous pages are what the processes keep for
+themselves; the others are of files (libraries, the cache), which the system drops when it needs the room.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Peak:
     rss_at_s: float = 0.0
     """When that was."""
     pss_gb: float = 0.0
+    anonymous_gb: float = 0.0
+    """Of all processes, pages that belong to no file."""
     main_rss_gb: float = 0.0
     workers_rss_gb: float = 0.0
     """All processes but the main one."""
@@ -67,12 +70,13 @@ def rss_gb(process: int) -> float:
     return 0.0
 
 
-def pss_gb(process: int) -> float:
+def mapped_gb(process: int) -> tuple[float, float]:
+    """Proportional set size, and anonymous pages in it."""
     with suppress(OSError):
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024 / 1e9
-    return 0.0
+        rows = [line.split() for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]]
+        found = {row[0]: int(row[1]) * 1024 / 1e9 for row in rows}
+        return found["Pss:"], found["Pss_Anon:"]
+    return 0.0, 0.0
 
 
 def watched(name: str, command: Sequence[str], environment: dict[str, str]) -> Peak:
@@ -90,7 +94,8 @@ def watched(name: str, command: Sequence[str], environment: dict[str, str]) -> P
         peak.workers_rss_gb = max(peak.workers_rss_gb, total - main)
         peak.processes = max(peak.processes, len(each))
         if sample % PSS_EVERY == 0:
-            peak.pss_gb = max(peak.pss_gb, sum(map(pss_gb, each)))
+            pss, anonymous = (sum(values) for values in zip(*map(mapped_gb, each), strict=True)) if each else (0.0, 0.0)
+            peak.pss_gb, peak.anonymous_gb = max(peak.pss_gb, pss), max(peak.anonymous_gb, anonymous)
         sample += 1
         status, code, used = os.wait4(child.pid, os.WNOHANG)
     peak.seconds = time.perf_counter() - start
@@ -105,12 +110,13 @@ def page(data: str, limit: int | None, peaks: Sequence[Peak]) -> str:
     lines = [
         f"# Memory and time of `analyze {data}{'' if limit is None else f' --limit {limit}'}`",
         "",
-        "| run | seconds | CPU seconds | peak RSS, all | main | workers | peak PSS, all | processes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| run | seconds | CPU seconds | peak RSS, all | main | workers | peak PSS, all | of no file | processes |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {peak.run} | {peak.seconds:.1f} | {peak.cpu_seconds:.1f} | {peak.rss_gb:.2f} GB (at {peak.rss_at_s:.0f} s) "
-        f"| {peak.main_rss_gb:.2f} GB | {peak.workers_rss_gb:.2f} GB | {peak.pss_gb:.2f} GB | {peak.processes} |"
+        f"| {peak.main_rss_gb:.2f} GB | {peak.workers_rss_gb:.2f} GB | {peak.pss_gb:.2f} GB "
+        f"| {peak.anonymous_gb:.2f} GB | {peak.processes} |"
         for peak in peaks
     ]
     return "\n".join(lines) + "\n"

@@ -72,7 +72,9 @@ def figures(lines: Sequence[Line]) -> dict[str, Any]:
         "commits": sorted({line["commit"] for line in lines}),
         "settings": sorted({unit.analysis["settings"] for unit in units}),
         "not_run": [name for name in RECIPES if name not in names],
-        "best_fixed_left_out": {data: best_fixed(units, without=data) for data in {unit.data for unit in units}},
+        "best_fixed_left_out": {
+            data: best_fixed(units, without=data) for data in sorted({unit.data for unit in units})
+        },
         "against_best_fixed": against_fixed,
         "against": against,
         "recipes": {name: _recipe(units, name) for name in names},
