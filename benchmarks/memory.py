@@ -5,8 +5,8 @@
 Runs the command in a fresh process with an empty cache of its own (removed at the end), and with `--again` a second
 time on the unchanged data. Meanwhile the memory of the process and of those it started is sampled from /proc (Linux
 only): the resident pages of each (RSS), whose sum counts pages that are shared by several of them several times, and
-the proportional set size (PSS), whose sum counts them once. Of these the anonymous pages are what the processes keep for
-themselves; the others are of files (libraries, the cache), which the system drops when it needs the room.
+the proportional set size (PSS), whose sum counts them once. Of these the anonymous pages are what the processes keep
+for themselves; the others are of files (libraries, the cache), which the system drops when it needs the room.
 """
 
 from __future__ import annotations
