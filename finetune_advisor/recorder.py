@@ -8,7 +8,7 @@ Shapes: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -23,6 +23,7 @@ from finetune_advisor.backbones.onnx_program import NoGraph
 from finetune_advisor.backbones.trunk import FrozenTrunk, reference_norms
 from finetune_advisor.data.batches import normalize
 from finetune_advisor.data.sending import sent_to
+from finetune_advisor.errors import BackboneError
 from finetune_advisor.feature_store import Common, FeatureStore
 from finetune_advisor.instruments import Change, Instrument
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
@@ -165,8 +166,20 @@ class Recorder:
     def _write_down(self) -> None:
         if self._last is not None:
             digests, readings = self._last
-            self.store.add(digests, readings(), self.common)
+            read = readings()
+            self._require_numbers(read)
+            self.store.add(digests, read, self.common)
             self._last = None
+
+    def _require_numbers(self, read: Mapping[str, FloatArray]) -> None:
+        """Linear classifiers of NaN know nothing and do not say so."""
+        for name, values in read.items():
+            if not np.isfinite(values).all():
+                raise BackboneError(
+                    f"{self.instrument.backbone} with {self.instrument.weights} weights answers with NaN or infinity "
+                    f"to some images ({name}).",
+                    "Its weights are damaged, or made for another precision: try others with --weights.",
+                )
 
 
 def recorders(wanted: Sequence[tuple[Instrument, FeatureStore, int]], device: str, *, keep: bool) -> Iterator[Recorder]:

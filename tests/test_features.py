@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
 from finetune_advisor import features, processes, recorder
@@ -29,7 +31,7 @@ from finetune_advisor.data.decode import read_image, to_array
 from finetune_advisor.data.digest import digest
 from finetune_advisor.data.fit import fit_image
 from finetune_advisor.data.views import EvalViews, eval_views
-from finetune_advisor.errors import UnopenedFile
+from finetune_advisor.errors import BackboneError, UnopenedFile
 from finetune_advisor.features import Measurement, measure
 from finetune_advisor.instruments import Change, Instrument, instrument, ruler
 from finetune_advisor.processes import ALONE, Share
@@ -261,6 +263,16 @@ def test_unreadable_files_are_named_with_the_reason(paths: list[Path], passes: P
         assert measured.unreadable[4] == "the file is gone"
         assert len(measured.features[0].stage("pooled")) == 2
     assert passes.total == 2
+
+
+def test_a_network_that_answers_with_no_numbers_is_refused(paths: list[Path], tmp_path: Path) -> None:
+    net = timm.create_model("resnet18")
+    net.conv1.weight.data[0] = float("nan")
+    file = tmp_path / "damaged.safetensors"
+    save_file(net.state_dict(), file)
+    damaged = instrument("resnet18", str(file), BackbonePreprocessing(size=32))
+    with pytest.raises(BackboneError, match=r"resnet18 with .*damaged\.safetensors weights answers with NaN"):
+        measure(paths, [damaged], device="cpu", workers=0)
 
 
 def test_nothing_readable_is_told_not_raised(paths: list[Path]) -> None:
