@@ -79,8 +79,9 @@ def test_the_same_seed_measures_the_same_with_and_without_the_cache(profile: Pro
 
 @pytest.mark.parametrize("change", ["decoders", "device"])
 def test_it_is_measured_again_where_more_files_may_be_decoded_or_on_another_device(
-    image_folder: ImageFolder, monkeypatch: pytest.MonkeyPatch, change: str
+    image_folder: ImageFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: str
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     root, device = image_folder({"ants": 5, "bees": 5}), "auto"
 
     def measured() -> bool:
