@@ -141,7 +141,7 @@ def _warn_of_torn_families(listing: Listing, family_N: npt.NDArray[np.intp]) -> 
     torn = sum("test" in sides and len(sides) > 1 for sides in splits.values())
     if torn:
         log.warning(
-            "%s of copies or groups lie in test and in training: scores on the test images are too good",
+            "%s of copies, near-copies or groups lie in test and in training: test scores may be too good",
             counted(torn, "set"),
         )
 

@@ -18,13 +18,13 @@ from torch import nn
 
 from finetune_advisor.artifacts.predictions import save_predictions
 from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.artifacts.rundir import RunDir, require_folder
 from finetune_advisor.backbones.export import CONFIG_FILE, load_model
 from finetune_advisor.data.batches import eval_batches, normalize
 from finetune_advisor.data.sources import Listing, Sample, open_source, source_root
 from finetune_advisor.data.split_file import load_splits
 from finetune_advisor.data.workers import default_workers
-from finetune_advisor.errors import DataError, RecipeError, RunError, StorageError, did_you_mean
+from finetune_advisor.errors import DataError, RecipeError, RunError, StorageError
 from finetune_advisor.metrics import score, softmax
 from finetune_advisor.techniques.preprocessing import Preprocess
 
@@ -162,10 +162,7 @@ def model_folder(run: RunDir) -> Path:
 
 def _require_model(run: RunDir) -> None:
     """A run that has begun is told from a folder that is no run, and from one that is not there."""
-    if not run.path.is_dir():
-        beside = run.path.parent
-        near = did_you_mean(run.path.name, [p.name for p in beside.iterdir()]) if beside.is_dir() else ""
-        raise RunError(f"There is no run folder {run.path}{near or '.'}")
+    require_folder(run)
     if run.plan.is_file() and not run.finished:
         raise RunError(f"The ensemble in {run.path} has not finished.", "The command that began it goes on with it.")
     if run.recipe.is_file() and not run.finished and not (run.model / CONFIG_FILE).is_file():

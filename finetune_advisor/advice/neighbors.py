@@ -39,7 +39,7 @@ def _decides(profile: Profile, other: Cell, *, by_amount: bool, by_similarity: b
     if by_similarity:
         sides.append(_about_similarity(profile))
     reason = " and ".join(sides)
-    try_it = f"try `analyze --strategy {other}`"
+    try_it = f"try `analyze DATA --strategy {other} -o {other}.yaml`"
     if profile.trial is not None:
         return f"{_capital(reason)}; a trial of {profile.trial.minutes:g} min could not tell them apart: {try_it}."
     return f"{_capital(reason)}: to compare, {try_it}."

@@ -13,7 +13,7 @@ from finetune_advisor.artifacts.history import Record, load_history
 from finetune_advisor.artifacts.json_file import load_json
 from finetune_advisor.artifacts.run_lock import locked, require_unlocked
 from finetune_advisor.artifacts.storage import require_writable, storage_errors
-from finetune_advisor.errors import RunError
+from finetune_advisor.errors import RunError, did_you_mean
 
 if TYPE_CHECKING:
     from finetune_advisor.artifacts.predictions import Answer
@@ -285,3 +285,11 @@ class RunDir:
 
     def load_history(self) -> tuple[Record, ...]:
         return load_history(self.history)
+
+
+def require_folder(run: RunDir) -> None:
+    """Raises RunError where the folder is not there, with the name it may have meant."""
+    if not run.path.is_dir():
+        beside = run.path.parent
+        near = did_you_mean(run.path.name, [p.name for p in beside.iterdir()]) if beside.is_dir() else ""
+        raise RunError(f"There is no run folder {run.path}{near or '.'}")

@@ -60,7 +60,10 @@ def label_suspects(case: Case) -> Finding | None:
 def strength_at_the_edge(case: Case) -> Finding | None:
     """A probe that chose the smallest or the largest strength it was allowed to try."""
     strategy = case.recipe.strategy
-    chosen = [record.strength for record in case.records if record.chosen and record.strength is not None]
+    best = [record for record in case.records if record.chosen]
+    if any(record.val_accuracy == 1 for record in best):
+        return None  # nothing to gain
+    chosen = [record.strength for record in best if record.strength is not None]
     if not isinstance(strategy, Probe) or not chosen or len(strategy.strengths) < 2:
         return None
     strengths = sorted(strategy.strengths)

@@ -47,7 +47,13 @@ def split_leak(health: Health) -> Finding | None:
     groups = health.duplicates_across_splits
     if not groups:
         return None
-    text = f"{_sets(groups)} of copies in more than one split: scores promise too much."
+    copies = [frozenset(group) for group in health.exact_duplicates]
+    exact = sum(any(set(group) <= same for same in copies) for group in groups)
+    if not exact:
+        text = f"{_sets(groups)} of near-copies in more than one split: if they show the same, scores promise too much."
+        return Finding("bad", text, _groups(groups, " ≈ "), len(groups))
+    what = "copies" if exact == len(groups) else "copies or near-copies"
+    text = f"{_sets(groups)} of {what} in more than one split: scores promise too much."
     return Finding("bad", text, _groups(groups), len(groups))
 
 
@@ -139,5 +145,5 @@ def _sets(groups: Sequence[object]) -> str:
     return "1 set" if len(groups) == 1 else f"{len(groups):,} sets"
 
 
-def _groups(groups: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    return tuple(" = ".join(shown(name, NAME) for name in group[:2]) for group in groups[:MOST_EXAMPLES])
+def _groups(groups: Sequence[Sequence[str]], sign: str = " = ") -> tuple[str, ...]:
+    return tuple(sign.join(shown(name, NAME) for name in group[:2]) for group in groups[:MOST_EXAMPLES])

@@ -138,8 +138,11 @@ def test_neighbors_are_named_by_probability_and_say_what_would_decide(make_profi
     assert placed.cell == "linear_probe"
     assert [neighbor.cell for neighbor in placed.neighbors] == ["stage_probe", "few_layers"]
     by_similarity, by_amount = (neighbor.decides for neighbor in placed.neighbors)
-    assert "similarity is only 0.02 above" in by_similarity and "analyze --strategy stage_probe" in by_similarity
-    assert "78 more images a class" in by_amount and "analyze --strategy few_layers" in by_amount
+    assert (
+        "similarity is only 0.02 above" in by_similarity
+        and "analyze DATA --strategy stage_probe -o stage_probe.yaml" in by_similarity
+    )
+    assert "78 more images a class" in by_amount and "analyze DATA --strategy few_layers" in by_amount
     assert all(0.1 <= neighbor.probability < placed.confidence for neighbor in placed.neighbors)  # type: ignore[operator]
 
 

@@ -64,8 +64,10 @@ def test_a_history_with_nan_written_in_it_is_read(short_run: RunDir) -> None:
 
 
 def test_what_is_missing_is_named(short_run: RunDir, tmp_path) -> None:
-    with pytest.raises(RunError, match=r"is no run: it holds no recipe\.yaml"):
+    with pytest.raises(RunError, match=r"There is no run folder .*nothing"):
         diagnose(RunDir(tmp_path / "nothing"))
+    with pytest.raises(RunError, match=r"is no run: it holds no recipe\.yaml"):
+        diagnose(RunDir(tmp_path))
     shutil.rmtree(short_run.model)
     unseen = diagnose(short_run).unseen
     assert len(unseen) == 1 and unseen[0].startswith("the weights: ")

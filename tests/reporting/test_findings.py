@@ -14,6 +14,12 @@ def test_copies_across_splits_are_said_apart_and_with_their_files(full: Profile)
     assert leak.examples == ("train/banded/0.jpg = train/dotted/0.jpg",)
 
 
+def test_near_copies_across_splits_are_not_called_the_same(full: Profile) -> None:
+    leak = split_leak(full.health.model_copy(update={"exact_duplicates": ()}))
+    assert leak is not None and "1 set of near-copies in more than one split: if they show the same" in leak.text
+    assert leak.examples == ("train/banded/0.jpg ≈ train/dotted/0.jpg",)
+
+
 def test_sound_data_has_no_findings(bare: Profile) -> None:
     assert split_leak(bare.health) is None
     assert findings(bare) == ()

@@ -78,19 +78,19 @@ def test_a_stop_during_an_evaluation_is_heard_after_it(make, tmp_path, press_in,
 
 
 @pytest.mark.parametrize(
-    ("settings", "where"),
+    ("settings", "where", "saved"),
     [
-        (("linear_probe",), "finetune_advisor.training.train.fit_probe"),
-        (("linear_probe",), "finetune_advisor.training.train.save_results"),
-        (("few_layers", *SHORT), "finetune_advisor.training.fine_tune.save_network"),
-        (("few_layers", *SHORT), "finetune_advisor.workflows.running.draw_run"),
+        (("linear_probe",), "finetune_advisor.training.train.fit_probe", "nothing is trained yet"),
+        (("linear_probe",), "finetune_advisor.training.train.save_results", "nothing is trained yet"),
+        (("few_layers", *SHORT), "finetune_advisor.training.fine_tune.save_network", "what was saved is whole"),
+        (("few_layers", *SHORT), "finetune_advisor.workflows.running.draw_run", "what was saved is whole"),
     ],
     ids=["fitting", "scoring", "saving the model", "drawing"],
 )
-def test_a_stop_at_any_other_moment_can_be_resumed(make, tmp_path, press_in, settings, where) -> None:
+def test_a_stop_at_any_other_moment_can_be_resumed(make, tmp_path, press_in, settings, where, saved) -> None:
     run = RunDir(tmp_path / "run")
     press_in(where)
-    stopped(settings, run, make, "Stopped by Ctrl-C before the run was finished; what was saved is whole")
+    stopped(settings, run, make, f"Stopped by Ctrl-C before the run was finished; {saved}")
     run_and_draw(load_recipe(run.recipe), run, resume=True)
     assert run.finished and run.drawn
 
