@@ -215,6 +215,9 @@ def test_a_stage_probe_is_never_the_top_layer_alone_and_says_when_that_would_do(
         ("/data/2024", "2024"),
         ("/data/null", "null"),
         ("/data/.hidden", "hidden"),
+        ("/data/photos.csv", "photos"),
+        ("/data/Photos.TAR.GZ", "Photos"),
+        ("/data/v1.2", "v1.2"),
         ("/", "run"),
     ],
 )

@@ -9,6 +9,8 @@ from pathlib import Path
 from finetune_advisor.advice.choice import KEEP, Choice
 from finetune_advisor.advice.table import TRAINED
 from finetune_advisor.artifacts.profile import Cell, Profile
+from finetune_advisor.data.sources.archive import ARCHIVE_SUFFIXES
+from finetune_advisor.data.sources.table import TABLE_SUFFIXES
 
 RARE_CLASS_RATIO = 3.0
 """Largest over smallest class from which the question of class weights is worth a sentence."""
@@ -16,7 +18,9 @@ RARE_CLASS_RATIO = 3.0
 
 def name(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """What runs are called, and the seed."""
-    found = re.sub(r"[^\w.-]+", "-", Path(profile.data).resolve().name).strip("-.") or "run"
+    plain = Path(profile.data).resolve().name
+    suffix = next((suffix for suffix in (*TABLE_SUFFIXES, *ARCHIVE_SUFFIXES) if plain.lower().endswith(suffix)), "")
+    found = re.sub(r"[^\w.-]+", "-", plain[: len(plain) - len(suffix)]).strip("-.") or "run"
     yield Choice("name", found, f"Runs are called runs/{found}-<n>.")
     yield Choice("seed", profile.seed, f"{profile.seed} was the seed of the analysis: the same split and folds.")
 
