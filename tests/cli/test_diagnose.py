@@ -18,7 +18,8 @@ def run(probe_run: Path, tmp_path: Path) -> Path:
     """A probe that chose the largest strength it was allowed to."""
     folder = Path(shutil.copytree(probe_run, tmp_path / "copy"))
     records = RunDir(folder).load_history()
-    save_history(RunDir(folder).history, [replace(one, chosen=one is records[-1]) for one in records])
+    chosen = [replace(one, chosen=one is records[-1], val_accuracy=0.9) for one in records]
+    save_history(RunDir(folder).history, chosen)
     return folder
 
 
@@ -42,3 +43,9 @@ def test_a_file_that_is_there_is_not_overwritten(cli, run: Path) -> None:
 
 def test_what_is_no_run_is_refused(cli, tmp_path: Path) -> None:
     assert "is no run" in cli("diagnose", tmp_path, code=1).stderr
+
+
+def test_a_probe_that_is_always_right_needs_no_other_strength(cli, run: Path) -> None:
+    records = RunDir(run).load_history()
+    save_history(RunDir(run).history, [replace(one, val_accuracy=1.0) for one in records])
+    assert "Nothing to mend" in cli("diagnose", run).stdout
