@@ -57,7 +57,8 @@ def resumable(run: RunDir) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        saved = "what was saved is whole" if run.last.is_file() else "nothing is trained yet, and it starts over"
+        kept = run.finished or run.last.is_file()
+        saved = "what was saved is whole" if kept else "nothing is trained yet, and it starts over"
         raise Interrupted(
             f"Stopped by {name_of(interrupt)} before the run was finished; {saved}.", hint_for(run)
         ) from interrupt

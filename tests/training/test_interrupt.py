@@ -84,8 +84,9 @@ def test_a_stop_during_an_evaluation_is_heard_after_it(make, tmp_path, press_in,
         (("linear_probe",), "finetune_advisor.training.train.save_results", "nothing is trained yet"),
         (("few_layers", *SHORT), "finetune_advisor.training.fine_tune.save_network", "what was saved is whole"),
         (("few_layers", *SHORT), "finetune_advisor.workflows.running.draw_run", "what was saved is whole"),
+        (("linear_probe",), "finetune_advisor.workflows.running.draw_run", "what was saved is whole"),
     ],
-    ids=["fitting", "scoring", "saving the model", "drawing"],
+    ids=["fitting", "scoring", "saving the model", "drawing", "drawing a probe"],
 )
 def test_a_stop_at_any_other_moment_can_be_resumed(make, tmp_path, press_in, settings, where, saved) -> None:
     run = RunDir(tmp_path / "run")
