@@ -22,7 +22,8 @@ from finetune_advisor.artifacts.predictions import Answer
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import diff_recipes, load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.split_file import families_of, load_groups
+from finetune_advisor.data.families import family_ids
+from finetune_advisor.data.split_file import load_groups
 from finetune_advisor.errors import RunError
 from finetune_advisor.metrics import paired_bootstrap, wilson_interval
 
@@ -183,7 +184,8 @@ def _shared(read: Sequence[_Read]) -> list[str]:
 def _families(read: Sequence[_Read], names: Sequence[str]) -> npt.NDArray[np.intp] | None:
     """Number of the family of each shared image, by what a run noted of its images; None where all stand alone."""
     noted = (load_groups(one.run.splits) for one in read if one.run.splits.is_file())
-    family_N = families_of(names, next((found for found in noted if found), {}))
+    groups = next((found for found in noted if found), {})
+    family_N = family_ids(len(names), digests=(), groups=[groups.get(name) for name in names])
     return None if len(np.unique(family_N)) == len(names) else family_N
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from finetune_advisor.artifacts.predictions import save_predictions
 from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir, require_folder
+from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.export import CONFIG_FILE, load_model
 from finetune_advisor.data.batches import eval_batches, normalize
 from finetune_advisor.data.sources import Listing, Sample, open_source, source_root
@@ -162,7 +162,7 @@ def model_folder(run: RunDir) -> Path:
 
 def _require_model(run: RunDir) -> None:
     """A run that has begun is told from a folder that is no run, and from one that is not there."""
-    require_folder(run)
+    run.require_folder()
     if run.plan.is_file() and not run.finished:
         raise RunError(f"The ensemble in {run.path} has not finished.", "The command that began it goes on with it.")
     if run.recipe.is_file() and not run.finished and not (run.model / CONFIG_FILE).is_file():

@@ -96,6 +96,7 @@ def paired_bootstrap(
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993: percentile interval of paired data.
     """
     assert len(hit_a_N) == len(hit_b_N) > 0
+    assert family_N is None or len(family_N) == len(hit_a_N)
     lead_N = hit_a_N.astype(float) - hit_b_N.astype(float)
     draw = np.random.default_rng(seed).multinomial
     if family_N is None:

@@ -187,6 +187,17 @@ class RunDir:
                 raise self._not_empty()
         require_writable(self.recipe)
 
+    def require_folder(self) -> None:
+        """Check that the folder is there.
+
+        Raises:
+            RunError: it is not; a name beside it that may be meant is given.
+        """
+        if not self.path.is_dir():
+            beside = self.path.parent
+            near = did_you_mean(self.path.name, [p.name for p in beside.iterdir()]) if beside.is_dir() else ""
+            raise RunError(f"There is no run folder {self.path}{near or '.'}")
+
     def require_begun(self) -> None:
         """Check that there is a run here to go on with.
 
@@ -285,11 +296,3 @@ class RunDir:
 
     def load_history(self) -> tuple[Record, ...]:
         return load_history(self.history)
-
-
-def require_folder(run: RunDir) -> None:
-    """Raises RunError where the folder is not there, with the name it may have meant."""
-    if not run.path.is_dir():
-        beside = run.path.parent
-        near = did_you_mean(run.path.name, [p.name for p in beside.iterdir()]) if beside.is_dir() else ""
-        raise RunError(f"There is no run folder {run.path}{near or '.'}")

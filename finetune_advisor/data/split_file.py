@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,13 +67,6 @@ def load_groups(path: str | Path) -> Mapping[str, str]:
         DataError: see `load_splits`.
     """
     return {name: group for name, (_, _, group) in _rows(path).items() if group}
-
-
-def families_of(names: Sequence[str], groups: Mapping[str, str]) -> npt.NDArray[np.intp]:
-    """Number of the family of each image (N,), by the groups that were noted; an image without one stands alone."""
-    number_of: dict[tuple[str, bool], int] = {}
-    numbers = [number_of.setdefault((groups.get(name, name), name in groups), len(number_of)) for name in names]
-    return np.array(numbers, np.intp)
 
 
 def _rows(path: str | Path) -> Mapping[str, tuple[str, Split, str]]:

@@ -13,7 +13,7 @@ from finetune_advisor.artifacts.facts import legible
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe
-from finetune_advisor.artifacts.rundir import RunDir, require_folder
+from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.data.split_file import SavedSplits, load_splits
 from finetune_advisor.diagnosis.case import Case
 from finetune_advisor.diagnosis.curves import tail
@@ -102,7 +102,7 @@ def case_of(run: RunDir) -> tuple[Case, tuple[str, ...]]:
             f"{run.path} is an ensemble, which has no curves of its own.",
             f"Its members have some: `finetune-advisor diagnose RUN`, where RUN is one of {members}.",
         )
-    require_folder(run)
+    run.require_folder()
     if not run.recipe.is_file():
         raise RunError(f"{run.path} is no run: it holds no {run.recipe.name}.", "Name the folder of a run.")
     recipe, records = load_recipe(run.recipe), run.load_history()

@@ -24,8 +24,9 @@ from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, l
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.artifacts.storage import atomic_path, atomic_write
 from finetune_advisor.backbones.export import described, save_model
+from finetune_advisor.data.families import family_ids
 from finetune_advisor.data.sources import open_source
-from finetune_advisor.data.split_file import families_of, load_groups, load_splits
+from finetune_advisor.data.split_file import load_groups, load_splits
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.ensembles.answering import ask
 from finetune_advisor.ensembles.choose import ranking
@@ -161,7 +162,8 @@ def _make(task: _Task) -> None:
     if test is None and task.technique.combines == "answers":
         assert chosen_on is not None and held_out is not None
         judged = replace(judged, answers=chosen_on, best_NK=held_out.probabilities_MNK[best])
-        family_N = families_of(chosen_on.names, load_groups(task.runs[0].splits))
+        groups = load_groups(task.runs[0].splits)
+        family_N = family_ids(len(chosen_on.names), digests=(), groups=[groups.get(name) for name in chosen_on.names])
     gain = gain_of(part.split, judged.answers, judged.best_NK, best=members[best].name, family_N=family_N)
     ensemble_ = Ensemble(
         kind=task.technique.kind,

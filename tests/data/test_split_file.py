@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from finetune_advisor.data.families import family_ids
 from finetune_advisor.data.sources import Listing, Sample
-from finetune_advisor.data.split_file import apply_splits, families_of, load_groups, load_splits, save_splits
+from finetune_advisor.data.split_file import apply_splits, load_groups, load_splits, save_splits
 from finetune_advisor.errors import DataError
 
 ODD = ["a, b/1.jpg", 'say "x"/2.jpg', "two\nlines/3.jpg", "été 蟻/4.jpg", "bad\udcff name/5.jpg"]
@@ -40,7 +41,8 @@ def test_relatives_are_noted_and_images_alone_have_no_group(listing, tmp_path):
     assert load_splits(tmp_path / "splits.csv")["a, b/1.jpg"] == ('cl,"ass"', "train")
     groups = load_groups(tmp_path / "splits.csv")
     assert groups == {ODD[0]: "3", ODD[2]: "3"}
-    assert families_of([ODD[2], ODD[1], ODD[0], "3"], groups).tolist() == [0, 1, 0, 2]
+    names = [ODD[2], ODD[1], ODD[0], "3"]
+    assert family_ids(4, digests=(), groups=[groups.get(name) for name in names]).tolist() == [0, 1, 0, 2]
 
 
 def test_a_spreadsheet_may_have_saved_it(tmp_path):
