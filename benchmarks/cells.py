@@ -36,10 +36,13 @@ class DataSet:
 
 DATA_SETS = (
     DataSet("hymenoptera", "hymenoptera", expected="little, similar"),
-    DataSet("brain_mri", "brain_mri"),
-    DataSet("textures", "textures"),
-    DataSet("tile_defects", "tile_defects", expected="different"),
-    DataSet("tile_defects, groups.csv", "tile_defects/groups.csv", expected="different"),
+    DataSet("food", "food/groups.csv", expected="similar"),
+    DataSet("clothing", "clothing", expected="similar"),
+    DataSet("flowers", "flowers/groups.csv"),
+    DataSet("weather", "weather/groups.csv"),
+    DataSet("textures", "textures/groups.csv"),
+    DataSet("chest_xray", "chest_xray/groups.csv", expected="different"),
+    DataSet("tile_defects", "tile_defects/groups.csv", expected="different"),
     DataSet("mnist10k", "mnist10k.tar.gz"),
     DataSet("cifar10, 20 a class", "cifar10.tar.gz", per_class=20, expected="little"),
     DataSet("cifar10, 5,000 a class", "cifar10.tar.gz", expected="plenty"),

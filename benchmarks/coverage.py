@@ -33,9 +33,9 @@ from finetune_advisor.prediction import CHOSEN, FIXED, interval
 
 DATA_SETS = {
     "hymenoptera": ("hymenoptera", None),
-    "brain_mri": ("brain_mri", None),
+    "food": ("food/groups.csv", "group"),
     "tile_defects by group": ("tile_defects/groups.csv", "group"),
-    "textures": ("textures", None),
+    "textures": ("textures/groups.csv", "group"),
     "mnist10k, 1,500 images": ("mnist10k.tar.gz", None),
     "cifar10, 1,500 images": ("cifar10.tar.gz", None),
 }

@@ -1,4 +1,7 @@
-"""Where the benchmarks' images are: a folder, or an archive NAME.tar.gz, for each data set."""
+"""Where the benchmarks' images are: a folder, or an archive NAME.tar.gz, for each data set.
+
+A folder's own split may leak: where `groups.csv` (path,label,split,group) lies in it, that split is taken.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
+from finetune_advisor.data.sources import open_source
 from finetune_advisor.data.sources.scan import images_below
 
 MOST_IMAGES = 2000
 """Enough for two digits of a similarity."""
 
 ARCHIVE = ".tar.gz"
+GROUPS = "groups.csv"
+"""A manifest beside the class folders that says which images are near-duplicates; used where there is one."""
 
 
 def data_sets_in(data: Path) -> list[str]:
@@ -39,10 +45,14 @@ def unpacked(data: Path, name: str) -> Iterator[Path]:
 
 @contextmanager
 def training_images(data: Path, name: str) -> Iterator[list[Path]]:
-    """The images of `train/`, or all where there is none, at most `MOST_IMAGES` of them."""
+    """The training images, or all where nothing is split, at most `MOST_IMAGES` of them."""
     with unpacked(data, name) as folder:
         train = folder / "train"
-        yield some(images_below(train if train.is_dir() else folder), MOST_IMAGES)
+        if (folder / GROUPS).is_file():
+            paths = [sample.path for sample in open_source(folder / GROUPS).part("train")]
+        else:
+            paths = images_below(train if train.is_dir() else folder)
+        yield some(paths, MOST_IMAGES)
 
 
 def some(paths: Sequence[Path], most: int) -> list[Path]:

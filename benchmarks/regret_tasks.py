@@ -9,14 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from data_sets import GROUPS
 
 from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.data.manifest_text import manifest_text
 from finetune_advisor.data.sample import stratified_sample
 from finetune_advisor.data.sources import Listing, Sample, open_source
-
-GROUPS = "groups.csv"
-"""A manifest beside the class folders that says which images are relatives; used where there is one."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/similarity.py DATA_DIR --out benchmarks/results
 
 DATA_DIR holds one folder or archive per data set and `imagenet_sample/`, one photograph of each ImageNet class. Labels
-and test images play no part: the score is of `train/` where there is one. Writes similarity.json and similarity.md.
+and test images play no part: the score is of the training images where there is a split. Writes similarity.json and
+similarity.md.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from finetune_advisor.features import Features, measure
 from finetune_advisor.instruments import ruler
 
 ORDER = (
-    ("imagenet_sample", "hymenoptera"),
-    ("brain_mri", "textures"),
+    ("imagenet_sample", "hymenoptera", "food"),
+    ("textures",),
     ("cifar10",),
     ("tile_defects", "mnist10k"),
 )

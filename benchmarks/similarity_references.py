@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/similarity_references.py DATA_DIR --write
 
 DATA_DIR holds a folder, or an archive NAME.tar.gz, for each name in SETS. Labels and test images play no part: the
-score is of `train/` where there is one, on 2,000 images at most. Run it whenever the measure of similarity changes.
+score is of the training images where there is a split, on 2,000 images at most. Run it whenever the measure of
+similarity changes.
 Without --write the file is printed only.
 """
 
@@ -27,7 +28,7 @@ from finetune_advisor.reporting.references import REFERENCES_FILE
 SETS = {
     "imagenet_sample": "ImageNet photographs",
     "hymenoptera": "ants and bees",
-    "brain_mri": "brain MRI",
+    "food": "photographs of food",
     "textures": "textures",
     "cifar10": "CIFAR-10 (32 px)",
     "tile_defects": "tile defects",
