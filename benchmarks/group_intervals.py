@@ -124,10 +124,10 @@ def _lead_table(leads: list[dict[str, float]], sets: int, lead_sets: int) -> Ite
     yield "|---:|---:|---:|---:|"
     for row in leads:
         yield f"| {row['groups']} | {row['correlation']} | {row['single']:.1f} % | {row['ours']:.1f} % |"
-    error = 100 * float(np.sqrt(0.95 * 0.05 / sets))
+    error, lead_error = (100 * float(np.sqrt(0.95 * 0.05 / count)) for count in (sets, lead_sets))
     yield (
-        f"\n{sets:,} simulated test sets for each row, {lead_sets:,} for the lead: a coverage of 95 % is known to about "
-        f"{error:.1f} and {100 * float(np.sqrt(0.95 * 0.05 / lead_sets)):.1f} points (one standard error)."
+        f"\n{sets:,} simulated test sets for each row, {lead_sets:,} for the lead: a coverage of 95 % is known to "
+        f"about {error:.1f} and {lead_error:.1f} points (one standard error)."
     )
 
 

@@ -1,7 +1,7 @@
 """Probabilities and labels to named numbers, each with what is needed to doubt it.
 
-Images that come in groups (copies, near-duplicates, one patient or scene) are right or wrong together, so every interval
-here takes the groups and counts them, not the images, as what varies independently.
+Images that come in groups (copies, near-duplicates, one patient or scene) are right or wrong together, so every
+interval here takes groups, not images, for what varies independently.
 
 Shapes: N images, K classes, G (or F) groups of images, D draws of a bootstrap.
 """
@@ -9,7 +9,7 @@ Shapes: N images, K classes, G (or F) groups of images, D draws of a bootstrap.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,9 @@ def accuracy_interval(hit_N: npt.NDArray[np.bool_], group_N: IntArray | None = N
     Journal of Survey Statistics and Methodology 2019.
     """
     images = len(hit_N)
-    _, group_N, size_G = np.unique(_alone(images) if group_N is None else group_N, return_inverse=True, return_counts=True)
+    _, group_N, size_G = np.unique(
+        _alone(images) if group_N is None else group_N, return_inverse=True, return_counts=True
+    )
     groups = len(size_G)
     if groups == images:
         return wilson_interval(int(hit_N.sum()), images)
@@ -216,6 +218,43 @@ def score(
         "images": len(labels_N),
         "per_class": per_class,
         "confusion": confusion_KK.tolist(),
+    }
+
+
+def leak_scores(
+    hit_N: npt.NDArray[np.bool_],
+    names: Sequence[str],
+    leaked: Collection[str],
+    *,
+    groups: int | None = None,
+    group_N: IntArray | None = None,
+) -> dict[str, object] | None:
+    """The block `leak` of a split: what is left of the accuracy without images that the model knows from training.
+
+    Args:
+        hit_N: whether each image of the split is right.
+        names: of these images.
+        leaked: those that have copies or near-duplicates among the training images; other names are passed over.
+        groups: how many groups of copies these are; None counts theirs in `group_N`.
+        group_N: see `accuracy_interval`.
+
+    Returns:
+        The number of groups and of their images in this split with their paths, and accuracy, interval, images and
+        groups without them, which are None where nothing is left; None where there are no such images.
+    """
+    kept_N = np.array([name not in leaked for name in names])
+    if kept_N.all():
+        return None
+    group_N = _alone(len(names)) if group_N is None else group_N
+    some = bool(kept_N.any())
+    return {
+        "groups": len(np.unique(group_N[~kept_N])) if groups is None else groups,
+        "images": int((~kept_N).sum()),
+        "accuracy_without": float(hit_N[kept_N].mean()) if some else None,
+        "accuracy_without_ci95": list(accuracy_interval(hit_N[kept_N], group_N[kept_N])) if some else None,
+        "images_without": int(kept_N.sum()),
+        "groups_without": len(np.unique(group_N[kept_N])),
+        "paths": [name for name in names if name in leaked],
     }
 
 
