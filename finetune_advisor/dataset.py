@@ -14,6 +14,7 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from finetune_advisor.data.digest import fingerprint
 from finetune_advisor.data.families import family_ids
 from finetune_advisor.data.health import all_copies
 from finetune_advisor.data.known_pairs import known_near_duplicates
@@ -75,6 +76,23 @@ class Dataset:
         smallest = int(np.bincount(labels_N)[np.unique(labels_N)].min())
         most = min(folds, smallest, len(np.unique(family_N)))
         return stratified_folds(labels_N, max(2, most), seed=seed, groups_N=family_N).astype(np.intp)
+
+    @property
+    def contents(self) -> str:
+        """What tells later how many images were added, removed or changed; see `digest.fingerprint`."""
+        readable = zip(self.listing.samples, self.digests, strict=True)
+        unreadable = ((name, "", None) for name in self.bad_files)
+        return fingerprint(
+            [*((sample.name, self.classes[sample.label], digest) for sample, digest in readable), *unreadable]
+        )
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the images that stay on one side of every split, two and more, in the order of their first ones."""
+        members: defaultdict[int, list[str]] = defaultdict(list)
+        for sample, family in zip(self.listing.samples, self.family_N.tolist(), strict=True):
+            members[family].append(sample.name)
+        return tuple(tuple(group) for group in members.values() if len(group) > 1)
 
     def leaking(self, split: str, *, trained: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         """Groups of images that lie in this split and in one that trained or chose the model, by name.

@@ -14,6 +14,9 @@ SAME = 0.005
 SURE = 2.0
 """Standard errors from which a difference is more than chance."""
 
+FORECAST_HOLDS = "It is for images that are not near-duplicates of the training images."
+"""Which images the expected accuracy is of."""
+
 SPACE = "\N{NO-BREAK SPACE}"
 """Between a number and its unit."""
 
