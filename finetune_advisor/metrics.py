@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, stdtrit
 
 Z95 = 1.959963984540054
 """The 97.5 % point of the normal distribution: half the width of a 95 % interval in standard errors."""
@@ -96,6 +95,8 @@ def _alone(images: int) -> IntArray:
 
 def _students(groups: int) -> float:
     """The 97.5 % point of Student's distribution that so many groups, at least two, leave."""
+    from scipy.special import stdtrit  # not above: a page of single images is written without it
+
     return float(stdtrit(groups - 1, 0.975))
 
 
@@ -161,6 +162,8 @@ def paired_bootstrap(
     """
     assert len(hit_a_N) == len(hit_b_N) > 0
     assert family_N is None or len(family_N) == len(hit_a_N)
+    from scipy.special import ndtr
+
     lead_N = hit_a_N.astype(float) - hit_b_N.astype(float)
     draw = np.random.default_rng(seed).multinomial
     groups = len(lead_N)

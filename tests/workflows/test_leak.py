@@ -20,7 +20,7 @@ from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.cli import app
 from finetune_advisor.inference import evaluate_on
-from finetune_advisor.techniques.ensembling import Seeds
+from finetune_advisor.techniques.ensembling import CrossValidation
 from finetune_advisor.workflows.analysis import analyze_and_advise, require_place
 from finetune_advisor.workflows.export import export
 from finetune_advisor.workflows.running import ensemble_and_draw, run_and_draw
@@ -83,7 +83,7 @@ def test_metrics_hold_the_leak_with_the_accuracy_without_it(leaking: RunDir) -> 
 
 def test_every_place_that_shows_the_score_says_that_it_leaks(leaking: RunDir, tmp_path: Path) -> None:
     page = leaking.report.read_text(encoding="utf-8")
-    assert SAYS in page and page.index("are recognized") < page.index('class="alert"') < page.index("figures")
+    assert page.index("are recognized") < page.index('class="alert"') < page.index(SAYS) < page.index('class="figures"')
     assert SAYS in called("diagnose", leaking.path).stdout
     assert SAYS in json.loads(leaking.diagnosis.read_text())["leak"]
     card = export(leaking, ExportForm.hub, out=tmp_path / "hub")
@@ -101,7 +101,7 @@ def test_run_ends_with_the_leak_and_the_command_that_helps(tmp_path: Path, monke
 
 
 def test_an_ensemble_of_leaking_runs_says_so(leaking: RunDir, tmp_path: Path) -> None:
-    made = ensemble_and_draw([leaking], Seeds(members=2), RunDir(tmp_path / "both"))
+    made = ensemble_and_draw([leaking], CrossValidation(members=2), RunDir(tmp_path / "both"))
     assert made.load_metrics()["test"]["leak"]["images"] == 2
     assert SAYS in made.report.read_text(encoding="utf-8")
     assert Ensemble.load(made.ensemble).gain.groups == 8
