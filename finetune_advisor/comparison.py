@@ -22,10 +22,9 @@ from finetune_advisor.artifacts.predictions import Answer
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import diff_recipes, load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.families import family_ids
-from finetune_advisor.data.split_file import load_groups
+from finetune_advisor.data.split_file import group_ids, load_groups
 from finetune_advisor.errors import RunError
-from finetune_advisor.metrics import paired_bootstrap, wilson_interval
+from finetune_advisor.metrics import accuracy_interval, leak_scores, paired_bootstrap
 
 SURE = 0.05
 """Probability of so large a difference by chance below which runs are told apart."""
@@ -48,6 +47,8 @@ class Compared:
     """Of the model's weights; None where they are gone."""
     left_out: int
     """Images that this run has an answer for and another does not."""
+    leak: Mapping[str, Any] | None = None
+    """What is left without images that have near-duplicates in the training data of a run, as in metrics.json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class Comparison:
 
     split: Literal["test", "val"]
     images: int
+    groups: int
+    """Groups of these images that intervals are of; as many as images where all stand alone."""
     runs: tuple[Compared, ...]
     leads: tuple[Lead, ...]
     recipes: Mapping[str, tuple[str | None, ...]]
@@ -117,17 +120,28 @@ def compare(runs: Sequence[RunDir], *, seed: int = 0) -> Comparison:
     hits = {one.run.path: np.array([one.answers[name].right for name in names]) for one in read}
     read.sort(key=lambda one: float(hits[one.run.path].mean()), reverse=True)
     best, *others = read
-    family_N = _families(read, names)
-    leads = [
-        _lead(best, other, hits[best.run.path], hits[other.run.path], family_N=family_N, seed=seed) for other in others
-    ]
+    group_N = _groups(read, names)
+    groups = len(np.unique(group_N))
+    blocks = (one.metrics[one.split].get("leak") or {} for one in read)
+    leaked = {name for block in blocks for name in block.get("paths", ())}
+
+    def compared(one: _Read) -> Compared:
+        hit_N = hits[one.run.path]
+        return _compared(one, hit_N, group_N, leak_scores(hit_N, names, leaked, group_N=group_N))
+
     return Comparison(
         split=best.split,
         images=len(names),
-        runs=tuple(_compared(one, hits[one.run.path]) for one in read),
-        leads=_corrected(leads),
+        groups=groups,
+        runs=tuple(compared(one) for one in read),
+        leads=_corrected(
+            [
+                _lead(best, other, hits[best.run.path], hits[other.run.path], group_N=group_N, seed=seed)
+                for other in others
+            ]
+        ),
         recipes=_differences(read),
-        notes=tuple(_notes(read, len(names), family_N)),
+        notes=tuple(_notes(read, len(names), groups)),
     )
 
 
@@ -181,16 +195,14 @@ def _shared(read: Sequence[_Read]) -> list[str]:
     return names
 
 
-def _families(read: Sequence[_Read], names: Sequence[str]) -> npt.NDArray[np.intp] | None:
-    """Number of the family of each shared image, by what a run noted of its images; None where all stand alone."""
+def _groups(read: Sequence[_Read], names: Sequence[str]) -> npt.NDArray[np.intp]:
+    """Number of the group of each shared image, by what a run noted of its images."""
     noted = (load_groups(one.run.splits) for one in read if one.run.splits.is_file())
-    groups = next((found for found in noted if found), {})
-    family_N = family_ids(len(names), digests=(), groups=[groups.get(name) for name in names])
-    return None if len(np.unique(family_N)) == len(names) else family_N
+    return group_ids(names, next((found for found in noted if found), {}))
 
 
-def _compared(one: _Read, hit_N: BoolArray) -> Compared:
-    low, high = wilson_interval(int(hit_N.sum()), len(hit_N))
+def _compared(one: _Read, hit_N: BoolArray, group_N: npt.NDArray[np.intp], leak: Mapping[str, Any] | None) -> Compared:
+    low, high = accuracy_interval(hit_N, group_N)
     weights = one.run.model / "model.safetensors"
     return Compared(
         run=str(one.run.path),
@@ -201,6 +213,7 @@ def _compared(one: _Read, hit_N: BoolArray) -> Compared:
         seconds=one.metrics["seconds"]["total"],
         mebibytes=weights.stat().st_size / 2**20 if weights.is_file() else None,
         left_out=len(one.answers) - len(hit_N),
+        leak=leak,
     )
 
 
@@ -210,13 +223,18 @@ def _lead(
     hit_a_N: BoolArray,
     hit_b_N: BoolArray,
     *,
-    family_N: npt.NDArray[np.intp] | None,
+    group_N: npt.NDArray[np.intp],
     seed: int,
 ) -> Lead:
-    lead, low, high = paired_bootstrap(hit_a_N, hit_b_N, family_N, seed=seed)
+    lead, low, high = paired_bootstrap(hit_a_N, hit_b_N, None if _alone(group_N) else group_N, seed=seed)
     only_best, only_other = int((hit_a_N & ~hit_b_N).sum()), int((hit_b_N & ~hit_a_N).sum())
     names = str(best.run.path), str(other.run.path)
     return Lead(*names, lead, low, high, only_best, only_other, mcnemar(only_best, only_other))
+
+
+def _alone(group_N: npt.NDArray[np.intp]) -> bool:
+    """Whether each image is a group of its own."""
+    return len(np.unique(group_N)) == len(group_N)
 
 
 def _corrected(leads: Sequence[Lead]) -> tuple[Lead, ...]:
@@ -241,12 +259,12 @@ def _differences(read: Sequence[_Read]) -> dict[str, tuple[str | None, ...]]:
     return rows
 
 
-def _notes(read: Sequence[_Read], shared: int, family_N: npt.NDArray[np.intp] | None) -> list[str]:
+def _notes(read: Sequence[_Read], shared: int, groups: int) -> list[str]:
     notes = []
-    if family_N is not None:
+    if groups < shared:
         notes.append(
-            f"The {shared:,} images are {len(np.unique(family_N)):,} families of relatives (copies, or of one group): "
-            "intervals draw whole families. McNemar's probability knows no families and is too small."
+            f"The {shared:,} images come in {groups:,} groups (near-duplicates, or of one patient or scene): intervals "
+            "are over groups. McNemar's test takes each image alone, so its probability is too small."
         )
     if any(len(one.answers) > shared for one in read):
         most = max(len(one.answers) for one in read)

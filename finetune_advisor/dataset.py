@@ -14,7 +14,9 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
+from finetune_advisor.data.digest import fingerprint
 from finetune_advisor.data.families import family_ids
+from finetune_advisor.data.health import all_copies
 from finetune_advisor.data.known_pairs import known_near_duplicates
 from finetune_advisor.data.looks import Looks
 from finetune_advisor.data.near_duplicates import Pair, near_duplicates
@@ -74,6 +76,45 @@ class Dataset:
         smallest = int(np.bincount(labels_N)[np.unique(labels_N)].min())
         most = min(folds, smallest, len(np.unique(family_N)))
         return stratified_folds(labels_N, max(2, most), seed=seed, groups_N=family_N).astype(np.intp)
+
+    @property
+    def contents(self) -> str:
+        """What tells later how many images were added, removed or changed; see `digest.fingerprint`."""
+        readable = zip(self.listing.samples, self.digests, strict=True)
+        unreadable = ((name, "", None) for name in self.bad_files)
+        return fingerprint(
+            [*((sample.name, self.classes[sample.label], digest) for sample, digest in readable), *unreadable]
+        )
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the images that stay on one side of every split, two and more, in the order of their first ones."""
+        members: defaultdict[int, list[str]] = defaultdict(list)
+        for sample, family in zip(self.listing.samples, self.family_N.tolist(), strict=True):
+            members[family].append(sample.name)
+        return tuple(tuple(group) for group in members.values() if len(group) > 1)
+
+    def leaking(self, split: str, *, trained: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """Groups of images that lie in this split and in one that trained or chose the model, by name.
+
+        These are byte-identical files, near-duplicates that are sure enough for an alarm, and the user's own groups.
+        """
+        samples = self.listing.samples
+        split_of = {sample.name: sample.split for sample in samples}
+        copies = all_copies(list(split_of), self.digests, [pair for pair in self.pairs if pair.confirmed])
+        named: defaultdict[str, list[str]] = defaultdict(list)
+        for sample in samples:
+            if sample.group is not None:
+                named[sample.group].append(sample.name)
+        found = []
+        covered: set[str] = set()
+        for group in (*copies, *map(tuple, named.values())):
+            inside = {name for name in group if split_of[name] == split}
+            # A group of the user's whose images are copies of training images anyway is no further group.
+            if not inside <= covered and any(split_of[name] in trained for name in group):
+                found.append(group)
+                covered |= inside
+        return tuple(found)
 
     @property
     def has_test(self) -> bool:

@@ -17,15 +17,15 @@ import torch
 from torch import nn
 
 from finetune_advisor.artifacts.predictions import save_predictions
-from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.export import CONFIG_FILE, load_model
 from finetune_advisor.data.batches import eval_batches, normalize
-from finetune_advisor.data.sources import Listing, Sample, open_source, source_root
-from finetune_advisor.data.split_file import load_splits
+from finetune_advisor.data.sources import Listing, Sample, open_source
+from finetune_advisor.data.training_images import Recognized, load_training_images, recognize
 from finetune_advisor.data.workers import default_workers
-from finetune_advisor.errors import DataError, RecipeError, RunError, StorageError
-from finetune_advisor.metrics import score, softmax
+from finetune_advisor.errors import DataError, RunError
+from finetune_advisor.features import measure
+from finetune_advisor.metrics import leak_scores, score, softmax
 from finetune_advisor.techniques.preprocessing import Preprocess
 
 BATCH = 32
@@ -119,7 +119,10 @@ def evaluate_on(
     """Score a finished run on labeled images: the block of `metrics.json` for one split.
 
     Where the data has a test split only that is used, else all images; a single class or image will do. Unreadable
-    files are left out and named under `bad_files`. A warning says how many of the images the model was trained on.
+    files are left out and named under `bad_files`. The interval is over groups: copies, near-duplicates, and what
+    shares a value in a column `group`. Images that trained or chose the model are recognized by content, whatever they
+    are called; `leak` says how many there are and what the accuracy is without them, None is none, and `not_checked` in
+    it says why nobody looked.
 
     Args:
         device: torch device.
@@ -134,18 +137,36 @@ def evaluate_on(
     predictor = Predictor.open(run, device=device)
     listing = open_source(data)
     samples = _to_score(listing, predictor.classes)
-    _warn_of_known_images(run, listing.source, samples)
     given = list(predictor.predict([s.path for s in samples], workers=default_workers(), batch=batch))
     read = [(s, a.probabilities_K) for s, a in zip(samples, given, strict=True) if a.probabilities_K is not None]
     if not read:
         raise DataError(f"None of the {len(samples)} images can be read.")
+    group_N, found = _seen_before(run, [sample for sample, _ in read])
     labels_N = np.array([predictor.classes.index(listing.classes[sample.label]) for sample, _ in read])
     probabilities_NK = np.stack([probabilities_K for _, probabilities_K in read])
     if answers is not None:
         save_predictions(answers, predictor.classes, [s.name for s, _ in read], labels_N, probabilities_NK)
-    scores = score(probabilities_NK, labels_N, predictor.classes)
+    scores = score(probabilities_NK, labels_N, predictor.classes, group_N=group_N)
+    leak = _leak(run, found, probabilities_NK.argmax(axis=1) == labels_N, [sample for sample, _ in read])
     bad = {s.name: a.problem for s, a in zip(samples, given, strict=True) if a.problem is not None}
-    return {**scores, "classes": list(predictor.classes), "bad_files": bad}
+    return {**scores, "leak": leak, "classes": list(predictor.classes), "bad_files": bad}
+
+
+def _seen_before(run: RunDir, samples: Sequence[Sample]) -> tuple[npt.NDArray[np.intp], Recognized | DataError]:
+    """The group of each image (N,), and which of them trained the model, or why that cannot be told."""
+    seen = measure([sample.path for sample in samples], (), device="cpu", workers=default_workers(), together=False)
+    # A file that the network saw can be read here too, unless it is changed meanwhile.
+    digests = [str(seen.digests[place]) for place in seen.readable]
+    if len(digests) < len(samples):
+        gone = samples[min(set(range(len(samples))) - set(seen.readable))]
+        raise DataError(f"{gone.path} cannot be read any more.", "Leave the images alone while they are scored.")
+    groups = [sample.group for sample in samples]
+    try:
+        found = recognize(load_training_images(run.training_images), digests, seen.looks, groups=groups)
+    except DataError as problem:
+        log.info("training images are not recognized: %s", problem.message)
+        return recognize(None, digests, seen.looks, groups=groups).group_N, problem
+    return found.group_N, found
 
 
 def model_folder(run: RunDir) -> Path:
@@ -184,20 +205,19 @@ def _to_score(listing: Listing, known: Sequence[str]) -> tuple[Sample, ...]:
     return samples
 
 
-def _warn_of_known_images(run: RunDir, source: str, samples: Sequence[Sample]) -> None:
-    """Scores on images that trained the model, or chose it, are too good."""
-    try:
-        trained_on = load_recipe(run.recipe).data.path
-        saved = load_splits(run.splits)
-        root = Path(samples[0].root) if trained_on == source else source_root(trained_on)
-    except (RecipeError, DataError, StorageError) as problem:
-        log.warning("whether the model was trained on these images cannot be told: %s", problem.message)
-        return
-    seen = {(root / name).resolve() for name, (_, split) in saved.items() if split != "test"}
-    known = sum(sample.path.resolve() in seen for sample in samples)
-    if known:
-        log.warning(
-            "%d of the %d images were used to train or choose this model: its score on them is too good",
-            known,
-            len(samples),
-        )
+def _leak(
+    run: RunDir, found: Recognized | DataError, hit_N: npt.NDArray[np.bool_], samples: Sequence[Sample]
+) -> dict[str, object] | None:
+    """What is left of the accuracy without images that trained or chose the model, or why nobody looked for them."""
+    if isinstance(found, DataError):
+        return {"not_checked": f"{run.path} keeps no usable {run.training_images.name}"}
+    names = [sample.name for sample in samples]
+    known = {names[place] for place in found.known}
+    leak = leak_scores(hit_N, names, known, groups=found.groups, group_N=found.group_N)
+    if leak is None:
+        return None
+    return {
+        **leak,
+        "identical": len(found.identical),
+        "training_paths": [found.known[place] for place in sorted(found.known)],
+    }

@@ -15,7 +15,7 @@ from finetune_advisor.artifacts.recipe_file import dump_recipe, load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.comparison import compare, mcnemar
 from finetune_advisor.errors import RunError
-from finetune_advisor.metrics import score
+from finetune_advisor.metrics import accuracy_interval, leak_scores, score
 
 CLASSES = ("ants", "bees")
 
@@ -69,7 +69,22 @@ def test_a_lead_on_one_family_of_relatives_is_not_told(run: MakeRun) -> None:
     good.splits.write_text("\n".join(["path,label,split,group", *rows]) + "\n")
     comparison = compare([good, bad])
     assert not comparison.leads[0].told_apart
-    assert any("81 families of relatives" in note for note in comparison.notes)
+    assert comparison.groups == 81 and any("come in 81 groups" in note for note in comparison.notes)
+    hit_N = np.array([n not in {*range(20, 40)} for n in range(100)])
+    group_N = np.array([20 if 20 <= n < 40 else n for n in range(100)])
+    low, high = accuracy_interval(hit_N, group_N)
+    assert (comparison.runs[1].low, comparison.runs[1].high) == pytest.approx((low, high))
+
+
+def test_images_that_leak_in_one_run_are_left_out_of_every_score_beside_it(run: MakeRun) -> None:
+    good, bad = run("good", {0, 1}), run("bad", {0, 1, 2, 3})
+    metrics = json.loads(bad.metrics.read_text())
+    metrics["test"]["leak"] = {
+        **leak_scores(np.ones(100, bool), [f"{n}.jpg" for n in range(100)], {f"{n}.jpg" for n in range(50, 100)}),  # type: ignore[dict-item]
+    }
+    bad.metrics.write_text(json.dumps(metrics))
+    comparison = compare([good, bad])
+    assert [each.leak["accuracy_without"] for each in comparison.runs if each.leak] == [0.96, 0.92]
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (8, 1), (5, 5), (30, 12), (0, 6), (900, 800)])

@@ -13,6 +13,8 @@ from scipy.stats import binomtest
 from sklearn import metrics as reference
 
 from finetune_advisor.metrics import (
+    Z95,
+    accuracy_interval,
     balanced_accuracy,
     confusion_matrix,
     log_loss,
@@ -55,6 +57,83 @@ def test_interval_of_a_share_that_is_no_whole_count_lies_between_its_neighbors()
 
 def test_without_images_nothing_is_known() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def grouped(groups: int, *, size: int, correlation: float, accuracy: float, seed: int):
+    """Whether each image is right, and its group: groups of one size, right or wrong together so far."""
+    rng = np.random.default_rng(seed)
+    spread = (1 - correlation) / correlation
+    share_G = rng.beta(accuracy * spread, (1 - accuracy) * spread, groups)
+    group_N = np.repeat(np.arange(groups), size)
+    return rng.random(len(group_N)) < share_G[group_N], group_N
+
+
+def test_where_each_image_is_its_own_group_the_interval_of_an_accuracy_is_wilsons() -> None:
+    hit_N = np.array([True] * 57 + [False] * 3)
+    assert accuracy_interval(hit_N) == accuracy_interval(hit_N, np.arange(60)) == wilson_interval(57, 60)
+
+
+def test_copies_of_each_image_do_not_narrow_the_interval_of_an_accuracy() -> None:
+    hit_G = np.array([True] * 45 + [False] * 15)
+    group_N = np.repeat(np.arange(60), 10)
+    low, high = accuracy_interval(hit_G[group_N], group_N)
+    alone_low, alone_high = wilson_interval(45, 60)
+    assert low == pytest.approx(alone_low, abs=0.01)
+    assert high == pytest.approx(alone_high, abs=0.01)
+
+
+def test_groups_whose_images_vary_independently_hardly_widen_the_interval() -> None:
+    rng = np.random.default_rng(3)
+    hit_N, group_N = rng.random(1000) < 0.8, np.repeat(np.arange(100), 10)
+    low, high = accuracy_interval(hit_N, group_N)
+    single_low, single_high = wilson_interval(int(hit_N.sum()), 1000)
+    assert (high - low) / (single_high - single_low) < 1.15
+
+
+def test_group_intervals_hold_the_truth_where_wilsons_does_not() -> None:
+    covered = {"ours": 0, "wilson": 0}
+    for seed in range(400):
+        hit_N, group_N = grouped(40, size=8, correlation=0.4, accuracy=0.85, seed=seed)
+        for name, (low, high) in (
+            ("ours", accuracy_interval(hit_N, group_N)),
+            ("wilson", wilson_interval(int(hit_N.sum()), len(hit_N))),
+        ):
+            covered[name] += low <= 0.85 <= high
+    assert 0.92 <= covered["ours"] / 400 <= 0.98
+    assert covered["wilson"] / 400 < 0.8
+
+
+@pytest.mark.parametrize("hit", [True, False])
+def test_images_that_are_all_right_or_all_wrong_count_as_their_groups(hit: bool) -> None:
+    group_N = np.repeat(np.arange(12), 20)
+    low, high = accuracy_interval(np.full(240, hit), group_N)
+    assert high - low > wilson_interval(12, 12)[1] - wilson_interval(12, 12)[0]
+    assert (high if hit else low) == hit
+
+
+def test_a_single_group_of_images_says_nothing_of_an_accuracy() -> None:
+    assert accuracy_interval(np.ones(30, bool), np.zeros(30, int)) == (0.0, 1.0)
+
+
+def test_a_score_says_how_many_groups_are_behind_it_and_each_class_has_its_interval() -> None:
+    labels_N = np.repeat([0, 1], 20)
+    probabilities_NK = np.eye(2)[np.r_[np.zeros(20, int), np.ones(10, int), np.zeros(10, int)]]
+    group_N = np.repeat(np.arange(8), 5)
+    scores = score(probabilities_NK, labels_N, ("cat", "dog"), group_N=group_N)
+    assert scores["accuracy_groups"] == 8
+    hit_N = probabilities_NK.argmax(1) == labels_N
+    assert scores["accuracy_ci95"] == list(accuracy_interval(hit_N, group_N))
+    assert scores["per_class"]["dog"]["recall_ci95"] == list(accuracy_interval(hit_N[20:], group_N[20:]))  # type: ignore[index]
+    assert score(probabilities_NK, labels_N, ("cat", "dog"))["accuracy_groups"] == 40
+
+
+def test_few_groups_widen_the_bootstrap_as_students_distribution_asks() -> None:
+    rng = np.random.default_rng(0)
+    group_N = np.repeat(np.arange(6), 50)
+    a_N, b_N = rng.random(300) < np.repeat(rng.random(6), 50), rng.random(300) < 0.5
+    lead_G = np.array([(a_N[group_N == g].astype(float) - b_N[group_N == g]).mean() for g in range(6)])
+    _, low, high = paired_bootstrap(a_N, b_N, group_N)
+    assert (high - low) / 2 > 1.1 * Z95 * lead_G.std() / np.sqrt(6)
 
 
 def test_softmax_is_scipys_even_for_logits_that_would_overflow() -> None:
@@ -116,7 +195,7 @@ def test_a_class_that_is_only_predicted_counts_against_macro_f1_as_in_scikit_lea
 def test_what_has_no_denominator_is_null_and_the_block_is_json() -> None:
     scores = score(np.eye(4)[[0, 0, 1]], np.array([0, 0, 1]), CLASSES)
     absent = scores["per_class"]["wasps"]  # type: ignore[index]
-    assert absent == {"precision": None, "recall": None, "f1": None, "images": 0}
+    assert absent == {"precision": None, "recall": None, "recall_ci95": None, "f1": None, "images": 0}
     assert scores["balanced_accuracy"] == scores["macro_f1"] == 1.0
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
 

@@ -94,6 +94,8 @@ def measured_profile(listing: Listing, sample: Listing, request: Request, watch:
         images=len(everything.samples),
         sampled=None if sample is listing else Sampled(images=len(sample.samples), of=len(listing.samples)),
         classes=data.classes,
+        contents=data.contents,
+        groups=data.groups,
         splits=counts,
         health=found,
         size=size_of(counts_K, curve=learned.curve),

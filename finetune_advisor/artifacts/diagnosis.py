@@ -67,6 +67,8 @@ class Diagnosis(Document):
     healthy: str
     """What was looked at without anything being seen, in a sentence."""
     findings: tuple[Finding, ...]
+    leak: str | None = None
+    """What near-duplicates of training images do to the score, a sentence; None where there are none."""
     refit: str | None = None
     """Which training the curves are of, where the model is of a second one; a sentence."""
     unseen: tuple[str, ...] = ()

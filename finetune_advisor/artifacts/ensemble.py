@@ -32,7 +32,9 @@ class Gain(Fact):
     gain: float
     low: float
     high: float
-    """95 % interval of the gain, paired bootstrap over families of images."""
+    """95 % interval of the gain, paired bootstrap over groups of images."""
+    groups: int | None = None
+    """Groups of these images; None in ensembles of earlier versions."""
 
 
 class Cost(Fact):

@@ -1,7 +1,8 @@
-"""metrics.json read back: what every finished run has in it is checked at the door."""
+"""metrics.json read back: what every finished run has in it is checked at the door; and what it says, in a sentence."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,28 @@ class _ClassScores(BaseModel):
     images: int
 
 
+class _Leak(BaseModel):
+    """Images that the model knows from training; see `metrics.leak_scores`."""
+
+    groups: int
+    images: int
+    accuracy_without: float | None
+    accuracy_without_ci95: tuple[float, float] | None
+    images_without: int
+    groups_without: int
+
+
+class _NotChecked(BaseModel):
+    not_checked: str
+    """Why nobody looked for such images."""
+
+
 class _Scores(BaseModel):
     accuracy: float
     accuracy_ci95: tuple[float, float]
+    accuracy_groups: int | None = None
+    """Groups of images that the interval is of; None in runs of earlier versions, whose intervals were of images."""
+    leak: _Leak | _NotChecked | None = None
     balanced_accuracy: float
     log_loss: float
     images: int
@@ -72,3 +92,45 @@ def _contradiction(metrics: _Metrics) -> str | None:
     if not {"total", "images"} <= metrics.seconds.keys():
         return "seconds: total or images is missing"
     return None
+
+
+WAY_OUT = "`finetune-advisor analyze` writes groups.csv: these images, split so that near-duplicates stay together."
+"""What helps against a leak between the splits of a data set."""
+
+
+def leak_sentence(scores: Mapping[str, Any], what: str = "test images", *, way_out: bool = False) -> str | None:
+    """What a leak means for a score, the same words everywhere; None where there is none.
+
+    Args:
+        scores: a block of metrics.json, or what `evaluate` found.
+        what: the images that were scored.
+        way_out: whether to add what helps, where there is a leak.
+    """
+    leak = scores.get("leak")
+    if not leak:
+        return None
+    if "not_checked" in leak:
+        return f"Not checked whether the {what} have near-duplicates in the training data: {leak['not_checked']}."
+    identical = leak.get("identical", 0)
+    same = f", {identical:,} of them the same files" if identical else ""
+    groups = f"{leak['groups']:,} group{'' if leak['groups'] == 1 else 's'}"
+    verb = "has" if leak["images"] == 1 else "have"
+    text = f"{leak['images']:,} of the {scores['images']:,} {what} {verb} near-duplicates in the training data "
+    text += f"({groups}{same}): "
+    if leak["accuracy_without"] is None:
+        text += f"the accuracy of {scores['accuracy']:.3f} says nothing about new images."
+    else:
+        low, high = leak["accuracy_without_ci95"]
+        without = counted_images({"images": leak["images_without"], "accuracy_groups": leak["groups_without"]})
+        text += f"without them the accuracy is {leak['accuracy_without']:.3f} [{low:.3f}, {high:.3f}] on {without}, "
+        text += f"not {scores['accuracy']:.3f}."
+    return f"{text} {WAY_OUT}" if way_out else text
+
+
+def counted_images(scores: Mapping[str, Any], kind: str = "") -> str:
+    """`402 test images in 52 groups`: what the interval of a score rests on; without groups where all stand alone."""
+    images, groups = scores["images"], scores.get("accuracy_groups")
+    text = f"{images:,} {kind}{' ' if kind else ''}image{'' if images == 1 else 's'}"
+    if groups is None or groups == images:
+        return text
+    return f"{text} in {groups:,} group{'' if groups == 1 else 's'}"

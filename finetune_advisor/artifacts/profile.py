@@ -220,6 +220,12 @@ class Profile(Document):
     sampled: Sampled | None = None
     """None where every image was looked at."""
     classes: tuple[Name, ...]
+    contents: str | None = None
+    """Fingerprint of the images that were measured (`data.digest.fingerprint`): `run` counts by it what was added,
+    removed or changed since; None in profiles of earlier versions."""
+    groups: tuple[tuple[Name, ...], ...] | None = None
+    """Images that stay on one side of every split, two and more: byte-identical files, near-duplicates, even those that
+    are only plausible, and the user's own groups. None in profiles of earlier versions."""
     splits: dict[str, SplitCount]
     health: Health
     size: Size

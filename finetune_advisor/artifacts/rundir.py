@@ -38,6 +38,11 @@ class RunDir:
         return self.path / "splits.csv"
 
     @property
+    def training_images(self) -> Path:
+        """By what the images that trained or chose the model are recognized: digests and thumbnails."""
+        return self.path / "training_images.safetensors"
+
+    @property
     def history(self) -> Path:
         return self.path / "history.jsonl"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from finetune_advisor.backbones.devices import torch_device
-from finetune_advisor.cli.console import out, set_up_logging
+from finetune_advisor.cli.console import err, out, set_up_logging
 from finetune_advisor.cli.names import accept_any_name
 from finetune_advisor.cli.options import BatchOption, DeviceName, DeviceOption, JsonOption, Verbosity
 
@@ -27,11 +27,15 @@ def evaluate(
 ) -> None:
     """Score a finished run on labeled images: accuracy with its interval, and each class.
 
-    One known class or one image is enough. A warning says how many of the images the model was trained on.
+    One known class or one image is enough. Images that trained or chose the model are recognized by content; how many
+    there are, and the accuracy without them, is said in red.
 
     Example: finetune-advisor evaluate runs/data-1 ./new_labeled_images
     """
     set_up_logging(Verbosity())
+    from rich.text import Text
+
+    from finetune_advisor.artifacts.metrics_file import leak_sentence
     from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.cli.render import render_scores
     from finetune_advisor.inference import evaluate_on
@@ -39,6 +43,8 @@ def evaluate(
     scores = evaluate_on(RunDir(run), data, device=torch_device(device), batch=batch, answers=output)
     accept_any_name(as_json=as_json)
     if as_json:
+        if sentence := leak_sentence(scores, "images"):
+            err.print(Text(sentence, "red"), soft_wrap=True)
         out.print_json(data=scores)
     else:
         out.print(render_scores(scores))

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finetune_advisor.artifacts.diagnosis import Diagnosis
+from finetune_advisor.artifacts.metrics_file import counted_images, leak_sentence
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.signal import signal_sentence
 from finetune_advisor.cli.render_diagnosis import render_verdict
@@ -30,6 +31,9 @@ WORST_CLASSES = 10
 MISSED_CLASSES = 0.05
 """Accuracy less balanced accuracy from which it is said that rare classes are missed."""
 
+SPLIT_NAMES = {"test": "test", "val": "validation"}
+"""What a key of metrics.json is called in a sentence."""
+
 MOST_NAMES = 3
 """Files named of many."""
 
@@ -45,6 +49,8 @@ def render_run(run: RunDir) -> RenderableType:
         if metrics[split]:
             note = f" ({metrics['val_is']})" if split == "val" else ""
             parts.append(_accuracy_line(f"{split}{note}", metrics[split]))
+            if leak := leak_sentence(metrics[split], f"{SPLIT_NAMES[split]} images", way_out=True):
+                parts.append(Text(leak, "red"))
     parts.append(_class_table(metrics["test"] or metrics["val"]))
     if run.diagnosis.is_file():
         parts.append(render_verdict(Diagnosis.load(run.diagnosis)))
@@ -73,7 +79,9 @@ def render_scores(scores: dict[str, Any]) -> RenderableType:
         if bad
         else []
     )
-    return Group(_accuracy_line("accuracy", scores), _class_table(scores), *notes)
+    leak = leak_sentence(scores, "images")
+    parts = [Text(leak, "red")] if leak else []
+    return Group(_accuracy_line("accuracy", scores), *parts, _class_table(scores), *notes)
 
 
 def _accuracy_line(name: str, scores: dict[str, Any]) -> Text:
@@ -82,7 +90,7 @@ def _accuracy_line(name: str, scores: dict[str, Any]) -> Text:
         (f"{name:<18}", "bold"),
         (f"{scores['accuracy']:.3f}", "bold green"),
         f" [{low:.3f}, {high:.3f}]",
-        (f"  log loss {scores['log_loss']:.3f}  {scores['images']:,} images", "dim"),
+        (f"  log loss {scores['log_loss']:.3f}  {counted_images(scores)}", "dim"),
     )
     if scores["accuracy"] - scores["balanced_accuracy"] > MISSED_CLASSES:
         balanced = f"\n{'':<18}{scores['balanced_accuracy']:.3f} when every class counts the same: rare ones are missed"

@@ -15,7 +15,7 @@ from finetune_advisor.cli.table_map import LEFT, table_map
 from finetune_advisor.reporting.chosen import chosen_stages
 from finetune_advisor.reporting.findings import Finding, Harm, findings, split_leak
 from finetune_advisor.reporting.names import quoted, shown
-from finetune_advisor.reporting.sentences import duration, gain_sentence
+from finetune_advisor.reporting.sentences import FORECAST_HOLDS, duration, gain_sentence
 
 if TYPE_CHECKING:
     from finetune_advisor.advice.advise import Advice
@@ -113,6 +113,7 @@ def _expectation(profile: Profile, advice: Advice, seconds: float | None) -> Ren
     lines = [
         Text(f"accuracy {expected.accuracy:.3f} [{expected.low:.3f}, {expected.high:.3f}] on unseen images"),
         Text(f"from {expected.basis}", "dim"),
+        Text(FORECAST_HOLDS, "dim"),
     ]
     took = f"this analysis took {duration(profile.seconds.total)}"
     lines.append(Text(took, "dim") if seconds is None else Text(f"about {duration(seconds)} on this machine; {took}"))
@@ -167,6 +168,8 @@ def _next(recipe: Path, folder: Path) -> RenderableType:
         Text.assemble(f"{place}/report.html", ("  all of this with pictures", "dim")),
         Text.assemble(f"{place}/profile.json, clean.csv", ("  every figure; images with no fault", "dim")),
     ]
+    if (folder / "groups.csv").is_file():
+        lines.append(Text.assemble(f"{place}/groups.csv", ("  near-duplicates on one side of the split", "dim")))
     command = "finetune-advisor run" + ("" if str(recipe) == "recipe.yaml" else f" {quoted(recipe, 'RECIPE')}")
     return Group(_labeled("Wrote", lines), _labeled("Next", [Text(command, "bold cyan", overflow="fold")]))
 

@@ -11,7 +11,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from finetune_advisor.comparison import Comparison, Lead
+from finetune_advisor.artifacts.metrics_file import counted_images, leak_sentence
+from finetune_advisor.comparison import Compared, Comparison, Lead
 from finetune_advisor.data.wording import counted
 from finetune_advisor.reporting.names import shown
 from finetune_advisor.reporting.sentences import duration
@@ -31,7 +32,8 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for column in ("run", "strategy"):
         table.add_column(column)
-    for column in ("accuracy", "95 % interval", "time", "size"):
+    leaks = any(each.leak for each in comparison.runs)
+    for column in ("accuracy", "95 % interval", *(["without leak"] if leaks else []), "time", "size"):
         table.add_column(column, justify="right")
     for each in comparison.runs:
         table.add_row(
@@ -39,11 +41,17 @@ def render_comparison(comparison: Comparison) -> RenderableType:
             each.strategy,
             f"{each.accuracy:.3f}",
             f"[{each.low:.3f}, {each.high:.3f}]".replace("[", r"\["),
+            *([_without(each)] if leaks else []),
             duration(each.seconds),
             "–" if each.mebibytes is None else f"{each.mebibytes:.1f} MiB",
         )
     kind = {"test": "test", "val": "validation"}[comparison.split]
-    parts: list[RenderableType] = [Text(f"{comparison.images:,} shared {kind} images", "dim"), table, Text()]
+    counted_ = counted_images({"images": comparison.images, "accuracy_groups": comparison.groups}, f"shared {kind}")
+    parts: list[RenderableType] = [Text(counted_, "dim"), table, Text()]
+    best = comparison.runs[0]
+    block = {"images": comparison.images, "accuracy": best.accuracy, "leak": best.leak}
+    if leak := leak_sentence(block, f"shared {kind} images"):
+        parts += [Text.assemble((f"{names[best.run]}: ", "bold"), leak, style="red"), Text()]
     parts += [_sentence(lead, names) for lead in comparison.leads]
     if comparison.recipes:
         parts += [Text(), _Recipes([names[each.run] for each in comparison.runs], comparison.recipes)]
@@ -51,6 +59,11 @@ def render_comparison(comparison: Comparison) -> RenderableType:
         parts.append(Text("The recipes are the same.", "dim"))
     parts += [Text(note, "dim") for note in comparison.notes]
     return Group(*parts)
+
+
+def _without(run: Compared) -> str:
+    value = run.leak["accuracy_without"] if run.leak else None
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _sentence(lead: Lead, names: dict[str, str]) -> Text:

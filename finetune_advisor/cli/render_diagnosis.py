@@ -17,7 +17,7 @@ MOST_NAMES = 5
 
 def render_diagnosis(diagnosis: Diagnosis) -> RenderableType:
     """Every finding with its evidence, its meaning and the edit that follows."""
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [Text(diagnosis.leak, "red")] if diagnosis.leak else []
     if not diagnosis.findings:
         parts.append(Text(diagnosis.healthy, "green"))
     for number, finding in enumerate(diagnosis.findings, start=1):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from finetune_advisor.artifacts.metrics_file import leak_sentence
 from finetune_advisor.reporting.names import shown
 from finetune_advisor.reporting.sentences import ensemble_gain
 
@@ -21,10 +23,16 @@ def render_ensemble(ensemble: Ensemble, folder: RunDir) -> RenderableType:
     """Members with their weights, then the gain with its interval beside the best single one, and the time."""
     gain, cost = ensemble.gain, ensemble.cost
     split = "test" if gain.split == "test" else "validation, which chose the members"
+    metrics = folder.load_metrics()
+    block = metrics[gain.split] or metrics["val"]
+    leak = leak_sentence(block, f"{'test' if gain.split == 'test' else 'validation'} images", way_out=True)
     return Group(
         _members(ensemble),
         Text(),
-        Text.assemble((f"{'ensemble':<18}", "bold"), (f"{gain.accuracy:.3f}", "bold green"), f"  {split}"),
+        Text.assemble(
+            (f"{'ensemble':<18}", "bold"), (f"{gain.accuracy:.3f}", "bold green"), _interval(block), f"  {split}"
+        ),
+        *([Text(leak, "red")] if leak else []),
         Text.assemble((f"{'best single':<18}", "bold"), f"{gain.best_accuracy:.3f}  {shown(gain.best)}"),
         Text.assemble((f"{'gain':<18}", "bold"), ensemble_gain(gain)),
         Text.assemble(
@@ -36,6 +44,11 @@ def render_ensemble(ensemble: Ensemble, folder: RunDir) -> RenderableType:
             ("Next      ", "bold"), (f"finetune-advisor predict {shlex.quote(str(folder.path))} IMAGES", "bold cyan")
         ),
     )
+
+
+def _interval(block: Mapping[str, Any]) -> str:
+    low, high = block["accuracy_ci95"]
+    return f" [{low:.3f}, {high:.3f}]"
 
 
 def _members(ensemble: Ensemble) -> Table:

@@ -77,6 +77,8 @@ class Pair(NamedTuple):
     second: int
     correlation: float
     """Of the aligned thumbnails."""
+    confirmed: bool = True
+    """Whether it is sure enough for an alarm; every pair, sure or only plausible, stays on one side of a split."""
 
 
 def near_duplicates(looks: Looks) -> tuple[Pair, ...]:

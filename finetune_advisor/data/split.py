@@ -16,7 +16,19 @@ from finetune_advisor.data.split_file import SavedSplits, apply_splits, load_spl
 from finetune_advisor.data.wording import counted, listed
 from finetune_advisor.errors import DataError
 
-__all__ = ["SavedSplits", "apply_splits", "load_splits", "save_splits", "split", "stratified_folds", "torn_groups"]
+__all__ = [
+    "SavedSplits",
+    "apply_splits",
+    "load_splits",
+    "redrawn",
+    "save_splits",
+    "split",
+    "stratified_folds",
+    "torn_groups",
+]
+
+_PASSES = 5
+"""Rounds in which groups move to another split; the counts rarely come nearer after the second."""
 
 Ints = npt.NDArray[np.integer]
 
@@ -67,6 +79,70 @@ def split(listing: Listing, *, validation: float, seed: int, groups: Mapping[str
         return replace(sample, split="val" if sample.name in drawn else "train")
 
     return replace(listing, samples=tuple(settled(sample) for sample in listing.samples))
+
+
+def redrawn(listing: Listing, groups: Mapping[str, str], *, seed: int) -> Listing:
+    """The user's own split with every group on one side; each class keeps about as many images on each side.
+
+    Only groups that lie on several sides have to move: each, the largest first, to the one of its sides where its
+    classes then miss least. Whatever is too much on one side and lacking on another is made up by further groups, in an
+    order that is a hash of the seed and their names. A split that no group straddles stays as it is, and images without
+    a split stay without.
+
+    Args:
+        listing: its samples have a split of the user's, or none of them.
+        groups: the group of each image that belongs together with others, by name.
+        seed: other seeds draw others.
+    """
+    split_of = {sample.name: sample.split for sample in listing.samples if sample.split is not None}
+    if not split_of:
+        return listing
+    sides = sorted(set(split_of.values()), key=("train", "val", "test").index)
+    members: defaultdict[tuple[bool, str], list[Sample]] = defaultdict(list)
+    for sample in listing.samples:
+        members[(True, groups[sample.name]) if sample.name in groups else (False, sample.name)].append(sample)
+    units = sorted(members.values(), key=lambda unit: _place(seed, min(sample.name for sample in unit)))
+    count_USK = np.zeros((len(units), len(sides), len(listing.classes)), np.int64)
+    for place, unit in enumerate(units):
+        for sample in unit:
+            count_USK[place, sides.index(split_of[sample.name]), sample.label] += 1
+    side_U = _settled(count_USK)
+    chosen = {sample.name: sides[side] for unit, side in zip(units, side_U, strict=True) for sample in unit}
+    return replace(listing, samples=tuple(replace(one, split=chosen[one.name]) for one in listing.samples))
+
+
+def _settled(count_USK: Ints) -> list[int]:
+    """The side of each unit, given how many images of each class it has on each side now; see `redrawn`."""
+    wanted_SK, whole_UK = count_USK.sum(axis=0), count_USK.sum(axis=1)
+    on_US = count_USK.sum(axis=2) > 0
+    side_U = on_US.argmax(axis=1)
+    torn_U = on_US.sum(axis=1) > 1
+    have_SK = np.zeros_like(wanted_SK)
+    np.add.at(have_SK, side_U[~torn_U], whole_UK[~torn_U])
+
+    def misfit(side: int, counts_K: Ints) -> float:
+        """How far a side with these images is from what it should have; no class may vanish from any."""
+        wanted_K = wanted_SK[side]
+        gone = ((counts_K == 0) & (wanted_K > 0)).sum() * (100.0 if side == 0 else 10.0)
+        return float(((counts_K - wanted_K) ** 2 / np.maximum(wanted_K, 1)).sum() + gone)
+
+    def gain(place: int, side: int) -> float:
+        """How much nearer the side comes with the unit."""
+        return misfit(side, have_SK[side]) - misfit(side, have_SK[side] + whole_UK[place])
+
+    for place in sorted(np.flatnonzero(torn_U), key=lambda place: -whole_UK[place].sum()):
+        side_U[place] = max(np.flatnonzero(on_US[place]), key=lambda side: gain(place, side))
+        have_SK[side_U[place]] += whole_UK[place]
+    for _ in range(_PASSES):
+        before = side_U.copy()
+        for place, side in enumerate(before.tolist()):
+            have_SK[side] -= whole_UK[place]
+            best = max(range(len(have_SK)), key=lambda other: gain(place, other) + 1e-9 * (other == side))
+            side_U[place] = best
+            have_SK[best] += whole_UK[place]
+        if (side_U == before).all():
+            break
+    return [int(side) for side in side_U]
 
 
 def torn_groups(listing: Listing) -> dict[str, dict[Split, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +67,18 @@ def load_groups(path: str | Path) -> Mapping[str, str]:
         DataError: see `load_splits`.
     """
     return {name: group for name, (_, _, group) in _rows(path).items() if group}
+
+
+def group_ids(names: Sequence[str], groups: Mapping[str, str]) -> npt.NDArray[np.intp]:
+    """The number of the group of each image (N,); images that no group is noted for stand alone.
+
+    Args:
+        names: of the images.
+        groups: what `load_groups` read.
+    """
+    number: dict[tuple[bool, str], int] = {}
+    keys = [(True, groups[name]) if name in groups else (False, name) for name in names]
+    return np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.intp)
 
 
 def _rows(path: str | Path) -> Mapping[str, tuple[str, Split, str]]:

@@ -13,6 +13,7 @@ import numpy as np
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.diagnosis.curves import Curves, FloatArray, curves_of, tail
+from finetune_advisor.metrics import Z95
 
 _DRAWS = 500
 """Of a mixing, to know what its labels leave of the loss."""
@@ -47,6 +48,8 @@ class Case:
     """Training images whose labels the analysis doubts."""
     refit: tuple[Record, ...] = ()
     """Of the second training, on validation images too, as far as it came; empty where there is none."""
+    leak: str | None = None
+    """What near-duplicates of training images do to the score, a sentence."""
 
     @property
     def trains(self) -> bool:
@@ -106,11 +109,15 @@ class Case:
 
     @property
     def accuracy_error(self) -> float:
-        """Standard error of a validation accuracy, from the number of images that it is of."""
+        """Standard error of a validation accuracy, from the number of images and of groups that it is of."""
         accuracy = float(tail(self.curves.val_accuracy_T).mean())
         # Two successes and two failures more: an accuracy of 1 on 20 images is not certain.
         share = (accuracy * self.val_images + 2) / (self.val_images + 4)
-        return math.sqrt(share * (1 - share) / (self.val_images + 4))
+        error = math.sqrt(share * (1 - share) / (self.val_images + 4))
+        if self.val is None or self.val.get("accuracy_groups", self.val_images) == self.val_images:
+            return error
+        low, high = self.val["accuracy_ci95"]
+        return max(error, (high - low) / (2 * Z95))
 
     @property
     def gap(self) -> float:

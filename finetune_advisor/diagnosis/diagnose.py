@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from finetune_advisor.artifacts.diagnosis import Diagnosis, Finding
 from finetune_advisor.artifacts.facts import legible
+from finetune_advisor.artifacts.metrics_file import leak_sentence
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe
@@ -78,6 +80,7 @@ def diagnose(run: RunDir, *, images: Sequence[Path] = (), device: str = "cpu") -
         finished=case.val is not None,
         healthy=_healthy(case),
         findings=tuple(findings(case)),
+        leak=case.leak,
         refit=refit_told(case),
         unseen=unseen,
     )
@@ -124,7 +127,14 @@ def case_of(run: RunDir) -> tuple[Case, tuple[str, ...]]:
         unseen = (*unseen, f"the training on all images: refit/{run.refit.history.name} is missing or empty")
     classes = metrics["classes"] if metrics is not None else sorted({label for label, _ in splits.values()})
     count = val["images"] if val is not None else sum(split == "val" for _, split in splits.values())
-    return Case(recipe, records, tuple(classes), count, val, suspects=suspects, refit=refit), unseen
+    leak = None if metrics is None else _leak(metrics)
+    return Case(recipe, records, tuple(classes), count, val, suspects=suspects, refit=refit, leak=leak), unseen
+
+
+def _leak(metrics: Mapping[str, Any]) -> str | None:
+    """Of the test images; of validation images where there is no test."""
+    name = "test" if metrics["test"] is not None else "validation"
+    return leak_sentence(metrics["test"] or metrics["val"], f"{name} images", way_out=True)
 
 
 def edited_recipe(run: RunDir, diagnosis: Diagnosis) -> str:

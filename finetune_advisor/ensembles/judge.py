@@ -5,7 +5,7 @@ Shapes: N images, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from torch import nn
 from finetune_advisor.artifacts.answers import Answers
 from finetune_advisor.artifacts.ensemble import Cost, Gain
 from finetune_advisor.data.sources import Listing
-from finetune_advisor.data.split_file import SavedSplits
+from finetune_advisor.data.split_file import SavedSplits, group_ids
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.ensembles.answering import ask
 from finetune_advisor.metrics import paired_bootstrap
@@ -36,20 +36,34 @@ class Part:
     family_N: npt.NDArray[np.integer]
 
     @staticmethod
-    def of(listing: Listing, saved: SavedSplits, split: Literal["test", "val"], classes: Sequence[str]) -> Part | None:
-        """The images that a run had in this split; None where it had none."""
+    def of(
+        listing: Listing,
+        saved: SavedSplits,
+        split: Literal["test", "val"],
+        classes: Sequence[str],
+        *,
+        groups: Mapping[str, str] | None = None,
+    ) -> Part | None:
+        """The images that a run had in this split; None where it had none.
+
+        Args:
+            listing: where they lie now.
+            saved: the run's splits.
+            split: which one.
+            classes: of the models.
+            groups: what `load_groups` read of the run.
+        """
         samples = [sample for sample in listing.samples if sample.name in saved and saved[sample.name][1] == split]
         if not samples:
             return None
-        groups: dict[str, int] = {}
-        families = [groups.setdefault(sample.group or f"alone {sample.name}", len(groups)) for sample in samples]
+        names = [sample.name for sample in samples]
         return Part(
             split,
             tuple(classes),
-            tuple(sample.name for sample in samples),
+            tuple(names),
             tuple(sample.path for sample in samples),
             np.array([classes.index(listing.classes[sample.label]) for sample in samples]),
-            np.array(families),
+            group_ids(names, groups or {}),
         )
 
     def answers(self, probabilities_NK: npt.NDArray[np.floating]) -> Answers:
@@ -106,4 +120,5 @@ def gain_of(
         gain=gain,
         low=low,
         high=high,
+        groups=len(labels_N) if family_N is None else len(np.unique(family_N)),
     )

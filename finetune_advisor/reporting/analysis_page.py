@@ -17,7 +17,7 @@ from finetune_advisor.reporting.gallery import gallery
 from finetune_advisor.reporting.names import quoted, shown
 from finetune_advisor.reporting.pages import template
 from finetune_advisor.reporting.references import references
-from finetune_advisor.reporting.sentences import gain_sentence
+from finetune_advisor.reporting.sentences import FORECAST_HOLDS, gain_sentence
 from finetune_advisor.reporting.thumbnails import thumbnails
 from finetune_advisor.reporting.yaml_lines import yaml_lines
 
@@ -88,6 +88,7 @@ def page(
     return template("analysis.html.j2").render(
         profile=profile,
         advised=advised,
+        forecast_holds=FORECAST_HOLDS,
         name=data_name(profile),
         version=version,
         today=f"{now or datetime.now(UTC):%Y-%m-%d}",

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from finetune_advisor.artifacts.metrics_file import counted_images, leak_sentence
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe
@@ -74,6 +75,7 @@ def model_card(card: Card) -> str:
     )
     environment.filters |= {
         "md": lambda text: _MARKDOWN.sub(r"\\\1", str(text)),
+        "counted_images": counted_images,
         "few": lambda names: some(names, MOST_NAMES),
         "share": lambda value: "–" if value is None else f"{value:.2f}",
     }
@@ -91,6 +93,7 @@ def model_card(card: Card) -> str:
         per_class=[(shown(name), row) for name, row in card.scores["per_class"].items()],
         images=card.images,
         facts=list(_facts(card.profile)),
+        leak=leak_sentence(card.scores, f"{'test' if card.shown_split == 'test' else 'validation'} images"),
         limits=list(_limits(card)),
         recipe_yaml=_recipe_yaml(card.recipe),
     )
@@ -149,7 +152,7 @@ def _limits(card: Card) -> Iterator[str]:
         yield f"There was no test split: the scores are those of validation ({how}), and new images may score lower."
     low, high = card.scores["accuracy_ci95"]
     yield (
-        f"{counted(card.scores['images'], 'image')} were scored: the accuracy on others like them lies between "
+        f"{counted_images(card.scores)} were scored: the accuracy on others like them lies between "
         f"{low:.3f} and {high:.3f} (95 %). Images from elsewhere may score lower."
     )
     per_class = card.scores["per_class"]

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune_advisor.artifacts.metrics_file import counted_images
 from finetune_advisor.artifacts.recipe_dump import flow_text
 from finetune_advisor.reporting.names import shown
 from finetune_advisor.reporting.sentences import VIEW_NAMES, duration, ensemble_gain, percent, view_sentence
@@ -69,6 +70,7 @@ def _environment() -> Environment:
     )
     words: dict[str, Any] = {
         "shown": shown,
+        "counted_images": counted_images,
         "percent": percent,
         "prose": prose,
         "ensemble_gain": ensemble_gain,

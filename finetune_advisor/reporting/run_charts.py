@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.predictions import Answer
-from finetune_advisor.metrics import wilson_interval
+from finetune_advisor.data.split_file import group_ids
+from finetune_advisor.metrics import accuracy_interval, wilson_interval
 from finetune_advisor.reporting.charts import ROW, Bar, BarPlot, Tick
 from finetune_advisor.reporting.line_chart import LinePlot, Series, line_plot
 from finetune_advisor.reporting.names import shown
@@ -122,8 +125,12 @@ class ReliabilityPlot:
     """Whether the probabilities promise more than is right."""
 
 
-def reliability_plot(answers: Sequence[Answer]) -> ReliabilityPlot | None:
+def reliability_plot(answers: Sequence[Answer], groups: Mapping[str, str] | None = None) -> ReliabilityPlot | None:
     """Share of right answers over their probability; None without answers.
+
+    Args:
+        answers: of the images.
+        groups: group of each image that belongs together with others, by its name.
 
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks.
     """
@@ -131,15 +138,16 @@ def reliability_plot(answers: Sequence[Answer]) -> ReliabilityPlot | None:
         return None
     left, right, top, bottom = 46.0, 250.0, 10.0, 214.0
     across, up = Scale(0, 1, left, right), Scale(0, 1, bottom, top)
-    groups: dict[int, list[Answer]] = {}
+    members_of: dict[int, list[Answer]] = {}
     for answer in answers:
-        groups.setdefault(min(int(answer.probability * BINS), BINS - 1), []).append(answer)
+        members_of.setdefault(min(int(answer.probability * BINS), BINS - 1), []).append(answer)
     bins, error, surplus = [], 0.0, 0.0
-    for _, members in sorted(groups.items()):
+    for _, members in sorted(members_of.items()):
         said = sum(answer.probability for answer in members) / len(members)
         right_ones = sum(answer.right for answer in members)
         share = right_ones / len(members)
-        low, high = wilson_interval(right_ones, len(members))
+        group_N = group_ids([answer.name for answer in members], groups or {})
+        low, high = accuracy_interval(np.array([answer.right for answer in members]), group_N)
         part = len(members) / len(answers)
         error += part * abs(share - said)
         surplus += part * (said - share)
@@ -208,8 +216,16 @@ def most_confused(answers: Sequence[Answer]) -> tuple[tuple[str, str, int], ...]
     )
 
 
-def recall_plot(counts_KK: Sequence[Sequence[int]], classes: Sequence[str]) -> BarPlot | None:
-    """A bar for each class that has images: how many of them are recognized."""
+def recall_plot(
+    counts_KK: Sequence[Sequence[int]], classes: Sequence[str], per_class: Mapping[str, Mapping[str, Any]] | None = None
+) -> BarPlot | None:
+    """A bar for each class that has images: how many of them are recognized.
+
+    Args:
+        counts_KK: rows are true classes.
+        classes: their names.
+        per_class: the block of metrics.json, whose intervals know of groups; without them they are Wilson's.
+    """
     found = [(name, counts[at], sum(counts)) for at, (name, counts) in enumerate(zip(classes, counts_KK, strict=True))]
     found = [(name, hits, images) for name, hits, images in found if images]
     if len(found) > MOST_BARS:
@@ -220,7 +236,8 @@ def recall_plot(counts_KK: Sequence[Sequence[int]], classes: Sequence[str]) -> B
     scale = Scale(0, 1, start, end)
     bars = []
     for row, (name, hits, images) in enumerate(found):
-        low, high = wilson_interval(hits, images)
+        known = (per_class or {}).get(name, {}).get("recall_ci95")
+        low, high = known or wilson_interval(hits, images)
         value = f"{hits / images:.2f} [{low:.2f}, {high:.2f}]"
         bars.append(Bar(4.0 + ROW * row, shown(name, 16), scale(hits / images), scale(low), scale(high), value, True))
     bottom = ROW * len(bars) + 6.0

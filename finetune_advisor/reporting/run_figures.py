@@ -24,8 +24,9 @@ def write_figures(facts: RunFacts, folder: Path) -> tuple[Path, ...]:
     """
     scores = facts.metrics["test"] or facts.metrics["val"]
     drawn: dict[str, tuple[str, object]] = {name: ("lines", plot) for name, plot in curve_plots(facts.records).items()}
-    drawn["reliability"] = ("reliability", reliability_plot(facts.answers))
-    drawn["per_class"] = ("bars", recall_plot(scores["confusion"], facts.metrics["classes"]))
+    drawn["reliability"] = ("reliability", reliability_plot(facts.answers, facts.groups))
+    recalls = recall_plot(scores["confusion"], facts.metrics["classes"], scores["per_class"])
+    drawn["per_class"] = ("bars", recalls)
     drawn["confusion"] = ("confusion", confusion_plot(scores["confusion"], facts.metrics["classes"]))
     written = []
     for name, (kind, plot) in drawn.items():

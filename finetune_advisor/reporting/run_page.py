@@ -15,6 +15,7 @@ from PIL import Image
 from finetune_advisor.artifacts.diagnosis import Diagnosis
 from finetune_advisor.artifacts.ensemble import Ensemble
 from finetune_advisor.artifacts.history import Record
+from finetune_advisor.artifacts.metrics_file import counted_images, leak_sentence
 from finetune_advisor.artifacts.predictions import Answer
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.reporting.names import quoted, shown
@@ -48,6 +49,8 @@ class RunFacts:
     records: Sequence[Record]
     answers: Sequence[Answer]
     """Of the test images, or of validation images where there is no test."""
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Group of each image that belongs together with others, by its name."""
     diagnosis: Diagnosis | None = None
     ensemble: Ensemble | None = None
     """Where several models are one."""
@@ -97,6 +100,10 @@ def run_page(facts: RunFacts, *, version: str, now: datetime | None = None) -> s
         classes=metrics["classes"],
         tested=tested,
         scores=scores,
+        leak=leak_sentence(scores, f"{'test' if tested else 'validation'} images", way_out=True),
+        unchecked="not_checked" in (scores.get("leak") or {}),
+        grouped=scores.get("accuracy_groups", scores["images"]) != scores["images"],
+        counted=counted_images(scores, "test" if tested else "validation"),
         splits=[(name, part) for name, part in parts if part is not None],
         seconds=metrics["seconds"],
         why=facts.why,
@@ -105,10 +112,10 @@ def run_page(facts: RunFacts, *, version: str, now: datetime | None = None) -> s
         plots=curve_plots(facts.records),
         per_class=class_scores(scores["per_class"]),
         most_classes=MOST_CLASSES,
-        recalls=recall_plot(scores["confusion"], metrics["classes"]),
+        recalls=recall_plot(scores["confusion"], metrics["classes"], scores["per_class"]),
         confusion=confusion_plot(scores["confusion"], metrics["classes"]),
         confused=most_confused(facts.answers),
-        reliability=reliability_plot(facts.answers),
+        reliability=reliability_plot(facts.answers, facts.groups),
         filters=None if facts.filters is None else png_address(facts.filters),
         mistakes=[_looked(one, facts.looks) for one in worst(facts.answers)],
         unsure=[_looked(one, facts.looks) for one in least_sure(facts.answers)],

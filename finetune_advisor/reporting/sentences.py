@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from finetune_advisor.artifacts.ensemble import Gain
+from finetune_advisor.artifacts.metrics_file import counted_images
 from finetune_advisor.artifacts.profile import PowerLaw, Size, View, ViewEffect
 
 SAME = 0.005
@@ -12,6 +13,9 @@ SAME = 0.005
 
 SURE = 2.0
 """Standard errors from which a difference is more than chance."""
+
+FORECAST_HOLDS = "It is for images that are not near-duplicates of the training images."
+"""Which images the expected accuracy is of."""
 
 SPACE = "\N{NO-BREAK SPACE}"
 """Between a number and its unit."""
@@ -75,7 +79,8 @@ def view_sentence(effect: ViewEffect) -> str:
 
 def ensemble_gain(gain: Gain) -> str:
     """What several models gain over the best of them, with its interval."""
-    points = f"{100 * gain.gain:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] on {gain.images:,} images"
+    points = f"{100 * gain.gain:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] "
+    points += f"on {counted_images({'images': gain.images, 'accuracy_groups': gain.groups})}"
     return f"{points}: they cannot be told apart" if gain.low <= 0 <= gain.high else points
 
 

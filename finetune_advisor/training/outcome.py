@@ -6,6 +6,7 @@ Shapes: N images, B of them together, C channels, H and W pixels, D features, K 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,7 +27,9 @@ from finetune_advisor.backbones.stages import classifier_modules
 from finetune_advisor.backbones.timm_models import VARIANT
 from finetune_advisor.backbones.whitened import Whitened, Whitening
 from finetune_advisor.data.batches import eval_batches, normalize
-from finetune_advisor.metrics import score, softmax
+from finetune_advisor.data.training_images import save_training_images
+from finetune_advisor.dataset import TRAINABLE, Dataset
+from finetune_advisor.metrics import leak_scores, score, softmax
 from finetune_advisor.training.clock import Spent
 from finetune_advisor.training.prepare import Prepared
 from finetune_advisor.training.probe import FittedProbe
@@ -150,14 +153,14 @@ def save_results(run: RunDir, prepared: Prepared, *, val: Scored, test: Scored |
     save_predictions(run.predictions, data.classes, names, data.labels(shown.index_N), shown.probabilities_NK)
     val_names = [sample.name for sample in data.samples(val.index_N)]
     save_answers(run.held_out, Answers(tuple(val_names), data.classes, data.labels(val.index_N), val.probabilities_NK))
-    blocks = {
-        name: None if part is None else score(part.probabilities_NK, data.labels(part.index_N), data.classes)
-        for name, part in (("val", val), ("test", test))
-    }
+    # Out of fold nothing leaks into validation: folds keep groups together.
+    chosen_by = ("train",) if recipe.strategy.trains_network else ()
+    save_training_images(run.training_images, data.listing, data.digests, data.looks)
     save_json(
         run.metrics,
         {
-            **blocks,
+            "val": _block(data, val, "val", trained=chosen_by),
+            "test": None if test is None else _block(data, test, "test", trained=TRAINABLE),
             "val_is": "held out" if recipe.strategy.trains_network else "out of fold",
             "recipe": recipe.strategy.kind,
             "name": recipe.name,
@@ -166,3 +169,15 @@ def save_results(run: RunDir, prepared: Prepared, *, val: Scored, test: Scored |
             "seconds": spent.as_json(),
         },
     )
+
+
+def _block(data: Dataset, part: Scored, split: str, *, trained: Sequence[str]) -> dict[str, object]:
+    """The scores of a split, with what near-duplicates in the splits that trained the model do to them."""
+    labels_N, group_N = data.labels(part.index_N), data.family_N[part.index_N]
+    names = [sample.name for sample in data.samples(part.index_N)]
+    hit_N = part.probabilities_NK.argmax(axis=1) == labels_N
+    leaking = data.leaking(split, trained=trained)
+    leak = leak_scores(
+        hit_N, names, {name for group in leaking for name in group}, groups=len(leaking), group_N=group_N
+    )
+    return {**score(part.probabilities_NK, labels_N, data.classes, group_N=group_N), "leak": leak}

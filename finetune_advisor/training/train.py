@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from contextlib import ExitStack
+from dataclasses import replace
 
 from finetune_advisor import processes
 from finetune_advisor.artifacts.environment import environment
@@ -16,7 +17,9 @@ from finetune_advisor.artifacts.recipe_file import dump_recipe
 from finetune_advisor.artifacts.run_place import RunPlace
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.artifacts.storage import atomic_write, remove_leftovers
+from finetune_advisor.data.digest import changes
 from finetune_advisor.data.split_file import SavedSplits, load_splits, save_splits
+from finetune_advisor.dataset import Dataset
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.clock import Clock
 from finetune_advisor.training.compiled import compilation_explained
@@ -51,7 +54,7 @@ def train(
         recipe: what to do; with `resume`, the one in the run folder.
         run: where to write; must be empty or absent, unless resuming. A `NumberedRun` gets its number when the
             writing begins.
-        profile: the analysis the recipe came from, copied into the run folder.
+        profile: the analysis the recipe came from, copied into the run folder if it is of these very images.
         resume: go on from the last checkpoint of this folder.
         device: torch device.
         watcher: told about progress.
@@ -110,9 +113,34 @@ def _begin(run: RunDir, prepared: Prepared, profile: Profile | None, device: str
     """Write what a run starts from; the recipe last, so that a folder with a recipe is one that can be resumed."""
     save_splits(prepared.data.listing, run.splits, family_N=prepared.data.family_N)
     save_json(run.environment, environment(describe(device)))
-    if profile is not None:
+    if profile is not None and _is_of(profile, prepared.data):
         profile.save(run.profile)
     atomic_write(run.recipe, dump_recipe(prepared.recipe))
+
+
+def _is_of(profile: Profile, data: Dataset) -> bool:
+    """Whether an analysis saw these very images; what changed since is logged in a line."""
+    images = len(data.listing.samples)
+    if profile.contents is None:
+        found = f"{images - profile.images:+,} images" if images != profile.images else ""
+    else:
+        try:
+            seen = changes(profile.contents, data.contents)
+        except ValueError as problem:
+            log.warning("profile.json is damaged (contents: %s); the run keeps no copy of the analysis", problem)
+            return False
+        if profile.sampled is not None:
+            # Of images that were only listed the profile knows the number, and of a sample what became of each.
+            listed = images + len(data.bad_files)
+            seen = replace(seen, added=max(0, listed - profile.sampled.of))
+        found = str(seen) if seen else ""
+    if found:
+        log.warning(
+            "the images are not those of the analysis: %s since. Its profile is not kept with the run; "
+            "`finetune-advisor analyze` measures them again.",
+            found,
+        )
+    return not found
 
 
 def _execute(prepared: Prepared, run: RunDir, clock: Clock, watcher: Watcher, *, resume: bool, device: str) -> None:

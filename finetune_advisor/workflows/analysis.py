@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from finetune_advisor.advice.advise import Advice, advise
 from finetune_advisor.advice.duration import expected_seconds
 from finetune_advisor.advice.table import place
 from finetune_advisor.analysis.analyze import LIMIT, analyze
+from finetune_advisor.artifacts.facts import legible
 from finetune_advisor.artifacts.profile import PROFILE_NAME, Cell, Profile
 from finetune_advisor.artifacts.recipe_file import is_edited
-from finetune_advisor.artifacts.storage import atomic_write, require_writable
+from finetune_advisor.artifacts.storage import atomic_write, cache_root, require_writable
 from finetune_advisor.backbones.bundled import RULER
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.data.clean_manifest import clean_manifest
+from finetune_advisor.data.manifest_text import manifest_text
 from finetune_advisor.data.sample import stratified_sample
 from finetune_advisor.data.sources import Listing, open_source
+from finetune_advisor.data.split import redrawn
 from finetune_advisor.errors import RunError
 from finetune_advisor.workflows.page import write_report
 
-PAGE_NAME, CLEAN_NAME = "report.html", "clean.csv"
+PAGE_NAME, CLEAN_NAME, GROUPS_NAME = "report.html", "clean.csv", "groups.csv"
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 TrialProgress = Callable[[int, int, str], None]
@@ -42,6 +48,7 @@ class Analysis:
         self.profile.save(folder / PROFILE_NAME)
         manifest = clean_manifest(self.listing, self.profile.health, relative_to=folder)
         atomic_write(folder / CLEAN_NAME, manifest.encode(errors="surrogateescape"))
+        self._save_groups(folder / GROUPS_NAME)
         write_report(
             folder / PAGE_NAME,
             self.profile,
@@ -52,6 +59,38 @@ class Analysis:
             seconds=self.expected_seconds,
         )
         atomic_write(recipe, self.advice.yaml())
+
+    def _save_groups(self, path: Path) -> None:
+        """Write the images with their groups and a split that no group straddles, or say why not."""
+        if Path(self.listing.source) == path.absolute():
+            return  # it is what was analyzed
+        if self.profile.groups is None or self.profile.sampled is not None:
+            reason = "only a sample of the images was looked at; --limit N looks at more"
+        elif cache_root() in self.listing.root.parents:
+            reason = "the images have no files of their own; unpack them into a folder and analyze that"
+        else:
+            text = grouped_manifest(self.listing, self.profile.groups, seed=self.profile.seed, relative_to=path.parent)
+            atomic_write(path, text.encode(errors="surrogateescape"))
+            return
+        path.unlink(missing_ok=True)  # one of an earlier analysis would be of other images
+        say = log.warning if self.profile.health.duplicates_across_splits else log.info
+        say("%s is not written: %s", path, reason)
+
+
+def grouped_manifest(listing: Listing, groups: Sequence[Sequence[str]], *, seed: int, relative_to: Path) -> str:
+    """CSV text `path,label,split[,group]` of all images; the user's split is redrawn where a group straddles it.
+
+    Args:
+        listing: as the user gave it.
+        groups: names of images that stay together, as a profile holds them.
+        seed: of the draw.
+        relative_to: the folder the manifest will lie in.
+    """
+    width = len(str(len(groups)))
+    group_of = {name: f"g{number:0{width}}" for number, group in enumerate(groups, start=1) for name in group}
+    named = {sample.name: group_of[key] for sample in listing.samples if (key := legible(sample.name)) in group_of}
+    samples = (replace(sample, group=named.get(sample.name)) for sample in redrawn(listing, named, seed=seed).samples)
+    return manifest_text(samples, listing.classes, relative_to=relative_to)
 
 
 def require_place(recipe: Path, folder: Path, *, force: bool = False) -> None:

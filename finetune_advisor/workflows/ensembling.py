@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,9 +25,8 @@ from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, l
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.artifacts.storage import atomic_path, atomic_write
 from finetune_advisor.backbones.export import described, save_model
-from finetune_advisor.data.families import family_ids
 from finetune_advisor.data.sources import open_source
-from finetune_advisor.data.split_file import load_groups, load_splits
+from finetune_advisor.data.split_file import group_ids, load_groups, load_splits
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.ensembles.answering import ask
 from finetune_advisor.ensembles.choose import ranking
@@ -35,7 +35,7 @@ from finetune_advisor.ensembles.judge import Part, gain_of, judge
 from finetune_advisor.ensembles.members import HeldOut, Member, shared_held_out
 from finetune_advisor.errors import FinetuneAdvisorError, Interrupted, RunError
 from finetune_advisor.inference import Predictor
-from finetune_advisor.metrics import log_loss, score
+from finetune_advisor.metrics import leak_scores, log_loss, score
 from finetune_advisor.techniques.ensembling import Checkpoints, Ensembling
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 from finetune_advisor.training.device import describe
@@ -61,7 +61,13 @@ class _Task:
         """Those of validation and of test."""
         listing = open_source(self.recipe.data.path, group=self.recipe.data.group)
         saved = load_splits(self.runs[0].splits)
-        return Part.of(listing, saved, "val", classes), Part.of(listing, saved, "test", classes)
+        val, test = (Part.of(listing, saved, split, classes, groups=self.groups) for split in ("val", "test"))
+        return val, test
+
+    @cached_property
+    def groups(self) -> Mapping[str, str]:
+        """The group of each image that the first run found near-duplicates of, or that the user gave one."""
+        return load_groups(self.runs[0].splits)
 
 
 def ensemble(
@@ -162,8 +168,7 @@ def _make(task: _Task) -> None:
     if test is None and task.technique.combines == "answers":
         assert chosen_on is not None and held_out is not None
         judged = replace(judged, answers=chosen_on, best_NK=held_out.probabilities_MNK[best])
-        groups = load_groups(task.runs[0].splits)
-        family_N = family_ids(len(chosen_on.names), digests=(), groups=[groups.get(name) for name in chosen_on.names])
+        family_N = group_ids(chosen_on.names, task.groups)
     gain = gain_of(part.split, judged.answers, judged.best_NK, best=members[best].name, family_N=family_N)
     ensemble_ = Ensemble(
         kind=task.technique.kind,
@@ -248,14 +253,16 @@ def _save(
         save_answers(out.held_out, chosen_on)
     ensemble_.save(out.ensemble)
     save_json(out.environment, environment(describe(task.device)))
-    with atomic_path(out.splits) as temporary:
-        shutil.copyfile(task.runs[0].splits, temporary)
+    for kept, copy in ((task.runs[0].splits, out.splits), (task.runs[0].training_images, out.training_images)):
+        if kept.is_file():  # runs of earlier versions remember no training images
+            with atomic_path(copy) as temporary:
+                shutil.copyfile(kept, temporary)
     atomic_write(out.recipe, dump_recipe(recipe))
     save_json(
         out.metrics,
         {
-            "val": None if chosen_on is None else _scores(chosen_on),
-            "test": _scores(found) if ensemble_.gain.split == "test" else None,
+            "val": None if chosen_on is None else _scores(task, chosen_on, "val"),
+            "test": _scores(task, found, "test") if ensemble_.gain.split == "test" else None,
             "val_is": "members were chosen on it" if ensemble_.held_out else "held out",
             "recipe": f"ensemble: {ensemble_.kind}",
             "name": recipe.name,
@@ -266,8 +273,16 @@ def _save(
     )
 
 
-def _scores(answers: Answers) -> dict[str, object]:
-    return score(answers.probabilities_NK, answers.labels_N, answers.classes)
+def _scores(task: _Task, answers: Answers, split: str) -> dict[str, object]:
+    """The block of metrics.json, with a leak where a run that it is made of has one."""
+    group_N = group_ids(answers.names, task.groups)
+    hit_N = answers.probabilities_NK.argmax(1) == answers.labels_N
+    blocks = [run.load_metrics()[split] or {} for run in task.runs]
+    leaked = {name for block in blocks for name in (block.get("leak") or {}).get("paths", ())}
+    leak = leak_scores(hit_N, answers.names, leaked, group_N=group_N)
+    if leak is None and split == "test" and any("leak" not in block for block in blocks):
+        leak = {"not_checked": "a member is of an earlier version, which did not look"}
+    return {**score(answers.probabilities_NK, answers.labels_N, answers.classes, group_N=group_N), "leak": leak}
 
 
 def _described(members: Sequence[Member], combined: Combined, held_out: HeldOut | None) -> tuple[EnsembleMember, ...]:

@@ -18,6 +18,7 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import load_recipe, read_recipe_text
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.artifacts.storage import atomic_write
+from finetune_advisor.data.split_file import load_groups
 from finetune_advisor.diagnosis.weights import first_filters
 from finetune_advisor.errors import DataError, RunError
 from finetune_advisor.inference import Predictor
@@ -71,6 +72,7 @@ def run_facts(run: RunDir, *, device: str = "cpu") -> RunFacts:
         metrics=metrics,
         records=run.load_history(),
         answers=_in_order(answers),
+        groups=load_groups(run.splits) if run.splits.is_file() else {},
         diagnosis=diagnosis,
         ensemble=Ensemble.load(run.ensemble) if run.ensemble.is_file() else None,
         environment=_environment(run.environment),

@@ -21,7 +21,14 @@ def test_scores_are_shown_with_their_interval_and_every_class(cli, probe_run, ne
 def test_json_is_one_document(cli, probe_run, new_images) -> None:
     scores = json.loads(cli("evaluate", probe_run, new_images, "--json").stdout)
     assert (scores["accuracy"], scores["images"], scores["bad_files"]) == (1, 6, {})
-    assert scores["per_class"]["ants"] == {"precision": 1, "recall": 1, "f1": 1, "images": 2}
+    assert scores["per_class"]["ants"] == {
+        "precision": 1,
+        "recall": 1,
+        "recall_ci95": pytest.approx([0.342, 1], abs=1e-3),
+        "f1": 1,
+        "images": 2,
+    }
+    assert scores["leak"] is None and scores["accuracy_groups"] == 6
 
 
 def test_bad_files_are_named_and_left_out(cli, probe_run, new_images) -> None:
@@ -68,7 +75,7 @@ def test_an_unfinished_run_says_how_to_go_on(cli, probe_run, new_images) -> None
 def test_images_of_the_training_are_warned_of_on_stderr(cli, probe_run) -> None:
     images = probe_run.parent / "images"
     result = cli("evaluate", probe_run, images, "--json")
-    assert "18 of the 18 images were used to train or choose this model" in result.stderr
+    assert "18 of the 18 images have near-duplicates in the training data (18 groups, 18 of them" in result.stderr
     assert json.loads(result.stdout)["images"] == 18
 
 

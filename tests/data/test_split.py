@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from finetune_advisor.data.sources import Listing, Sample
-from finetune_advisor.data.split import split, stratified_folds, torn_groups
+from finetune_advisor.data.split import redrawn, split, stratified_folds, torn_groups
 from finetune_advisor.errors import DataError
 
 
@@ -203,3 +203,55 @@ def test_groups_torn_by_the_users_split_are_told():
     assert list(torn) == ["p3", "p10"]
     unsplit = replace(listing, samples=tuple(replace(s, split=None) for s in samples))
     assert torn_groups(unsplit) == {}
+
+
+def torn_listing(*, train=60, test=20, torn=8):
+    """Two classes with a split of the user's; of each class so many test images are copies of training images."""
+    listing = with_samples(
+        listing_of({"a": train, "b": train // 2}, split="train", prefix="train/"),
+        listing_of({"a": test, "b": test // 2}, split="test", prefix="test/"),
+    )
+    groups = {}
+    for name, count in (("a", torn), ("b", torn // 2)):
+        for number in range(count):
+            groups |= {f"{side}/{name}/{number}.jpg": f"{name}{number}" for side in ("train", "test")}
+    return listing, groups
+
+
+def test_a_redrawn_split_tears_no_group_and_keeps_the_share_of_each_class():
+    listing, groups = torn_listing()
+    done = redrawn(listing, groups, seed=0)
+    assert torn_groups(replace(done, samples=tuple(replace(s, group=groups.get(s.name)) for s in done.samples))) == {}
+    for part in ("train", "test"):
+        for label, images in count(listing, part).items():
+            assert abs(count(done, part)[label] - images) <= 1
+
+
+def test_a_redrawn_split_follows_the_seed_and_not_the_order_of_files():
+    listing, groups = torn_listing()
+    once = sides(redrawn(listing, groups, seed=0))
+    shuffled = replace(listing, samples=tuple(random.Random(0).sample(listing.samples, len(listing.samples))))
+    assert sides(redrawn(shuffled, groups, seed=0)) == once
+    assert sides(redrawn(listing, groups, seed=1)) != once
+
+
+def test_what_no_group_straddles_keeps_the_users_split_and_what_has_none_gets_none():
+    listing, _ = torn_listing()
+    together = {f"train/a/{number}.jpg": "one" for number in range(5)}
+    assert sides(redrawn(listing, together, seed=0)) == sides(listing)
+    unsplit = listing_of({"a": 5, "b": 5})
+    assert sides(redrawn(unsplit, {"a/0.jpg": "g", "a/1.jpg": "g"}, seed=0)) == sides(unsplit)
+
+
+def test_a_class_in_one_group_that_straddles_stays_where_it_can_be_trained_on():
+    listing, groups = torn_listing()
+    groups |= {sample.name: "all of b" for sample in listing.samples if sample.label == 1}
+    done = redrawn(listing, groups, seed=0)
+    assert count(done, "train")[1] == 40 and count(done, "test")[1] == 0
+
+
+def test_large_groups_do_not_empty_a_side():
+    listing = with_samples(listing_of({"a": 40}, split="train", prefix="x/"), listing_of({"a": 20}, split="test"))
+    groups = {f"x/a/{n}.jpg": f"g{n % 4}" for n in range(40)} | {f"a/{n}.jpg": f"g{n % 4}" for n in range(20)}
+    done = redrawn(listing, groups, seed=0)
+    assert count(done, "test")[0] == 15 and count(done, "train")[0] == 45

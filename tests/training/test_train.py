@@ -26,6 +26,7 @@ SPLIT = {"train/ants": 8, "train/bees": 8, "test/ants": 3, "test/bees": 2}
 ALWAYS = {
     "recipe.yaml",
     "splits.csv",
+    "training_images.safetensors",
     "history.jsonl",
     "metrics.json",
     "diagnosis.json",
