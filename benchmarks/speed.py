@@ -1,6 +1,6 @@
 """How fast a run is beside fastai and beside a loop as a competent person writes it.
 
-    pip install "finetune-advisor[bench]"
+    pip install fastai
     python benchmarks/speed.py hymenoptera textures --out benchmarks/results
 
 Same backbone, weights, images and resolution; each in a fresh process, in turns. Two questions:
