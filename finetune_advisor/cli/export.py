@@ -77,7 +77,7 @@ def _lines(done: Exported) -> Iterator[tuple[str, str]]:
             yield "" if number > 1 else "Input", f"{number}. {step}"
         yield (
             "Example",
-            "a Python program that does this and predicts an image is in the file's metadata, under `example`",
+            "a Python program that does this is in the file's metadata, under `example` (docs/use.md)",
         )
 
 
