@@ -46,7 +46,10 @@ class Prepared:
         Raises:
             DataError: one of them cannot be read any more.
         """
-        return pixel_colors([sample.path for sample in self.data.samples(self.data.index("train"))])
+        return pixel_colors(
+            [sample.path for sample in self.data.samples(self.data.index("train"))],
+            value_range=self.recipe.preprocessing.value_range,
+        )
 
     @cached_property
     def preprocess(self) -> Preprocess:
@@ -104,6 +107,7 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
         seed=recipe.seed,
         device=device,
         workers=workers_of(recipe.runtime.workers),
+        value_range=recipe.preprocessing.value_range,
         progress=watcher.on_images,
     )
     return Prepared(_with_absolute_paths(recipe, listing.source), backbone, data)
