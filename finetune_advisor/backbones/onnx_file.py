@@ -87,6 +87,7 @@ def _described(p: Preprocess) -> dict[str, Any]:
             *steps(p),
             "leave the pixels as they are: normalization, (pixels / 255 - mean) / std, is part of the graph",
         ],
+        "value_range": None if p.value_range is None else list(p.value_range),
         "ground": list(GROUND),
         "fill": list(fill_color(p)) if p.fit == "pad" else None,
         "size": p.size,

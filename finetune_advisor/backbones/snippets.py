@@ -21,12 +21,19 @@ _PIXELS = '''\
 def pixels(path):
     """A file as the network takes it: RGB, uint8, ({size}, {size}, 3)."""
     image = Image.open(path)  # the first frame where there are several
-    image.draft(None, ({draft}, {draft}))  # a larger JPEG is decoded at 1/2, 1/4 or 1/8 of its size
+    tags = getattr(image, "tag_v2", {{}})  # of a TIFF
+{before}    image.draft(None, ({draft}, {draft}))  # a larger JPEG is decoded at 1/2, 1/4 or 1/8 of its size
     image = ImageOps.exif_transpose(image)  # upright
     if image.mode[0] in "IF":  # more than 8 bits
-        values = np.asarray(image, np.float32)
-        image = Image.fromarray(((values - {low}) * (255 / {span})).clip(0, 255).round().astype(np.uint8))
-    elif image.has_transparency_data:  # on white
+        values = np.asarray(image, np.float64)
+        white = 1 if image.mode == "F" else 4095 if 12 in tags.get(258, ()) else 65535
+        if tags.get(262) == 0:  # a TIFF that counts from white
+            values = white - values
+        levels = {levels}
+        if not {fine}:
+            raise ValueError(f"{{path}}: {problem}")
+        image = Image.fromarray(levels.round().clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:  # on white
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
@@ -34,6 +41,19 @@ def pixels(path):
 {fit}
     return np.asarray(image)
 '''
+
+_UNSCALED = {
+    "before": "",
+    "levels": "values * (255 / white)",
+    "fine": "-0.5 <= levels.min() <= levels.max() <= 255.5",
+    "problem": "values from {values.min()} to {values.max()}, and nothing says which are black and white",
+}
+"""What `_PIXELS` is filled with for images of the usual scales."""
+
+_SCALED = """\
+    if image.mode[0] not in "IF" and any(";16" in str(tile[3]) for tile in image.tile):
+        raise ValueError(f"{path}: color with 16 bits per channel, of which Pillow keeps 8")
+"""
 
 _FITS = {
     "crop": """\
@@ -97,7 +117,6 @@ print(predict("image.jpg"))
 
 def steps(p: Preprocess) -> list[str]:
     """What is done to a file, in order, until it is the uint8 pixels that are normalized."""
-    low, high = _range(p)
     size = f"{p.size} x {p.size}"
     fits = {
         "crop": f"resize the shorter side to {_side(p)} ({p.interpolation}), keep the aspect ratio, "
@@ -110,7 +129,7 @@ def steps(p: Preprocess) -> list[str]:
         "take the first frame where the file holds several; decode a JPEG at 1/2, 1/4 or 1/8 of its size where both "
         f"sides keep at least {_DETAIL * _side(p)} pixels (Pillow's `draft`)",
         "turn it upright by its EXIF orientation",
-        f"where a channel has more than 8 bits, map {low:g} to 0 and {high:g} to 255, and clip what lies beyond",
+        f"map values of more than 8 bits linearly, {_scale(p)}",
         "show what is transparent on white",
         "convert to RGB, 8 bits per channel; color profiles are not applied",
         f"{fits[p.fit]}; an image of exactly this size is taken as it is",
@@ -136,11 +155,25 @@ def _side(p: Preprocess) -> int:
     return math.floor(p.size / p.crop_pct) if p.fit == "crop" else p.size
 
 
-def _range(p: Preprocess) -> tuple[float, float]:  # noqa: ARG001
-    return 0, 65535
+def _scale(p: Preprocess) -> str:
+    if p.value_range is None:
+        return (
+            "0..65535 to 0..255 (of floats 0..1, in a TIFF of 12 bits 0..4095), and refuse images with values beyond; "
+            "of color with 16 bits per channel the upper 8 count"
+        )
+    low, high = p.value_range
+    return f"{low:g}..{high:g} to 0..255, and clip what lies beyond; a TIFF that counts from white is inverted first"
 
 
 def _pixels(p: Preprocess) -> str:
-    low, high = _range(p)
+    scale = _UNSCALED
+    if p.value_range is not None:
+        low, high = p.value_range
+        scale = {
+            "before": _SCALED,
+            "levels": f"(values - {low!r}) * (255 / {high - low!r})",
+            "fine": "np.isfinite(levels).all()",
+            "problem": "some of its pixels are not numbers",
+        }
     fit = _FITS[p.fit].format(size=p.size, side=_side(p), filter=p.interpolation.upper(), fill=fill_color(p))
-    return _PIXELS.format(size=p.size, draft=_DETAIL * _side(p), low=low, span=high - low, fit=fit)
+    return _PIXELS.format(size=p.size, draft=_DETAIL * _side(p), fit=fit, **scale)

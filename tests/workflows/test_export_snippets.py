@@ -12,8 +12,10 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -78,6 +80,33 @@ def _sixteen_bits(path: Path) -> None:
     Image.fromarray((65535 * _drawing(80, 120, seed=3)[..., 0]).astype(np.uint16)).save(path.with_suffix(".png"))
 
 
+def _sixteen_bits_turned(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    image = Image.fromarray((65535 * _drawing(80, 120, seed=10)[..., 0]).astype(np.uint16))
+    image.save(path.with_suffix(".png"), exif=exif)
+
+
+def _sixteen_bits_color(path: Path) -> None:
+    """PNG, written by hand: Pillow has no such mode."""
+    values = (65535 * _drawing(90, 70, seed=11)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", 90, 70, 16, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    path.with_suffix(".png").write_bytes(content)
+
+
+def _floats(path: Path) -> None:
+    Image.fromarray(_drawing(80, 120, seed=12)[..., 0].astype(np.float32)).save(path.with_suffix(".tif"))
+
+
+def _from_white(path: Path) -> None:
+    image = Image.fromarray((65535 * _drawing(80, 120, seed=13)[..., 0]).astype(np.uint16))
+    image.save(path.with_suffix(".tif"), tiffinfo={262: 0})
+
+
 def _wide(path: Path) -> None:
     Image.fromarray((255 * _drawing(200, 70, seed=4)).astype(np.uint8)).save(path.with_suffix(".png"))
 
@@ -105,6 +134,10 @@ KINDS: Mapping[str, Callable[[Path], None]] = {
     "exif": _exif,
     "transparent": _transparent,
     "16 bits": _sixteen_bits,
+    "16 bits turned": _sixteen_bits_turned,
+    "16 bits in color": _sixteen_bits_color,
+    "floats": _floats,
+    "counted from white": _from_white,
     "wide": _wide,
     "tall": _tall,
     "animated": _animated,
@@ -194,6 +227,18 @@ def test_the_program_of_a_card_predicts_what_predict_does(
     _require_same(run, files, _predictions(program, folder, files))
 
 
+@pytest.mark.parametrize("value_range", [(1000.0, 5095.0), (0.0, 30000.0), (-100.5, 0.7)])
+def test_a_program_maps_the_values_that_the_model_was_trained_on(
+    runs: dict[str, RunDir], files: dict[str, Path], tmp_path: Path, value_range: tuple[float, float]
+) -> None:
+    run = _seen_as(runs["timm"], tmp_path / "run", value_range=value_range)
+    folder = export(run, ExportForm.hub, out=tmp_path / "model").path
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"{value_range[0]:g}..{value_range[1]:g} to 0..255" in card
+    shown = {name: path for name, path in files.items() if name != "16 bits in color"}
+    _require_same(run, shown, _predictions(_program_of(card), folder, shown))
+
+
 def test_the_program_in_an_onnx_file_predicts_what_predict_does(
     runs: dict[str, RunDir], files: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -202,7 +247,7 @@ def test_the_program_in_an_onnx_file_predicts_what_predict_does(
     _require_same(runs["timm"], files, _predictions(program, tmp_path, files))
 
 
-@pytest.mark.parametrize("kind", ["exif", "transparent", "16 bits", "wide", "exact"])
+@pytest.mark.parametrize("kind", ["exif", "transparent", "16 bits", "counted from white", "wide", "exact"])
 def test_these_files_show_what_a_program_leaves_out(runs: dict[str, RunDir], files: dict[str, Path], kind: str) -> None:
     """Were a step of decoding missing, the predictions would differ by far more than the tolerance."""
     predictor = Predictor.open(runs["timm"])
