@@ -19,19 +19,21 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import timm
 import torch
 from PIL import Image
 
 from finetune_advisor.artifacts.export_form import ExportForm
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.export import described, save_model
-from finetune_advisor.backbones.timm_models import VARIANT
+from finetune_advisor.backbones.timm_models import LOOKS, VARIANT, WHITENED
 from finetune_advisor.backbones.variant import Variant
 from finetune_advisor.data.fit import fit_image
 from finetune_advisor.inference import Predictor
@@ -39,7 +41,7 @@ from finetune_advisor.techniques.activation import Maxout, Prelu
 from finetune_advisor.training.train import train
 from finetune_advisor.workflows.export import export
 
-SIZE = 64
+SIZE, SMALL = 64, "mobilenetv3_small_050"
 TOLERANCE = 1e-4
 """Of a probability: the pixels are the same, only the order of additions differs."""
 
@@ -214,8 +216,14 @@ def _require_same(run: RunDir, files: Mapping[str, Path], found: list[dict[str, 
     assert first_K == found_NK[0]
 
 
-@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-@pytest.mark.parametrize("way", MODELS)
+@pytest.mark.parametrize(
+    ("way", "fit"),
+    [
+        *(("timm", fit) for fit in ("crop", "pad", "stretch")),
+        ("onnx", "pad"),
+        *(pytest.param("onnx", fit, marks=pytest.mark.slow) for fit in ("crop", "stretch")),
+    ],
+)
 def test_the_program_of_a_card_predicts_what_predict_does(
     runs: dict[str, RunDir], files: dict[str, Path], tmp_path: Path, way: str, fit: str
 ) -> None:
@@ -227,7 +235,9 @@ def test_the_program_of_a_card_predicts_what_predict_does(
     _require_same(run, files, _predictions(program, folder, files))
 
 
-@pytest.mark.parametrize("value_range", [(1000.0, 5095.0), (0.0, 30000.0), (-100.5, 0.7)])
+@pytest.mark.parametrize(
+    "value_range", [(1000.0, 5095.0), *(pytest.param(r, marks=pytest.mark.slow) for r in ((0.0, 3e4), (-100.5, 0.7)))]
+)
 def test_a_program_maps_the_values_that_the_model_was_trained_on(
     runs: dict[str, RunDir], files: dict[str, Path], tmp_path: Path, value_range: tuple[float, float]
 ) -> None:
@@ -239,6 +249,7 @@ def test_a_program_maps_the_values_that_the_model_was_trained_on(
     _require_same(run, shown, _predictions(_program_of(card), folder, shown))
 
 
+@pytest.mark.slow
 def test_the_program_in_an_onnx_file_predicts_what_predict_does(
     runs: dict[str, RunDir], files: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -261,32 +272,48 @@ def test_these_files_show_what_a_program_leaves_out(runs: dict[str, RunDir], fil
     assert np.abs(found_K - wanted_K).max() > 20 * TOLERANCE
 
 
-NETWORKS = {
-    "hidden maxout": ("mobilenetv3_small_050", Variant(None, 5, Maxout())),
-    "other activations": ("mobilenetv3_small_050", Variant(Prelu())),
-    "of the slides": ("nin", Variant()),
+def _with(variant: Variant) -> Mapping[str, Any]:
+    return {"architecture": VARIANT, "model_args": {"backbone": SMALL, "size": SIZE, **variant.as_arguments()}}
+
+
+NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "hidden maxout": _with(Variant(None, 5, Maxout())),
+    "other activations": _with(Variant(Prelu())),
+    "of the slides": {"architecture": "nin", "model_args": {}},
+    "whitened": {"architecture": WHITENED, "model_args": {"backbone": SMALL, "backbone_args": {}, "size": SIZE}},
+    "several views": {
+        "architecture": LOOKS,
+        "model_args": {
+            "member": {"architecture": "resnet18", "model_args": {}, "pretrained_cfg": {}},
+            "looks": [[0, 0, 40, False], [10, 4, 32, True]],
+            "size": 32,
+        },
+    },
 }
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize(
+    "kind", ["hidden maxout", *(pytest.param(kind, marks=pytest.mark.slow) for kind in list(NETWORKS)[1:])]
+)
 def test_what_timm_has_no_network_for_ships_onnx(runs: dict[str, RunDir], tmp_path: Path, kind: str) -> None:
-    name, variant = NETWORKS[kind]
+    """For any number of images: as many as are compared, and one."""
+    network = NETWORKS[kind]
     run = RunDir(Path(shutil.copytree(runs["timm"].path, tmp_path / "run")))
     predictor = Predictor.open(run)
-    preprocess = predictor.preprocess
-    arguments = {"backbone": name, "size": SIZE, **variant.as_arguments()}
     save_model(
-        build(name, "random", classes=3, size=SIZE, variant=variant).net,
+        timm.create_model(network["architecture"], num_classes=3, **network["model_args"]),
         run.model,
-        architecture=name if variant.plain else VARIANT,
+        **network,
         classes=predictor.classes,
-        preprocessing=described(preprocess),
-        details={"preprocessing": asdict(preprocess)},
-        model_args={} if variant.plain else arguments,
+        preprocessing=described(predictor.preprocess),
+        details={"preprocessing": asdict(predictor.preprocess)},
     )
     done = export(run, ExportForm.safetensors, out=tmp_path / "model")
     assert done.onnx == done.path / "model.onnx" and done.onnx.is_file()
-    assert done.same_class == done.images > 0
+    assert done.same_class == done.images > 2
+    session = onnxruntime.InferenceSession(done.onnx, providers=["CPUExecutionProvider"])
+    [one_K] = session.run(None, {"pixels": np.zeros((1, 3, SIZE, SIZE), np.uint8)})[0]
+    assert one_K.shape == (3,) and one_K.sum() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(
