@@ -69,8 +69,9 @@ def numbers(image: Image.Image) -> Values:
             values_HW = values_HW.view(np.int8)
         case "I", 1, 32:
             values_HW = values_HW.view(np.uint32)
+    values_HW = values_HW.astype(values_HW.dtype.newbyteorder("="), copy=False)
     if _tag(image, _PHOTOMETRIC, 1) == 0:  # MINISWHITE, which Pillow inverts in 8-bit images alone
-        return np.asarray(_white(image) - values_HW.astype(np.float64))
+        return np.asarray(values_HW.dtype.type(_white(image)) - values_HW)
     return values_HW
 
 
@@ -132,7 +133,12 @@ def two_bytes(image: ImageFile.ImageFile, lower: ImageFile.ImageFile) -> Colors:
     Args:
         image: not loaded yet; it is left as Pillow loads it.
         lower: the same file opened again, which is left with the lower bytes.
+
+    Raises:
+        UnreadableImage: a compressed TIFF in separate planes, whose lower bytes Pillow does not give.
     """
+    if _tag(image, _PLANAR, 1) == 2 and any(tile.codec_name == "libtiff" for tile in image.tile):
+        raise UnreadableImage("it is a compressed TIFF with 16-bit colors in separate planes; save it as PNG")
     gray = any(_raw_mode(tile) == _GRAY_ALPHA for tile in image.tile)
     lower.tile = [_with_raw_mode(tile, _LOWER_BYTE.get(_raw_mode(tile))) for tile in lower.tile]
     image.load()

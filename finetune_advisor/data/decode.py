@@ -11,7 +11,9 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
@@ -87,9 +89,21 @@ _TELLTALES: Mapping[bytes, str] = {
 
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_NARROW = (b"\xff\xd8", b"GIF8", b"RIFF", b"BM")
+"""How files begin whose formats have 8 bits per channel, or are read so."""
+
 _WITH_ORIENTATION = (b"XML:com.adobe.xmp", b"Raw profile type exif")
 _LONG_TEXT = 2**20
 """Bytes of a text in a PNG from which it is passed over, packed or not: Pillow refuses it then."""
+
+_HEIC = ("HEIC", "HEIF", "`pip install pi-heif`")
+_BOXES: Mapping[bytes, tuple[str, str, str]] = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"), _HEIC),
+    **dict.fromkeys((b"avif", b"avis"), ("AVIF", "AVIF", "`pip install --upgrade pillow`")),
+}
+"""The kind of file that its `ftyp` box says -> what to call it, Pillow's name of the format, where to get a reader."""
+
+_TIFF = (b"ii*\0", b"mm\0*", b"ii+\0", b"mm\0+")
 
 _SIDES: Mapping[bytes, tuple[tuple[int, int], tuple[int, int]]] = {
     _PNG: ((16, 20), (20, 24)),
@@ -175,7 +189,22 @@ def to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
 
 
-def pixel_values(path: str | Path) -> npt.NDArray[Any] | None:
+def has_wide_values(path: str | Path) -> bool | None:
+    """Whether an image has more than 8 bits per channel, as its first bytes say; None where they cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(32)
+            if start.startswith(_PNG):
+                return start[24:25] == b"\x10"
+            if start.startswith(_NARROW):
+                return False
+            with _opened(file) as image:
+                return holds_two_bytes(image) or holds_numbers(image)
+    except _DAMAGE:  # which is named when the image is decoded
+        return None
+
+
+def wide_values(path: str | Path) -> npt.NDArray[Any] | None:
     """The values of an image with more than 8 bits per channel, (H, W) or (H, W, 3); None for any other image.
 
     Raises:
@@ -304,6 +333,9 @@ def _opened(file: IO[bytes]) -> ImageFile.ImageFile:
 @cache
 def _formats() -> tuple[str, ...]:
     Image.init()
+    with suppress(ModuleNotFoundError):  # the extra `heif`
+        pi_heif: Any = import_module("pi_heif")
+        pi_heif.register_heif_opener()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
@@ -361,6 +393,12 @@ def _what_it_is(file: IO[bytes]) -> str:
     for sign, meaning in _TELLTALES.items():
         if start.startswith(sign):
             return meaning
+    if start[4:8] == b"ftyp" and start[8:12] in _BOXES:
+        name, format_, hint = _BOXES[start[8:12]]
+        damaged = format_ in _formats()
+        return f"it is damaged or an unknown kind of {name}" if damaged else f"it is a {name} image, to read it: {hint}"
+    if start.startswith(_TIFF):
+        return "it is a TIFF of a kind that cannot be read here, or damaged; save it as PNG, or as another kind of TIFF"
     if _is_empty(file):
         return "it has no pixels: its width or height is zero"
     return "it is not an image, or of a kind that cannot be read here"

@@ -47,9 +47,10 @@ def value_range(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG0
     values = profile.health.values
     if values is None:
         return
+    clipped = f", of which {100 * values.clipped:.2g} % are clipped" if values.clipped else ""
     reason = (
-        f"{values.images:,} of {values.of:,} training images have more than 8 bits per channel, with values from "
-        f"{values.lowest:g} to {values.highest:g}: one scale for all, which clips {100 * values.clipped:.2g} % of them."
+        f"{values.images:,} of {values.of:,} training images have over 8 bits per channel. One scale for all: values "
+        f"run from {values.lowest:g} to {values.highest:g}{clipped}."
     )
     yield Choice("preprocessing.value_range", values.range, reason)
 
