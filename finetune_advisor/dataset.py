@@ -27,6 +27,7 @@ from finetune_advisor.data.wording import counted
 from finetune_advisor.errors import DataError
 from finetune_advisor.features import Features, Progress, measure
 from finetune_advisor.instruments import Instrument
+from finetune_advisor.techniques.preprocessing.settings import ValueRange
 
 log = logging.getLogger(__name__)
 
@@ -129,12 +130,17 @@ def open_dataset(
     seed: int,
     device: str,
     workers: int,
+    value_range: ValueRange | None = None,
     use_cache: bool = True,
     progress: Progress | None = None,
 ) -> Dataset:
     """Look at each image of a listing once, leave out what cannot be decoded, and split the rest.
 
     Copies, near-duplicates and the person's own groups are kept on one side of an automatic split.
+
+    Args:
+        value_range: which values of images with more than 8 bits per channel are black and white; that of every
+            instrument.
 
     Raises:
         DataError: no usable images, fewer than two classes, or a class with too few readable images.
@@ -146,6 +152,7 @@ def open_dataset(
         instruments,
         device=device,
         workers=workers,
+        value_range=value_range,
         use_cache=use_cache,
         progress=progress,
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from finetune_advisor.data.views import BadImage, eval_views
 from finetune_advisor.feature_store import Arrays, Common, FeatureStore, StoredRows
 from finetune_advisor.instruments import FORMAT, Instrument, cache_key
 from finetune_advisor.recorder import Recorder, recorders
-from finetune_advisor.techniques.preprocessing.settings import Preprocess
+from finetune_advisor.techniques.preprocessing.settings import Preprocess, ValueRange
 
 BATCH = 32
 """Images that are decoded together."""
@@ -104,6 +104,7 @@ def measure(
     *,
     device: str,
     workers: int,
+    value_range: ValueRange | None = None,
     use_cache: bool = True,
     together: bool = True,
     progress: Progress | None = None,
@@ -116,6 +117,8 @@ def measure(
             are only decoded, to learn which ones can be.
         device: torch device of the networks.
         workers: processes that decode; 0 decodes in this process.
+        value_range: which values of images with more than 8 bits per channel are black and white; that of every
+            instrument.
         use_cache: False neither reads nor writes the cache on disk, and shares nothing between processes.
         together: whether all processes that torchrun started call this, with the same images, and share the work;
             False where one of them looks at something by itself.
@@ -124,8 +127,9 @@ def measure(
     Raises:
         OtherProcessEnded: under torchrun, another process will not do its share.
     """
+    assert {each.preprocess.value_range for each in instruments} <= {value_range}, "one scale for a whole data set"
     digests, unopened = content_digests(paths)
-    stores = _Stores.of(instruments, device, keep=use_cache)
+    stores = _Stores.of(instruments, device, value_range, keep=use_cache)
     path_of = {digest: path for digest, path in zip(digests, paths, strict=True) if digest is not None}
     bad = stores.undecodable.load(path_of)
     for turn, share in enumerate(_shares(use_cache) if together else (processes.ALONE,)):
@@ -154,18 +158,22 @@ class _Stores:
     """One for each instrument."""
     looks: FeatureStore
     undecodable: ReasonStore
+    value_range: ValueRange | None
     keep: bool
     """Whether the cache on disk is used."""
 
     @staticmethod
-    def of(instruments: Sequence[Instrument], device: str, *, keep: bool) -> _Stores:
+    def of(instruments: Sequence[Instrument], device: str, value_range: ValueRange | None, *, keep: bool) -> _Stores:
         cache = cache_root() / "features" if keep else None
         precision = "" if precision_on(device) == "float32" else f".{precision_on(device)}"
+        # Decoded by another scale thumbnails differ, and without one some images cannot be read.
+        scale = () if value_range is None else (value_range,)
         return _Stores(
             instruments,
             [_store(cache and cache / f"{instrument.key}{precision}") for instrument in instruments],
-            _store(cache and cache / cache_key("looks", FORMAT, THUMBNAIL, DETAIL)),
-            ReasonStore(cache and cache / cache_key("undecodable", decoder_key())),
+            _store(cache and cache / cache_key("looks", FORMAT, THUMBNAIL, DETAIL, *scale)),
+            ReasonStore(cache and cache / cache_key("undecodable", decoder_key(), *scale)),
+            value_range,
             keep,
         )
 
@@ -216,7 +224,7 @@ def _look(
     digests = list(path_of)
     bad: dict[str, BadImage] = {}
     lookers = _recorders(stores, digests, device)
-    views = [recorder.preprocess for recorder in lookers] or [DECODE_ONLY]
+    views = [recorder.preprocess for recorder in lookers] or [replace(DECODE_ONLY, value_range=stores.value_range)]
     done = 0
     for made in eval_views(list(path_of.values()), views, batch=BATCH, workers=workers, digests=digests):
         bad |= {digests[image.place]: image for image in made.bad}

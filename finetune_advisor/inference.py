@@ -75,7 +75,8 @@ class Predictor:
             classes = tuple(config["label_names"])
         except KeyError as missing:
             raise RunError(f"{folder}/{CONFIG_FILE} lacks {missing}: it was not written by a run.") from missing
-        settings = {**settings, "mean": tuple(settings["mean"]), "std": tuple(settings["std"])}
+        # JSON has lists; a model of an older version has no `value_range`.
+        settings = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
         return Predictor(net.to(device).eval(), Preprocess(**settings), classes, device, config)
 
     def predict(self, paths: Sequence[Path], *, workers: int, batch: int = BATCH) -> Iterator[Prediction]:

@@ -14,9 +14,9 @@ from finetune_advisor.backbones.weights import WORDS, Source, find_weights
 from finetune_advisor.techniques.preprocessing import Backbone as BackbonePreprocessing
 from finetune_advisor.techniques.preprocessing import Preprocessing
 from finetune_advisor.techniques.preprocessing.base import AskColors
-from finetune_advisor.techniques.preprocessing.settings import Preprocess
+from finetune_advisor.techniques.preprocessing.settings import Preprocess, ValueRange
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the meaning of a cached row changes."""
 
 Change = Literal["horizontal_flip", "vertical_flip", "rotation_90", "gray"]
@@ -71,9 +71,12 @@ def instrument_of(recipe: Recipe) -> Instrument:
     return instrument(recipe.backbone.name, recipe.backbone.weights, recipe.preprocessing, seed=recipe.seed)
 
 
-def ruler() -> Instrument:
+def ruler(value_range: ValueRange | None = None) -> Instrument:
     """The fixed instrument that similarity is measured with, whatever backbone is trained.
 
     Its BatchNorm layers carry ImageNet's statistics and its classifier knows ImageNet's classes.
+
+    Args:
+        value_range: of the data set, see `Preprocess`.
     """
-    return instrument(RULER, "bundled", BackbonePreprocessing(size=224, fit="crop"))
+    return instrument(RULER, "bundled", BackbonePreprocessing(size=224, fit="crop", value_range=value_range))

@@ -152,7 +152,8 @@ class Run:
     def _seen(self, images: Sequence[Image.Image], batch: int) -> Iterator[Classification]:
         preprocess = self.predictor.preprocess
         for start in range(0, len(images), batch):
-            pixels = [to_array(fit_image(to_rgb(image), preprocess)) for image in images[start : start + batch]]
+            colors = [to_rgb(image, preprocess.value_range) for image in images[start : start + batch]]
+            pixels = [to_array(fit_image(image, preprocess)) for image in colors]
             x_BCHW = torch.from_numpy(np.stack(pixels))
             for probabilities_K in self.predictor.probabilities_of(x_BCHW):
                 yield self._named(None, probabilities_K)

@@ -23,6 +23,7 @@ from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import DataError, RunError
 from finetune_advisor.inference import BATCH, Predictor, evaluate_on
+from finetune_advisor.run import Run
 from finetune_advisor.training.train import train
 
 COLORS = {"ants": (200, 60, 60), "bees": (60, 200, 60), "Ünïcode, wasps": (60, 60, 200)}
@@ -55,6 +56,32 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunDir]:
         finished[name] = train(recipe, RunDir(folder / name))
     shutil.rmtree(data)
     return finished
+
+
+def test_images_of_12_bits_are_seen_as_their_8_bit_twins_in_training_and_prediction(tmp_path: Path) -> None:
+    twins, wide = write_images(tmp_path / "twins", 8), tmp_path / "wide"
+    for path in twins.rglob("*.png"):
+        gray = Image.open(path).convert("L")
+        gray.save(path)
+        place = wide / path.relative_to(twins)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rint(np.asarray(gray) * (4095 / 255)).astype(np.uint16)).save(place)
+    runs = {}
+    for folder, settings in ((twins, ()), (wide, ("preprocessing.value_range=[0,4095]",))):
+        recipe = load_recipe("linear_probe", [f"data.path={folder}", *TINY, *settings])
+        runs[folder] = train(recipe, RunDir(tmp_path / "runs" / folder.name))
+    settings = json.loads((runs[wide].model / "config.json").read_text())["finetune_advisor"]["preprocessing"]
+    assert settings["value_range"] == [0, 4095]
+    found = {}
+    for trained in (twins, wide):
+        run = Run.open(runs[trained], device="cpu")
+        shown = (twins, wide) if trained is wide else (twins,)
+        for images in shown:
+            found[trained, images] = [each.probabilities for each in run.predict(images, workers=0)]
+    in_memory = Run.open(runs[wide], device="cpu").predict([Image.open(each) for each in sorted(wide.rglob("*.png"))])
+    by_path = [each.probabilities for each in Run.open(runs[wide], device="cpu").predict(sorted(wide.rglob("*.png")))]
+    assert found[twins, twins] == found[wide, twins] == found[wide, wide]
+    assert [each.probabilities for each in in_memory] == by_path
 
 
 @pytest.fixture(params=SETTINGS)

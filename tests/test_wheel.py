@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -62,6 +64,26 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel: Path) -> N
     assert {f"finetune_advisor/reporting/templates/{name}" for name in ("analysis.html.j2", "style.css")} <= set(names)
     assert "finetune_advisor/reporting/reference_similarity.yaml" in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_nothing_tells_anyone_to_install_this_package_from_an_index() -> None:
+    """It is not published, and anyone could take its name: hints name the package that is missing, and it exists."""
+    with (REPOSITORY / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    wanted = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    published = {re.split(r"[<>=\[]", requirement)[0].lower() for requirement in wanted} - {project["name"]}
+    shipped = [path for path in (REPOSITORY / "finetune_advisor").rglob("*") if path.suffix in {".py", ".j2", ".yaml"}]
+    named = set()
+    for path in [*shipped, *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "benchmarks").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"finetune[-_]advisor\[|/project/finetune", text), path
+        for packages in re.findall(r"pip install ((?:-\S+ )*[a-z][\w-]*(?: [a-z][\w-]*-[\w-]*)*)", text):
+            named |= {package for package in packages.split() if not package.startswith("-")}
+    assert {"ray", "pyarrow", "datasets", "huggingface-hub", "timm", "onnxruntime"} <= named, "the hints are found"
+    assert named <= published, named - published
 
 
 def test_installed_recipes_are_those_of_the_wheel(installed: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from finetune_advisor.artifacts.health import (
     NearDuplicates,
     OddImage,
     Outlier,
+    ValueScale,
 )
 from finetune_advisor.data import health as checks
 from finetune_advisor.dataset import TRAINABLE, Dataset
@@ -31,7 +32,11 @@ MANY_ODD = 1000
 
 
 def health(
-    data: Dataset, *, probabilities_TK: npt.NDArray[np.floating] | None = None, leak: FoldLeak | None = None
+    data: Dataset,
+    *,
+    probabilities_TK: npt.NDArray[np.floating] | None = None,
+    leak: FoldLeak | None = None,
+    values: ValueScale | None = None,
 ) -> Health:
     """Bad files, copies and where they cross, odd images, label suspects, outliers, imbalance.
 
@@ -41,6 +46,7 @@ def health(
         probabilities_TK: out-of-fold probabilities of the trainable images, in the listing's order; None names no
             label suspects.
         leak: what `fold_leak` found.
+        values: what `value_scale` found.
     """
     names = [sample.name for sample in data.listing.samples]
     split_of = {sample.name: str(sample.split) for sample in data.listing.samples}
@@ -61,6 +67,7 @@ def health(
         odd_images=_odd_images(data, names),
         sizes=_sizes(data),
         color_modes=checks.color_modes(data.looks),
+        values=values,
         leak=leak,
         imbalance=_imbalance(data),
     )

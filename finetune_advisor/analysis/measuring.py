@@ -22,13 +22,14 @@ from finetune_advisor.analysis.similarity import similarity
 from finetune_advisor.analysis.size import size_of
 from finetune_advisor.analysis.speed import speed_of
 from finetune_advisor.analysis.views import views
-from finetune_advisor.artifacts.health import FoldLeak
+from finetune_advisor.artifacts.health import FoldLeak, ValueScale
 from finetune_advisor.artifacts.profile import Profile, Sampled, Seconds, SplitCount
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.data.sources import Listing
 from finetune_advisor.data.split import split
+from finetune_advisor.data.value_scale import value_scale
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.dataset import TRAINABLE, Dataset, open_dataset
 from finetune_advisor.features import Features, measure
@@ -53,7 +54,8 @@ def measured_profile(listing: Listing, sample: Listing, request: Request, watch:
     """
     start = perf_counter()
     device = torch_device(request.device)
-    instruments = _instruments(request)
+    scale = _scale(sample)
+    instruments = _instruments(request, scale)
     data = open_dataset(
         sample,
         instruments,
@@ -61,6 +63,7 @@ def measured_profile(listing: Listing, sample: Listing, request: Request, watch:
         seed=request.seed,
         device=device,
         workers=_workers(),
+        value_range=scale.range if scale else None,
         use_cache=request.use_cache,
         progress=watch.images,
     )
@@ -72,7 +75,7 @@ def measured_profile(listing: Listing, sample: Listing, request: Request, watch:
     )
     trainable_N = data.index(*TRAINABLE)
     learned = _Learning.of(data, trainable_N, request, device, watch, images=int(counts_K.sum()))
-    found = health(data, probabilities_TK=learned.probabilities_TK, leak=learned.leak)
+    found = health(data, probabilities_TK=learned.probabilities_TK, leak=learned.leak, values=scale)
     views_start = perf_counter()
     effects = views(
         data,
@@ -119,8 +122,19 @@ def look_at_share(sample: Listing, request: Request) -> None:
     Raises:
         OtherProcessEnded: another process failed.
     """
-    paths = [each.path for each in sample.samples]
-    measure(paths, _instruments(request), device=torch_device(request.device), workers=_workers())
+    scale = _scale(sample)
+    measure(
+        [each.path for each in sample.samples],
+        _instruments(request, scale),
+        device=torch_device(request.device),
+        workers=_workers(),
+        value_range=scale.range if scale else None,
+    )
+
+
+def _scale(sample: Listing) -> ValueScale | None:
+    """Of the images to train on, those included from which validation images will be drawn."""
+    return value_scale([each.path for each in sample.samples if each.split in (None, "train")])
 
 
 def _workers() -> int:
@@ -191,15 +205,16 @@ def _leak(
     )
 
 
-def _instruments(request: Request) -> tuple[Instrument, ...]:
+def _instruments(request: Request, scale: ValueScale | None) -> tuple[Instrument, ...]:
     """The ruler and the network to be fine-tuned, which may be the same, once it is sure that they can be built.
 
     Raises:
         BackboneError: an unknown network or a size it does not take, or weights that cannot be had.
     """
-    preprocessing = BackbonePreprocessing(size=request.size, fit="crop")
+    value_range = scale.range if scale else None
+    preprocessing = BackbonePreprocessing(size=request.size, fit="crop", value_range=value_range)
     trained = instrument(request.backbone, request.weights, preprocessing, seed=request.seed)
-    instruments = tuple(dict.fromkeys((ruler(), trained)))
+    instruments = tuple(dict.fromkeys((ruler(value_range), trained)))
     for each in instruments:
         build(each.backbone, each.weights, seed=each.seed, size=each.preprocess.size)
     return instruments

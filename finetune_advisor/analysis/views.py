@@ -85,6 +85,7 @@ def views(
         tuple(shown.values()),
         device=device,
         workers=default_workers(),
+        value_range=instruments[0].preprocess.value_range,
         use_cache=use_cache,
         together=False,
         progress=progress,

@@ -88,6 +88,26 @@ class ImageSizes(Fact):
         return self.shorter_side[1] <= ENLARGED * SMALL_PX
 
 
+class ValueScale(Fact):
+    """The one scale of training images with more than 8 bits per channel; others stay as they are."""
+
+    range: tuple[float, float]
+    """The values that are shown black and white; those beyond are clipped."""
+    images: int
+    """Training images with more than 8 bits per channel."""
+    of: int
+    """Training images that could be opened."""
+    measured: int
+    """Images whose values were read."""
+    types: dict[str, int]
+    """Images of each type of number among the measured ones, as numpy names it."""
+    lowest: float
+    highest: float
+    """The extremes of all values that were read."""
+    clipped: float
+    """Share of the values that were read that lie beyond the range."""
+
+
 class FoldLeak(Fact):
     """Whether folds drawn image by image promise too much, because relatives lie on both sides."""
 
@@ -126,5 +146,7 @@ class Health(Fact):
     sizes: ImageSizes | None = None
     color_modes: dict[str, int] = Field(default_factory=dict)
     """Images of each color mode, as Pillow names them."""
+    values: ValueScale | None = None
+    """None where all training images have 8 bits per channel or fewer."""
     leak: FoldLeak | None = None
     imbalance: Imbalance

@@ -244,6 +244,11 @@ class Profile(Document):
     """None where it was not measured."""
     seconds: Seconds
 
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """What `preprocessing.value_range` is for this data."""
+        return None if self.health.values is None else self.health.values.range
+
     def view(self, name: View) -> ViewEffect | None:
         """The effect of one view, None where it was not measured."""
         return next((effect for effect in self.views if effect.view == name), None)

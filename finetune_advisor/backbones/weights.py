@@ -88,7 +88,7 @@ def _find_bundled(name: str) -> Weights:
     if path is not None:
         return Weights(name, "bundled", path, license=bundled.LICENSE, tag="bundled")
     if network in bundled.PACKAGES:
-        raise WeightsError(f"the bundled weights of {network} are not installed", bundled.INSTALL_HINT)
+        raise WeightsError(f"the bundled weights of {network} are not installed", bundled.install_hint(network))
     raise WeightsError(f"no weights of {name} are bundled", _what_can_be_used())
 
 
@@ -118,7 +118,7 @@ def _find_file(name: str, weights: str) -> Weights:
 
 def _what_can_be_used() -> str:
     found = ", ".join(f"{item.name} (weights: {item.source})" for item in available())
-    usable = f"Usable here: {found}." if found else f"Nothing is installed here. {bundled.INSTALL_HINT}"
+    usable = f"Usable here: {found}." if found else f"No weights are here. {bundled.install_hint()}."
     return f"{usable} Or give a file with weights: FILE."
 
 

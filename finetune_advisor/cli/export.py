@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -27,7 +28,8 @@ def export(
         typer.Option(
             "--format",
             help="safetensors: weights and config.json. onnx: one file from pixels to probabilities. "
-            "hub: a folder in timm's hub layout, with a model card.",
+            "hub: a folder in timm's hub layout, with a model card. Where timm has no network of this shape, "
+            "the folder also holds model.onnx.",
         ),
     ],
     output: Annotated[
@@ -40,7 +42,7 @@ def export(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Write the model for use elsewhere, and check that it gives the same answers there.
+    """Write the model for use elsewhere, and check that it gives the same predictions there.
 
     Example: finetune-advisor export runs/data-1 --format onnx -o model.onnx
     """
@@ -55,13 +57,27 @@ def export(
     if as_json:
         out.print_json(data=_as_json(done))
     elif not quiet:
-        kind = "real image" if done.real else "noise image"
-        out.print(f"[bold]Wrote[/]     {escape(str(done.path))}", highlight=False, soft_wrap=True)
-        out.print(
-            f"[bold]Checked[/]   on {counted(done.images, kind)}: the same class on {done.same_class}, "
-            f"largest difference of a probability {done.largest_difference:.1e}",
-            highlight=False,
-            soft_wrap=True,
+        for title, text in _lines(done):
+            out.print(f"[bold]{title:<10}[/]{escape(text)}", highlight=False, soft_wrap=True)
+
+
+def _lines(done: Exported) -> Iterator[tuple[str, str]]:
+    """What is printed, each line with its title."""
+    yield "Wrote", str(done.path)
+    if done.onnx not in (None, done.path):
+        yield "", "with model.onnx: timm has no network of this shape, so use that where this package is not installed"
+    kind = "real image" if done.real else "noise image"
+    yield (
+        "Checked",
+        f"on {counted(done.images, kind)}: the same class on {done.same_class}, "
+        f"largest difference of a probability {done.largest_difference:.1e}",
+    )
+    if done.onnx == done.path:
+        for number, step in enumerate(done.steps, start=1):
+            yield "" if number > 1 else "Input", f"{number}. {step}"
+        yield (
+            "Example",
+            "a Python program that does this is in the file's metadata, under `example` (docs/use.md)",
         )
 
 
@@ -72,4 +88,6 @@ def _as_json(done: Exported) -> dict[str, object]:
         "real_images": done.real,
         "same_class": done.same_class,
         "largest_difference": done.largest_difference,
+        "onnx": None if done.onnx is None else str(done.onnx),
+        "steps": list(done.steps),
     }

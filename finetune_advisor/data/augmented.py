@@ -91,7 +91,7 @@ def read_training_image(sample: Sample, p: Preprocess) -> Image.Image:
     Raises:
         UnreadableImage: it cannot be read any more.
     """
-    return read_image(sample.path, at_least=_DETAIL * resized_side(p))
+    return read_image(sample.path, at_least=_DETAIL * resized_side(p), value_range=p.value_range)
 
 
 @dataclass(frozen=True, slots=True)

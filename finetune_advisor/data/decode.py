@@ -6,25 +6,46 @@ Shapes: C channels (3), H height, W width.
 from __future__ import annotations
 
 import io
+import math
+import os
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
-from finetune_advisor.data.color import to_rgb
+from finetune_advisor.data.color import (
+    holds_numbers,
+    holds_two_bytes,
+    numbers,
+    on_scale,
+    read_planes,
+    to_rgb,
+    two_bytes,
+)
 from finetune_advisor.data.digest import digest_of
 from finetune_advisor.data.opening import cannot_open
-from finetune_advisor.errors import UnopenedFile, UnreadableImage
+from finetune_advisor.errors import DataError, UnopenedFile, UnreadableImage
+from finetune_advisor.techniques.preprocessing.settings import ValueRange
 
 MAX_PIXELS = 89_478_485
 """Largest image that is decoded: Pillow's own limit, about 9,459 x 9,459, which takes 270 MB in memory."""
+
+_LIMIT = "FINETUNE_ADVISOR_MAX_PIXELS"
+"""The environment variable that replaces it."""
+
+_FORMAT = 2
+"""Raised when other files than before are refused."""
+
+T = TypeVar("T")
 
 # EPS and other formats that run programs or fetch files are not among them, whatever a file's suffix says.
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "HEIF")
@@ -67,29 +88,47 @@ _TELLTALES: Mapping[bytes, str] = {
 }
 
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+_NARROW = (b"\xff\xd8", b"GIF8", b"RIFF", b"BM")
+"""How files begin whose formats have 8 bits per channel, or are read so."""
+
+_WITH_ORIENTATION = (b"XML:com.adobe.xmp", b"Raw profile type exif")
+_LONG_TEXT = 2**20
+"""Bytes of a text in a PNG from which it is passed over, packed or not: Pillow refuses it then."""
+
+_HEIC = ("HEIC", "HEIF", "`pip install pi-heif`")
+_BOXES: Mapping[bytes, tuple[str, str, str]] = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"), _HEIC),
+    **dict.fromkeys((b"avif", b"avis"), ("AVIF", "AVIF", "`pip install --upgrade pillow`")),
+}
+"""The kind of file that its `ftyp` box says -> what to call it, Pillow's name of the format, where to get a reader."""
+
+_TIFF = (b"ii*\0", b"mm\0*", b"ii+\0", b"mm\0+")
+
 _SIDES: Mapping[bytes, tuple[tuple[int, int], tuple[int, int]]] = {
-    b"\x89PNG\r\n\x1a\n": ((16, 20), (20, 24)),
+    _PNG: ((16, 20), (20, 24)),
     b"GIF8": ((6, 8), (8, 10)),
     b"BM": ((18, 22), (22, 26)),
 }
 """First bytes of a file -> where its width and height stand."""
 
 
-def read_image(path: str | Path, *, at_least: int | None = None) -> Image.Image:
+def read_image(path: str | Path, *, at_least: int | None = None, value_range: ValueRange | None = None) -> Image.Image:
     """Decode a file to an upright RGB image, the first frame where there are several.
 
     The camera's rotation (EXIF) is applied; color modes are converted by the rules of `to_rgb`. Nothing is
-    padded or guessed: a file that is cut short is an error.
+    padded or guessed: a file that is cut short or whose pixels are damaged is an error.
 
     Args:
         at_least: shorter side, in pixels, that is needed. A JPEG with twice as much or more is decoded at
             1/2, 1/4 or 1/8 of its size, which is several times faster. None decodes every pixel.
+        value_range: which values of images with more than 8 bits per channel become 0 and 255; see `to_rgb`.
 
     Raises:
-        UnreadableImage: the file is empty, no image, damaged, or has over `MAX_PIXELS`.
+        UnreadableImage: the file is empty, no image, damaged, or has too many pixels (see `max_pixels`).
         UnopenedFile: it is missing, forbidden, or the disk fails.
     """
-    return read_image_for(path, [at_least]).images[0]
+    return read_image_for(path, [at_least], value_range=value_range).images[0]
 
 
 class Decoded(NamedTuple):
@@ -106,11 +145,18 @@ class Decoded(NamedTuple):
     mode: str
 
 
-def read_image_for(path: str | Path, sides: Sequence[int | None], *, digest: str | None = None) -> Decoded:
+def read_image_for(
+    path: str | Path,
+    sides: Sequence[int | None],
+    *,
+    value_range: ValueRange | None = None,
+    digest: str | None = None,
+) -> Decoded:
     """What `read_image` gives for each shorter side that is needed, decoding what is the same only once.
 
     Args:
         sides: in pixels; see `read_image`.
+        value_range: see `read_image`.
         digest: of the content that is expected, None takes any.
 
     Raises:
@@ -118,7 +164,8 @@ def read_image_for(path: str | Path, sides: Sequence[int | None], *, digest: str
     """
     try:
         with Path(path).open("rb") as file:
-            return _decode(file if digest is None else _expected(file, digest), sides)
+            content = file if digest is None else _expected(file, digest)
+            return _read(content, partial(_decode, sides=sides, value_range=value_range))
     except OSError as error:
         raise cannot_open(error) from error
 
@@ -132,7 +179,7 @@ def _expected(file: IO[bytes], digest: str) -> IO[bytes]:
 
 def decoder_key() -> str:
     """Text that changes when contents which could not be decoded may have become decodable."""
-    return f"Pillow {pillow_version} {' '.join(_formats())} up to {MAX_PIXELS} pixels"
+    return f"{_FORMAT}: Pillow {pillow_version} {' '.join(_formats())} up to {max_pixels()} pixels"
 
 
 def to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -142,61 +189,193 @@ def to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
 
 
-def _decode(file: IO[bytes], sides: Sequence[int | None]) -> Decoded:
+def has_wide_values(path: str | Path) -> bool | None:
+    """Whether an image has more than 8 bits per channel, as its first bytes say; None where they cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(32)
+            if start.startswith(_PNG):
+                return start[24:25] == b"\x10"
+            if start.startswith(_NARROW):
+                return False
+            with _opened(file) as image:
+                return holds_two_bytes(image) or holds_numbers(image)
+    except _DAMAGE:  # which is named when the image is decoded
+        return None
+
+
+def wide_values(path: str | Path) -> npt.NDArray[Any] | None:
+    """The values of an image with more than 8 bits per channel, (H, W) or (H, W, 3); None for any other image.
+
+    Raises:
+        UnreadableImage, UnopenedFile: see `read_image`.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return _read(file, _values)
+    except OSError as error:
+        raise cannot_open(error) from error
+
+
+def _values(file: IO[bytes]) -> npt.NDArray[Any] | None:
+    with _opened(file) as image:
+        if holds_two_bytes(image):
+            _check_size(image)
+            with _opened(file) as lower:
+                return two_bytes(image, lower)
+        if not holds_numbers(image):
+            return None
+        _check_size(image)
+        image.load()
+        return numbers(image)
+
+
+def _decode(file: IO[bytes], sides: Sequence[int | None], value_range: ValueRange | None) -> Decoded:
     decoded: dict[tuple[int, int], Image.Image] = {}
     images: list[Image.Image] = []
     size, mode = (0, 0), ""
+    for side in sides:
+        with _opened(file) as image:
+            whole, mode = image.size, image.mode
+            if side is not None:
+                image.draft(None, (side, side))
+            scaled = image.size
+            _check_size(image, whole)
+            if scaled not in decoded:
+                decoded[scaled] = _upright_rgb(image, file, value_range)
+        images.append(decoded[scaled])
+        size = whole if images[-1].size == scaled else (whole[1], whole[0])
+    return Decoded(images, size, mode)
+
+
+def _read(file: IO[bytes], read: Callable[[IO[bytes]], T]) -> T:
+    """What `read` makes of the file; what Pillow raises becomes what is wrong with the file.
+
+    Raises:
+        UnreadableImage: it is damaged, no image, or too large.
+    """
     try:
-        for side in sides:
-            file.seek(0)
-            with Image.open(file, formats=_formats()) as image:
-                _check_size(*image.size)
-                if not images:
-                    size, mode = _upright_size(image), image.mode
-                if side is not None:
-                    image.draft(None, (side, side))
-                scaled = image.size
-                if scaled not in decoded:
-                    decoded[scaled] = _upright_rgb(image)
-            images.append(decoded[scaled])
+        try:
+            return read(file)
+        except ValueError:  # Pillow refuses a PNG whose text or color profile has over 1 MB
+            plain = _without_text(file)
+            if plain is None:
+                raise
+            return read(plain)
     except UnidentifiedImageError as error:
         raise UnreadableImage(_what_it_is(file)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableImage(_too_large()) from error
+        raise UnreadableImage(_too_large("it is", max_pixels())) from error
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise UnreadableImage(_damage(error)) from error
-    return Decoded(images, size, mode)
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    width, height = image.size
-    return (height, width) if _turn(image) in _LYING else (width, height)
+def _without_text(file: IO[bytes]) -> IO[bytes] | None:
+    """A PNG without its texts and color profile, but for what may hold the orientation; None where nothing is left out.
+
+    Neither changes the pixels that we read.
+    """
+    file.seek(0)
+    content = file.read()
+    if not content.startswith(_PNG):
+        return None
+    kept, place = [_PNG], len(_PNG)
+    while place + 8 <= len(content):
+        (length,) = struct.unpack_from(">I", content, place)
+        end = place + 12 + length
+        kind, keyword = content[place + 4 : place + 8], content[place + 8 : end].partition(b"\0")[0]
+        is_text = kind in (b"tEXt", b"zTXt", b"iTXt") and (keyword not in _WITH_ORIENTATION or length > _LONG_TEXT)
+        if not is_text and kind != b"iCCP":
+            kept.append(content[place:end])
+        place = end
+    plain = b"".join(kept)
+    return io.BytesIO(plain) if len(plain) < len(content) else None
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _upright_rgb(image: ImageFile.ImageFile, file: IO[bytes], value_range: ValueRange | None) -> Image.Image:
+    colors_HWC = None
+    if value_range is not None and holds_two_bytes(image):
+        with _opened(file) as lower:
+            colors_HWC = two_bytes(image, lower)
+    # Before the orientation is asked for, which loads a PNG too and passes over what it finds damaged.
     image.load()
     turn = _turn(image)
-    rgb = to_rgb(image)
+    pixels = image if colors_HWC is None or value_range is None else on_scale(image, colors_HWC, value_range)
+    rgb = to_rgb(pixels, value_range)
     return rgb if turn is None else rgb.transpose(turn)
+
+
+def _opened(file: IO[bytes]) -> ImageFile.ImageFile:
+    """`Image.open` without its limit of pixels, which does not know that a JPEG can be decoded small.
+
+    Raises:
+        UnidentifiedImageError: no format knows the file.
+    """
+    file.seek(0)
+    start = file.read(16)
+    for name in _formats():
+        make, accepts = Image.OPEN[name]
+        try:
+            # A format that is not supported here accepts with a sentence that says so.
+            if accepts is not None and accepts(start) is not True:
+                continue
+            file.seek(0)
+            image = make(file, "")
+            read_planes(image)
+            return image
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+    raise UnidentifiedImageError("no format knows it")
 
 
 @cache
 def _formats() -> tuple[str, ...]:
     Image.init()
+    with suppress(ModuleNotFoundError):  # the extra `heif`
+        pi_heif: Any = import_module("pi_heif")
+        pi_heif.register_heif_opener()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise UnreadableImage(_too_large(f"{width} x {height} pixels are"))
+def max_pixels() -> int:
+    """Most pixels that are held in memory of one image; the environment variable `FINETUNE_ADVISOR_MAX_PIXELS` sets it.
+
+    A JPEG that is decoded small counts as small, but may not have more than 4 times as many itself, a progressive one
+    not more than twice as many: its coefficients lie in memory whole.
+
+    Raises:
+        DataError: the variable is not a number of pixels.
+    """
+    text = os.environ.get(_LIMIT, "")
+    if not text:
+        return MAX_PIXELS
+    if not text.isdecimal() or int(text) < 1:
+        raise DataError(f"The environment variable {_LIMIT} is {text!r}.", "Expected a number of pixels: 200000000.")
+    limit = int(text)
+    if Image.MAX_IMAGE_PIXELS is not None and limit > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = limit
+    return limit
+
+
+def _check_size(image: ImageFile.ImageFile, whole: tuple[int, int] | None = None) -> None:
+    """Refuse an image without pixels or with too many, before it is loaded.
+
+    Args:
+        whole: its size before it was told to load itself smaller.
+    """
+    width, height = whole or image.size
     if min(width, height) < 1:
         raise UnreadableImage(f"it has no pixels ({width} x {height})")
+    most = max_pixels()
+    times = 1 if image.format not in ("JPEG", "MPO") else 2 if "progressive" in image.info else 4
+    if math.prod(image.size) > most or width * height > times * most:
+        raise UnreadableImage(_too_large(f"{width} x {height} pixels are", most))
 
 
-def _too_large(what: str = "it is") -> str:
-    return f"{what} more than the limit of {MAX_PIXELS:,} pixels; scale it down"
+def _too_large(what: str, most: int) -> str:
+    return f"{what} more than the limit of {most:,} pixels; scale it down, or set {_LIMIT} higher"
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -214,6 +393,12 @@ def _what_it_is(file: IO[bytes]) -> str:
     for sign, meaning in _TELLTALES.items():
         if start.startswith(sign):
             return meaning
+    if start[4:8] == b"ftyp" and start[8:12] in _BOXES:
+        name, format_, hint = _BOXES[start[8:12]]
+        damaged = format_ in _formats()
+        return f"it is damaged or an unknown kind of {name}" if damaged else f"it is a {name} image, to read it: {hint}"
+    if start.startswith(_TIFF):
+        return "it is a TIFF of a kind that cannot be read here, or damaged; save it as PNG, or as another kind of TIFF"
     if _is_empty(file):
         return "it has no pixels: its width or height is zero"
     return "it is not an image, or of a kind that cannot be read here"

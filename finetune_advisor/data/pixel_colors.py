@@ -15,6 +15,7 @@ from finetune_advisor.data.decode import read_image
 from finetune_advisor.data.sample import evenly_spaced
 from finetune_advisor.errors import DataError, UnreadableImage
 from finetune_advisor.techniques.colors import RGB, Colors
+from finetune_advisor.techniques.preprocessing.settings import ValueRange
 
 MOST_IMAGES = 500
 """That are looked at: their covariance is known to a few percent, and decoding them takes seconds."""
@@ -23,8 +24,11 @@ AT_LEAST = 128
 """Shorter side, in pixels, that large JPEG files are decoded with: colors need no detail."""
 
 
-def pixel_colors(paths: Sequence[Path]) -> Colors:
+def pixel_colors(paths: Sequence[Path], *, value_range: ValueRange | None = None) -> Colors:
     """Statistics over all pixels of the images, or of evenly spaced ones of very many; every image counts the same.
+
+    Args:
+        value_range: see `read_image`.
 
     Raises:
         DataError: one of them cannot be read any more.
@@ -34,7 +38,7 @@ def pixel_colors(paths: Sequence[Path]) -> Colors:
     mean_C, square_CC = np.zeros(3), np.zeros((3, 3))
     for index in chosen:
         try:
-            image = read_image(paths[index], at_least=AT_LEAST)
+            image = read_image(paths[index], at_least=AT_LEAST, value_range=value_range)
         except UnreadableImage as error:
             raise DataError(f"{paths[index]} cannot be read any more: {error.message}.") from error
         pixels_PC = np.asarray(image, dtype=np.float64).reshape(-1, 3) / 255

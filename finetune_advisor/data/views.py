@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 
 from finetune_advisor.data.ahead import ahead
-from finetune_advisor.data.decode import read_image_for, to_array
+from finetune_advisor.data.decode import max_pixels, read_image_for, to_array
 from finetune_advisor.data.fit import fit_image, resized_side
 from finetune_advisor.data.looks import DETAIL, Looks, looks_of, thumbnail
 from finetune_advisor.errors import UnopenedFile, UnreadableImage
@@ -74,14 +74,16 @@ def eval_views(
     scales.
 
     Args:
-        views: the nets' inputs, at least one.
+        views: the nets' inputs, at least one; all with the same `value_range`.
         batch: paths per batch.
         workers: processes that decode ahead; 0 decodes in this process.
         digests: of the contents that are expected; an image that has changed since is a bad one.
 
     Raises:
-        DataError: a worker process died.
+        DataError: a worker process died, or the limit of pixels in the environment is not a number.
     """
+    assert len({view.value_range for view in views}) == 1, "one scale for a whole data set"
+    max_pixels()
     distinct = tuple(dict.fromkeys(map(_pixels_of, views)))
     chunks = _EvalChunks([str(path) for path in paths], distinct, batch, digests)
     numbers = range(math.ceil(len(paths) / batch))
@@ -128,6 +130,7 @@ class _EvalChunks:
                 decoded = read_image_for(
                     path,
                     [DETAIL, *(_DETAIL * resized_side(view) for view in self.views)],
+                    value_range=self.views[0].value_range,
                     digest=self.digests[index] if self.digests else None,
                 )
             except UnreadableImage as error:

@@ -78,7 +78,7 @@ def shared_preprocessing(members: Sequence[Member]) -> Preprocess:
     """The preprocessing of all members, with the normalization of the first.
 
     Raises:
-        RunError: they see images of another size or fit.
+        RunError: they see images of another size, fit or range of values.
     """
     first, *others = [Predictor.of_model(member.model).preprocess for member in members]
     for member, other in zip(members[1:], others, strict=True):
@@ -86,7 +86,7 @@ def shared_preprocessing(members: Sequence[Member]) -> Preprocess:
             raise RunError(
                 f"{members[0].name} and {member.name} see images differently: {first.size} pixels, {first.fit}, and "
                 f"{other.size} pixels, {other.fit}.",
-                "Members of an ensemble share preprocessing.size and preprocessing.fit.",
+                "Members of an ensemble share preprocessing.size, preprocessing.fit and preprocessing.value_range.",
             )
     return first
 

@@ -96,7 +96,7 @@ def page(
         leak=split_leak(profile.health),
         findings=findings(profile),
         gallery=pictures,
-        thumbnails=thumbnails(pictures.keys(), images),
+        thumbnails=thumbnails(pictures.keys(), images, value_range=profile.value_range),
         balance=balance(profile),
         guess=largest_share(profile),
         table=table_plot(profile, advised.cells, advised.meanings),

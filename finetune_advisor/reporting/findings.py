@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from finetune_advisor.artifacts.health import FoldLeak, Health
+from finetune_advisor.artifacts.health import FoldLeak, Health, ValueScale
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.data.wording import counted
 from finetune_advisor.reporting.names import shown
@@ -62,6 +62,7 @@ def findings(profile: Profile) -> tuple[Finding, ...]:
     health = profile.health
     found = [*_leak(health.leak), *_copies_across_classes(health), *_unreadable(health), *_copies(health)]
     found += [*_suspects(health), *_uneven(health), *_outliers(health), *_odd(health), *_ignored(health)]
+    found += _scale(health.values)
     return tuple(sorted(found, key=lambda finding: get_args(Harm).index(finding.harm)))
 
 
@@ -125,6 +126,18 @@ def _odd(health: Health) -> Iterator[Finding]:
         examples = tuple(f"{shown(one.path, NAME)} ({shown(one.reason, REASON)})" for one in odd[:MOST_EXAMPLES])
         text = f"{counted(len(odd), 'image')} of unusual size, shape or color mode."
         yield Finding("note", text, examples, len(odd))
+
+
+def _scale(values: ValueScale | None) -> Iterator[Finding]:
+    if values is None:
+        return
+    whose = "All" if values.images == values.of else f"{values.images:,} of {values.of:,}"
+    low, high = values.range
+    text = f"{whose} training images have over 8 bits per channel: {low:g} is shown black, {high:g} white."
+    yield Finding("note", text)
+    if len(values.types) > 1:
+        types = ", ".join(f"{name} {images:,}" for name, images in values.types.items())
+        yield Finding("warn", f"Their values are of several types, which one scale may not fit: {types}.")
 
 
 def _uneven(health: Health) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from finetune_advisor.artifacts.metrics_file import counted_images, leak_sentenc
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import dump_recipe
+from finetune_advisor.backbones.snippets import steps, with_onnx, with_timm
 from finetune_advisor.data.wording import counted
 from finetune_advisor.reporting.names import shown, some
 from finetune_advisor.reporting.pages import TEMPLATES
@@ -38,7 +39,7 @@ class Card:
         images: how many images each split has.
         profile: the analysis of the images, where the run has one.
         license: of the pretrained weights, where it is known.
-        needs_us: whether timm opens the model only after `import finetune_advisor`.
+        needs_onnx: whether timm has no network of this shape, so that the code uses the ONNX file beside the card.
     """
 
     recipe: Recipe
@@ -48,7 +49,7 @@ class Card:
     preprocess: Preprocess
     profile: Profile | None
     license: str | None
-    needs_us: bool
+    needs_onnx: bool
     version: str
 
     @property
@@ -87,8 +88,12 @@ def model_card(card: Card) -> str:
         classes=card.classes,
         license=card.license,
         version=card.version,
-        needs_us=card.needs_us,
+        made_by=_made_by(card),
+        needs_onnx=card.needs_onnx,
+        program=(with_onnx if card.needs_onnx else with_timm)(card.preprocess),
+        steps=steps(card.preprocess),
         preprocess=card.preprocess,
+        warnings=list(_warnings(card)),
         scored=[(_split_name(split, metrics), metrics[split]) for split in ("test", "val") if metrics[split]],
         per_class=[(shown(name), row) for name, row in card.scores["per_class"].items()],
         images=card.images,
@@ -97,6 +102,13 @@ def model_card(card: Card) -> str:
         limits=list(_limits(card)),
         recipe_yaml=_recipe_yaml(card.recipe),
     )
+
+
+def _made_by(card: Card) -> str:
+    """What trained the model, as metrics.json has it: the strategy, or `ensemble: KIND`."""
+    strategy = card.recipe.strategy.kind
+    word, _, kind = card.metrics["recipe"].partition(": ")
+    return f"An ensemble (`{kind}`) whose first member is a `{strategy}`" if word == "ensemble" else f"A `{strategy}`"
 
 
 def _recipe_yaml(recipe: Recipe) -> str:
@@ -117,10 +129,11 @@ def _front_matter(card: Card) -> dict[str, Any]:
         "dataset": {"name": card.recipe.name, "type": "imagefolder", "split": card.shown_split},
         "metrics": [{"type": "accuracy", "value": round(card.scores["accuracy"], 4)}],
     }
+    library = "onnx" if card.needs_onnx else "timm"
     return {
-        "library_name": "timm",
+        "library_name": library,
         "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "timm", "finetune-advisor"],
+        "tags": ["image-classification", library, "finetune-advisor"],
         **({"license": card.license.lower()} if card.license else {}),
         "model-index": [{"name": card.recipe.name, "results": [result]}],
     }
@@ -131,25 +144,29 @@ def _facts(profile: Profile | None) -> Iterator[str]:
         yield "The images were not analyzed before training; only their number is known."
         return
     size, similarity, health = profile.size, profile.similarity, profile.health
-    yield f"{size.per_class:.0f} trainable images a class; the smallest class has {size.smallest_class}."
+    yield f"{size.per_class:.0f} trainable images per class; the smallest class has {size.smallest_class}."
     verdict = f", {similarity.verdict}" if similarity.verdict else ""
     yield f"Similarity to ImageNet: {similarity.score:.2f} [{similarity.low:.2f}, {similarity.high:.2f}]{verdict}."
     found = [
         counted(len(health.bad_files), "file that cannot be read", "files that cannot be read"),
-        counted(len(health.near_duplicates), "family of near-duplicates", "families of near-duplicates"),
+        counted(len(health.near_duplicates), "near-duplicate group"),
         counted(len(health.label_suspects), "suspect label"),
     ]
     yield f"Health: {', '.join(found)}."
 
 
-def _limits(card: Card) -> Iterator[str]:
-    yield (
-        f"Every image gets one of the {len(card.classes)} classes, also one that shows none of them; "
-        "look at the probability before you act on an answer."
-    )
+def _warnings(card: Card) -> Iterator[str]:
+    """What makes the scores look better than they are, each a sentence or two; shown above them."""
     if card.shown_split != "test":
         how = card.metrics["val_is"]
         yield f"There was no test split: the scores are those of validation ({how}), and new images may score lower."
+
+
+def _limits(card: Card) -> Iterator[str]:
+    yield (
+        f"Every image gets one of the {len(card.classes)} classes, also one that shows none of them; "
+        "look at the probability before you act on a prediction."
+    )
     low, high = card.scores["accuracy_ci95"]
     yield (
         f"{counted_images(card.scores)} were scored: the accuracy on others like them lies between "

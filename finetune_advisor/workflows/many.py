@@ -1,4 +1,4 @@
-"""Runs that do not need each other: one after another in this process, or side by side on Ray (extra `ray`).
+"""Runs that do not need each other: one after another in this process, or side by side on Ray.
 
 Ray finds its workers by itself: those of this machine, or of the cluster that RAY_ADDRESS names, whose machines have
 to see the same folders. A run that is finished is not trained again and one that was cut off goes on, so all of them
@@ -93,7 +93,7 @@ def _train(job: Job, device: str, watcher: Watcher) -> None:
 
 def _on_ray(jobs: Sequence[Job], device: str) -> None:
     if find_spec("ray") is None:
-        raise RunError("Ray is not installed.", 'pip install "finetune-advisor[ray]", or train without --ray.')
+        raise RunError("Ray is not installed.", "Install it: pip install ray; or train without --ray.")
     ray: Any = import_module("ray")
     started = not ray.is_initialized()
     if started:

@@ -42,7 +42,9 @@ def preview(recipe: Recipe, path: Path, *, images: int = IMAGES, epochs: int = E
     """
     listing = open_source(recipe.data.path, group=recipe.data.group)
     train = [sample for sample in listing.samples if sample.split in (None, "train")]
-    colors = cache(partial(pixel_colors, [sample.path for sample in train]))
+    colors = cache(
+        partial(pixel_colors, [sample.path for sample in train], value_range=recipe.preprocessing.value_range)
+    )
     augment = Augment.of(recipe.augmentation, colors)
     if augment is None:
         problem = Problem("augmentation", "it is null: training sees the images as they are")
@@ -78,7 +80,7 @@ def _in_turn(samples: Sequence[Sample], seed: int) -> list[int]:
 def _row(
     listing: Listing, sample: Sample, index: int, augment: Augment, preprocess: Preprocess, seed: int, epochs: int
 ) -> Row:
-    image = read_image(sample.path, at_least=2 * resized_side(preprocess))
+    image = read_image(sample.path, at_least=2 * resized_side(preprocess), value_range=preprocess.value_range)
     drawn = [
         fit_image(augment(image, image_rng(seed, epoch, index), preprocess.size), preprocess) for epoch in range(epochs)
     ]

@@ -81,7 +81,7 @@ def trial_images(
 
     Args:
         listing: images that the profile was measured on.
-        profile: says which of them cannot be read.
+        profile: says which of them cannot be read, and the scale of their values.
         instruments: whose features runs will need; those in the cache cost nothing.
         device: torch device.
         workers: processes that decode what is not in the cache.
@@ -99,6 +99,7 @@ def trial_images(
         seed=profile.seed,
         device=device,
         workers=workers,
+        value_range=profile.value_range,
         progress=progress,
     )
     judges_N = _judges(data, profile.seed)

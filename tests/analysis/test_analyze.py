@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import finetune_advisor.analysis.analyze as analyzing
 from finetune_advisor.advice.advise import advise
@@ -44,6 +46,28 @@ def test_what_is_wrong_with_the_files_is_named(profile: Profile) -> None:
     assert set(health.exact_duplicates) == {*health.duplicates_across_splits, *health.duplicates_across_classes}
     assert (health.imbalance.largest, health.imbalance.smallest) == ("ants", "bees")
     assert health.imbalance.ratio == pytest.approx(9 / 7)
+
+
+def test_images_of_12_bits_are_measured_as_their_8_bit_twins_on_the_scale_of_the_training_images(
+    tmp_path: Path, private_cache: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 2)):
+        for name, level in (("ants", 60), ("bees", 160)):
+            for number in range(count):
+                gray_HW = rng.normal(level, 30, (40, 48)).clip(0, 255).astype(np.uint8)
+                wide_HW = np.rint(gray_HW * (4095 / 255)).astype(np.uint16)
+                for kind, values in (("plain", gray_HW), ("wide", wide_HW * (15 if split == "test" else 1))):
+                    path = tmp_path / kind / split / name / f"{number}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(values).save(path)
+    plain, wide = (place(analyze(tmp_path / kind, seed=1)) for kind in ("plain", "wide"))
+    assert plain.health.values is None
+    values = wide.health.values
+    assert values is not None
+    assert (values.range, values.images, values.of) == ((0, 4095), 16, 16)
+    assert (wide.cell, wide.probes, wide.similarity) == (plain.cell, plain.probes, plain.similarity)
+    assert advise(wide).recipe.preprocessing.value_range == (0, 4095)
 
 
 def test_there_is_a_probe_at_every_stage_and_a_classifier_learns_what_can_be_learned(profile: Profile) -> None:

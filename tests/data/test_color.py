@@ -90,15 +90,45 @@ def test_big_endian_16_bit_gray(tmp_path):
     ("values", "expected"),
     [
         (np.array([[0.0, 0.5, 1.0]], np.float32), [0, 128, 255]),
-        (np.array([[0.0, 100.0, 255.0]], np.float32), [0, 100, 255]),
-        (np.array([[-1.0, 0.0, 1.0]], np.float32), [0, 128, 255]),
-        (np.array([[1000.0, 1500.0, 2000.0]], np.float32), [0, 128, 255]),
-        (np.array([[70000, 70000, 70000]], np.int32), [0, 0, 0]),
-        (np.array([[-100000, 0, 100000]], np.int32), [0, 128, 255]),
+        (np.array([[0.0, 0.5, 1.0001]], np.float32), [0, 128, 255]),
+        (np.array([[0, 25700, 65535]], np.int32), [0, 100, 255]),
     ],
 )
-def test_32_bit_values(tmp_path, values, expected):
+def test_numbers_on_the_scale_of_their_type(tmp_path, values, expected):
     assert np.asarray(saved(tmp_path, Image.fromarray(values), "x.tif"))[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([[0.0, 100.0, 255.0]], np.float32),
+        np.array([[-1.0, 0.0, 1.0]], np.float32),
+        np.array([[70000, 70000, 70000]], np.int32),
+        np.array([[-100000, 0, 100000]], np.int32),
+    ],
+)
+def test_numbers_off_the_scale_of_their_type_are_refused_rather_than_scaled_one_by_one(tmp_path, values):
+    with pytest.raises(UnreadableImage, match=r"nothing says which are black and white: set preprocessing.value_range"):
+        saved(tmp_path, Image.fromarray(values), "x.tif")
+
+
+@pytest.mark.parametrize(
+    ("values", "value_range", "expected"),
+    [
+        (np.array([[0, 2048, 4095, 65535]], np.uint16), (0, 4095), [0, 128, 255, 255]),
+        (np.array([[0, 512, 1023]], np.uint16), (0, 1023), [0, 128, 255]),
+        (np.array([[0, 100, 255]], np.int32), (0, 255), [0, 100, 255]),
+        (np.array([[-1000, 0, 1000, 3000]], np.int32), (-1000, 1000), [0, 128, 255, 255]),
+        (np.array([[-1.0, 0.0, 1.0]], np.float32), (-1, 1), [0, 128, 255]),
+        (np.array([[0.0, 0.5, 1.7]], np.float32), (0, 1), [0, 128, 255]),
+        (np.array([[30000, 30500, 31000]], np.uint16), (30000, 31000), [0, 128, 255]),
+        (np.array([[0, 100, 255]], np.uint8), (0, 4095), [0, 100, 255]),
+    ],
+)
+def test_numbers_on_the_scale_of_the_data_set(tmp_path, values, value_range, expected):
+    Image.fromarray(values).save(tmp_path / "x.tif")
+    read = read_image(tmp_path / "x.tif", value_range=value_range)
+    assert np.asarray(read)[0].tolist() == [[level] * 3 for level in expected]
 
 
 def test_values_that_are_not_numbers_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 """Good files become upright images of the right size; bad ones are refused in a person's words."""
 
+import base64
 import os
 import struct
 import subprocess
@@ -10,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import timm.data
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 
 from finetune_advisor.data import decode
-from finetune_advisor.data.decode import read_image, to_array
+from finetune_advisor.data.color import to_rgb
+from finetune_advisor.data.decode import read_image, read_image_for, to_array
 from finetune_advisor.data.fit import fit_image
-from finetune_advisor.errors import UnreadableImage
+from finetune_advisor.errors import DataError, UnreadableImage
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
 INCEPTION = (0.5, 0.4, 0.3)
@@ -141,6 +143,35 @@ except UnreadableImage as error:
     assert ended.stdout.strip() == "no permission to read it"
 
 
+HEIC = base64.b85decode(
+    "0000SW^{RQXk}?*00000ZE0pPXk}?*ZE0a<00042ZDn*}000000000XXk=`10000000000aA{+700000000000000000000B57=I"
+    "V*mgE07O6l0RRC200001dH?|c00000004gg001LtX>Mi!000000RR916=`l}WdZ;I000310BCk&F#rGn01j|zbZr0t000010002i"
+    "X>f9I0002DX>en20001ZXm(>m0RwOV0058x000009`FGC{rLC*01pFT0096PKmiN^|NjGU00093kN^M!000939=ZZRVE_RDD?$MQ"
+    "18@KU0|1Z!00RI30{|YNFo6Y@>PacCZUPz%2mk;B0LTCU0{{p>VgLaE2SfqEa<C#m0000JV{dG7ZewhC0096E00w{n000zeb8uw<"
+    "00000003YB002M$000nhX?SS>000032nYxO000+haBX1#00000000310R({p0|Wp70Eca4VRQfh0DC9_uM>cIB@<Lf|NgvS@BUi`"
+    "fAc`eV5)!nH*@c9BLB}jB|ILa*c{yj0p=v&@jk(HZxE0CYhjAu&vFp2g$;Yx#Q&Xt(M=Oni{<1sfmFMn|NqXWjC?4c|3@{v9tZJ1"
+    "MNj|C*VoN*@zd$6-Wm>h8A7aP?M|v!-~"
+)
+"""96 x 64 pixels, black with a red quarter at the top left and a blue one at the bottom right."""
+
+
+def test_a_heic_photograph_is_read_where_pi_heif_is_installed(tmp_path):
+    pytest.importorskip("pi_heif")
+    (tmp_path / "x.heic").write_bytes(HEIC)
+    read = read_image(tmp_path / "x.heic")
+    assert read.size == (96, 64)
+    assert np.abs(np.subtract(read.getpixel((20, 10)), (255, 0, 0))).max() < 40
+    assert np.abs(np.subtract(read.getpixel((80, 50)), (0, 0, 255))).max() < 40
+    (tmp_path / "x.heic").write_bytes(HEIC[:-60])
+    assert reason(tmp_path / "x.heic").startswith(("it is damaged", "it is cut short"))
+
+
+def test_a_heic_photograph_is_named_where_pi_heif_is_missing(tmp_path, monkeypatch):
+    (tmp_path / "x.jpg").write_bytes(HEIC)
+    monkeypatch.setattr(decode, "_formats", lambda: ("JPEG", "PNG"))
+    assert reason(tmp_path / "x.jpg") == "it is a HEIC image, to read it: `pip install pi-heif`"
+
+
 def png_claiming(width, height):
     """A PNG of a few bytes that says it is huge."""
 
@@ -163,6 +194,94 @@ def test_bombs_are_refused_where_warnings_are_errors(tmp_path):
     assert "more than the limit" in reason(tmp_path / "x.png")
 
 
+def jpeg_of(path, width, height, **options):
+    """A JPEG of one color, written without much memory."""
+    Image.new("L", (width, height), 90).save(path, quality=20, **options)
+
+
+def test_a_jpeg_above_the_limit_is_decoded_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "MAX_PIXELS", 90_000)
+    jpeg_of(tmp_path / "x.jpg", 600, 500)
+    assert read_image(tmp_path / "x.jpg", at_least=100).size == (150, 125)
+    assert read_image_for(tmp_path / "x.jpg", [100]).size == (600, 500)
+    assert reason(tmp_path / "x.jpg") == (
+        "600 x 500 pixels are more than the limit of 90,000 pixels; scale it down, or set FINETUNE_ADVISOR_MAX_PIXELS "
+        "higher"
+    ), "every pixel was asked for"
+
+
+@pytest.mark.parametrize(("size", "options"), [((700, 600), {}), ((500, 400), {"progressive": True})])
+def test_a_jpeg_far_above_the_limit_is_refused(tmp_path, monkeypatch, size, options):
+    """All of a progressive one lies in memory, however small it is decoded."""
+    monkeypatch.setattr(decode, "MAX_PIXELS", 90_000)
+    jpeg_of(tmp_path / "x.jpg", *size, **options)
+    with pytest.raises(UnreadableImage, match="more than the limit of 90,000 pixels"):
+        read_image(tmp_path / "x.jpg", at_least=50)
+
+
+def test_a_photograph_of_108_megapixels(tmp_path):
+    jpeg_of(tmp_path / "x.jpg", 12_000, 9_000)
+    assert read_image(tmp_path / "x.jpg", at_least=896).size == (1500, 1125)
+
+
+def test_the_limit_can_be_raised(tmp_path, monkeypatch):
+    photo(40, 30).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for limit, reads in (("1199", False), ("1200", True)):
+        monkeypatch.setenv("FINETUNE_ADVISOR_MAX_PIXELS", limit)
+        if reads:
+            assert read_image(tmp_path / "x.png").size == (40, 30)
+        else:
+            assert "more than the limit of 1,199 pixels" in reason(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("limit", ["many", "-1", "0", "1e9"])
+def test_a_limit_that_is_no_number_is_an_error(tmp_path, monkeypatch, limit):
+    monkeypatch.setenv("FINETUNE_ADVISOR_MAX_PIXELS", limit)
+    with pytest.raises(DataError, match=f"FINETUNE_ADVISOR_MAX_PIXELS is '{limit}'"):
+        decode.decoder_key()
+
+
+def incompressible(size):
+    return np.random.default_rng(0).integers(0, 256, size, np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("what", ["packed text", "many texts", "profile"])
+def test_a_png_with_over_1_mb_beside_its_pixels_is_read(tmp_path, what):
+    image, info, options = photo(40, 30), PngImagePlugin.PngInfo(), {}
+    match what:
+        case "packed text":
+            info.add_text("workflow", "x" * 2**21, zip=True)
+        case "many texts":
+            for number in range(70):
+                info.add_text(f"part {number}", "x" * 2**20)
+        case "profile":
+            options["icc_profile"] = incompressible(2**21)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "x.png", pnginfo=info, exif=exif.tobytes(), **options)
+    with pytest.raises(ValueError, match=r"MAX_TEXT|text"), Image.open(tmp_path / "x.png") as refused:
+        refused.load()
+    assert np.array_equal(read_image(tmp_path / "x.png"), image.transpose(Image.Transpose.ROTATE_270))
+
+
+def test_the_orientation_in_a_text_of_such_a_png_counts(tmp_path):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", "x" * 2**21, zip=True)
+    info.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="3"/>')
+    photo(40, 30).save(tmp_path / "x.png", pnginfo=info)
+    assert np.array_equal(read_image(tmp_path / "x.png"), photo(40, 30).transpose(Image.Transpose.ROTATE_180))
+
+
+def test_a_damaged_png_with_much_text_is_still_refused(tmp_path):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", "x" * 2**21, zip=True)
+    photo(40, 30).save(tmp_path / "x.png", pnginfo=info)
+    content = (tmp_path / "x.png").read_bytes()
+    (tmp_path / "x.png").write_bytes(content[: len(content) - 500])
+    assert "cut short" in reason(tmp_path / "x.png") or "damaged" in reason(tmp_path / "x.png")
+
+
 def test_the_limit_is_pillows():
     assert Image.MAX_IMAGE_PIXELS == decode.MAX_PIXELS
 
@@ -172,21 +291,71 @@ def test_an_image_without_pixels(tmp_path):
     assert reason(tmp_path / "x.png")
 
 
-def test_random_damage_never_escapes(tmp_path):
-    rng = np.random.default_rng(0)
-    for suffix in ("jpg", "png", "gif", "tif", "webp", "bmp"):
-        path = tmp_path / f"x.{suffix}"
-        photo(40, 30).save(path)
-        whole = path.read_bytes()
-        for _ in range(40):
-            data = bytearray(whole)
-            for position in rng.integers(0, min(len(data), 400), 4):
-                data[position] = rng.integers(256)
-            path.write_bytes(data)
+WAYS = {
+    "gray.png": {},
+    "color.png": {"orientation": 6},
+    "palette.gif": {},
+    "color.jpg": {"orientation": 6},
+    "progressive.jpg": {"progressive": True},
+    "color.bmp": {},
+    "plain.tif": {"orientation": 6},
+    "deflate.tif": {"compression": "tiff_adobe_deflate"},
+    "lzw.tif": {"compression": "tiff_lzw"},
+    "color.webp": {},
+}
+
+
+def saved_as(path, *, orientation=None, **options):
+    image = photo(24, 16, seed=1)
+    if path.name.startswith("gray"):
+        image = image.convert("L")
+    if orientation:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        options["exif"] = exif
+    image.save(path, **options)
+    return path.read_bytes()
+
+
+def pillow_reads(path):
+    """What Pillow makes of all pixels when it is asked for them once, upright; None where it refuses."""
+    try:
+        with Image.open(path, formats=decode._formats()) as image:
+            image.load()
             try:
-                assert read_image(path).mode == "RGB"
-            except UnreadableImage:
-                continue
+                return to_rgb(ImageOps.exif_transpose(image))
+            except decode._DAMAGE:  # of the metadata
+                return to_rgb(image)
+    except decode._DAMAGE:
+        return None
+
+
+@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.filterwarnings("ignore")
+def test_640_damaged_files_are_read_or_refused_as_pillow_does(tmp_path, name):
+    """64 of each kind: 40 with flipped bits anywhere, 24 cut short."""
+    path = tmp_path / name
+    whole = saved_as(path, **WAYS[name])
+    rng = np.random.default_rng(len(whole))
+    refused = 0
+    for turn in range(64):
+        data = bytearray(whole)
+        if turn < 40:
+            for place in rng.integers(0, len(data), 1 + turn % 3):
+                data[place] ^= 1 << int(rng.integers(8))
+        else:
+            del data[int(rng.integers(1, len(data))) :]
+        path.write_bytes(data)
+        expected = pillow_reads(path)
+        try:
+            read = read_image(path)
+        except UnreadableImage:
+            refused += 1
+            assert expected is None, turn
+            continue
+        assert expected is not None, turn
+        assert np.array_equal(read, expected), turn
+    assert refused > 8, "or the test shows nothing"
 
 
 SIZES = [(500, 333), (333, 500), (301, 299), (64, 200), (73, 73), (40, 30), (65, 64), (1000, 70)]

@@ -32,11 +32,11 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from finetune_advisor.data import decode
 
     found: list[str] = []
-    original: Callable[[Image.Image], Image.Image] = decode._upright_rgb
+    original: Callable[..., Image.Image] = decode._upright_rgb
 
-    def recording(image: Image.Image) -> Image.Image:
+    def recording(image: Image.Image, *others: object) -> Image.Image:
         found.append(str(image.format))
-        return original(image)
+        return original(image, *others)
 
     monkeypatch.setattr(decode, "_upright_rgb", recording)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetune_advisor.artifacts.health import FoldLeak
+from finetune_advisor.artifacts.health import FoldLeak, ValueScale
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.reporting.findings import findings, split_leak
 
@@ -70,3 +70,16 @@ def test_copies_that_an_automatic_split_keeps_together_are_said_to_be(full: Prof
 def test_hostile_names_stay_on_their_line(hostile: Profile) -> None:
     for finding in findings(hostile):
         assert all(text.isprintable() for text in (finding.text, *finding.examples))
+
+
+def test_the_scale_of_images_with_more_than_8_bits_is_said(bare: Profile) -> None:
+    values = ValueScale(
+        range=(0, 4095), images=9, of=9, measured=9, types={"uint16": 8}, lowest=0, highest=4095, clipped=0
+    )
+    (finding,) = findings(bare.model_copy(update={"health": bare.health.model_copy(update={"values": values})}))
+    assert finding.harm == "note"
+    assert finding.text == "All training images have over 8 bits per channel: 0 is shown black, 4095 white."
+    mixed = values.model_copy(update={"types": {"uint16": 8, "float32": 1}, "of": 20})
+    first, second = findings(bare.model_copy(update={"health": bare.health.model_copy(update={"values": mixed})}))
+    assert (first.harm, first.text.endswith("one scale may not fit: uint16 8, float32 1.")) == ("warn", True)
+    assert second.text.startswith("9 of 20 training images")

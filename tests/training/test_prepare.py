@@ -6,8 +6,10 @@ import csv
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from finetune_advisor.analysis.analyze import analyze
@@ -135,3 +137,19 @@ def test_the_environment_names_the_device_and_the_threads(image_folder, recipe, 
     assert device["kind"] == "cpu"
     assert device["name"]
     assert device["torch_threads"] == torch.get_num_threads()
+
+
+def test_a_recipe_without_a_scale_warns_of_images_that_the_scale_of_their_type_shows_black(
+    recipe, tmp_path, caplog
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("ants", "bees"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(5):
+            values = rng.integers(0, 1024, (40, 40), np.uint16)
+            Image.fromarray(values).save(tmp_path / "data" / name / f"{number}.png")
+    said = "measured: --set preprocessing.value_range=[0,1023]"
+    for place, settings in ((tmp_path / "null", ()), (tmp_path / "set", ("preprocessing.value_range=[0,1023]",))):
+        caplog.clear()
+        train(recipe("linear_probe", tmp_path / "data", *settings), RunDir(place))
+        assert (said in caplog.text) == (not settings)

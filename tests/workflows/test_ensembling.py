@@ -105,7 +105,8 @@ def test_an_ensemble_is_used_like_a_run(base: Path, seeds: RunDir) -> None:
     assert evaluate_on(seeds, base / "images")["accuracy"] == seeds.load_metrics()["test"]["accuracy"]
     done = export(seeds, ExportForm.hub, out=base / "exported")
     assert done.real and done.same_class == done.images == 12
-    assert "import finetune_advisor" in (done.path / "README.md").read_text()
+    assert done.onnx is not None and done.onnx.is_file()
+    assert "An ensemble (`seeds`)" in (done.path / "README.md").read_text()
 
 
 def test_asked_again_nothing_is_trained_and_other_settings_are_refused(

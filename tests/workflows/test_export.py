@@ -57,11 +57,15 @@ def onnx_path(probe: RunDir) -> Path:
 
 
 def test_onnx_says_what_it_takes_and_what_comes_out(probe: RunDir, onnx_path: Path) -> None:
-    metadata = {entry.key: json.loads(entry.value) for entry in onnx.load(onnx_path).metadata_props}
+    text = {entry.key: entry.value for entry in onnx.load(onnx_path).metadata_props}
+    metadata = {key: json.loads(value) for key, value in text.items() if key != "example"}
     assert metadata["class_names"] == list(Predictor.open(probe).classes)
     described = metadata["preprocessing"]
     assert (described["size"], described["fit"], described["interpolation"]) == (64, "crop", "bicubic")
-    assert "cut the center" in described["steps"][1]
+    order = ("first frame", "EXIF", "8 bits, map", "transparent on white", "RGB", "cut out the center", "normalization")
+    assert len(order) == len(described["steps"])
+    assert all(words in step for words, step in zip(order, described["steps"], strict=True))
+    assert described["ground"] == [255, 255, 255] and described["fill"] is None
     assert metadata["finetune_advisor"]["recipe"] == "linear_probe"
 
 
@@ -103,7 +107,7 @@ def test_the_card_tells_data_recipe_scores_and_limits(probe: RunDir, tmp_path: P
     assert "license" not in metadata, "nobody knows the license of random weights"
     [result] = metadata["model-index"][0]["results"]
     assert result["metrics"] == [{"type": "accuracy", "value": probe.load_metrics()["val"]["accuracy"]}]
-    assert "import finetune_advisor" not in body, "a plain timm network"
+    assert "finetune_advisor" not in body and "timm.create_model" in body, "a plain timm network"
     assert r"| bees\|wild |" in body, "names of classes are no Markdown"
     assert "There was no test split" in body and "strategy:\n  kind: linear_probe" in body
     assert str(probe.path.parent) not in card, "where the images lay is nobody's business"
@@ -115,14 +119,27 @@ def test_the_hub_reads_the_card(probe: RunDir, tmp_path: Path) -> None:
     assert card.data.eval_results[0].metric_type == "accuracy" and card.data.library_name == "timm"
 
 
-def test_a_stage_probe_says_that_it_needs_this_package(tmp_path: Path) -> None:
+def test_a_stage_probe_ships_onnx_which_its_card_uses(tmp_path: Path) -> None:
     data = write_images(tmp_path / "images", 6, seed=0)
     recipe = load_recipe("stage_probe", [f"data.path={data}", *TINY, "strategy.stages=[blocks.1, pooled]"])
     run = train(recipe, RunDir(tmp_path / "run"))
     shutil.rmtree(data)
     done = export(run, ExportForm.hub)
-    assert "import finetune_advisor" in (done.path / "README.md").read_text()
+    card = (done.path / "README.md").read_text()
+    assert done.onnx == done.path / "model.onnx" and done.onnx.is_file() and "library_name: onnx" in card
+    assert "finetune_advisor" not in card and "timm.create_model" not in card
     assert not done.real and done.same_class == done.images, "its images are gone, so noise is compared"
+
+
+def test_a_folder_that_would_need_this_package_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_images(tmp_path / "images", 6, seed=0)
+    recipe = load_recipe("stage_probe", [f"data.path={data}", *TINY, "strategy.stages=[blocks.1, pooled]"])
+    run = train(recipe, RunDir(tmp_path / "run"))
+    monkeypatch.setattr("finetune_advisor.backbones.onnx_program.LARGEST_BYTES", 1)
+    with pytest.raises(BackboneError, match="cannot be written as ONNX") as caught:
+        export(run, ExportForm.hub, out=tmp_path / "model")
+    assert "timm has no network of this shape either" in str(caught.value.hint)
+    assert not (tmp_path / "model").exists()
 
 
 def test_images_that_are_named_and_cannot_be_read_are_no_reason_for_noise(probe: RunDir, tmp_path: Path) -> None:
@@ -140,7 +157,7 @@ def test_an_export_that_answers_otherwise_is_told(
     probe: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workflow, "_answers", lambda predictor, x_BCHW: torch.rand(len(x_BCHW), 2).numpy())
-    with pytest.raises(BackboneError, match="gives other answers than the model"):
+    with pytest.raises(BackboneError, match="gives other predictions than the model"):
         export(probe, ExportForm.safetensors, out=tmp_path / "model")
 
 

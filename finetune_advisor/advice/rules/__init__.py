@@ -10,7 +10,7 @@ from finetune_advisor.advice.choice import KEEP, Choice, Rule
 from finetune_advisor.advice.rules.augmentation import augmentation
 from finetune_advisor.advice.rules.data import backbone, class_weights, data, metric, name, refit
 from finetune_advisor.advice.rules.left_off import activation, averaging, ensemble, hidden, mixing
-from finetune_advisor.advice.rules.preprocessing import fit, scale, size
+from finetune_advisor.advice.rules.preprocessing import fit, scale, size, value_range
 from finetune_advisor.advice.rules.regularization import dropout, label_smoothing, loss, weight_decay
 from finetune_advisor.advice.rules.strategy import batch_norm, depth, folds, head, strategy
 from finetune_advisor.advice.rules.training import batch, cached_views, epochs, optimizer, rates, schedule
@@ -19,7 +19,19 @@ from finetune_advisor.artifacts.profile import Cell, Profile
 
 __all__ = ["KEEP", "Choice", "choices"]
 
-ALWAYS: tuple[Rule, ...] = (name, data, class_weights, backbone, activation, scale, size, fit, strategy, depth)
+ALWAYS: tuple[Rule, ...] = (
+    name,
+    data,
+    class_weights,
+    backbone,
+    activation,
+    scale,
+    size,
+    fit,
+    value_range,
+    strategy,
+    depth,
+)
 """Rules for every recipe, in the order of its keys."""
 
 FOR_PROBES: tuple[Rule, ...] = (folds,)

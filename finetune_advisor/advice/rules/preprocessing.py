@@ -42,6 +42,19 @@ def size(profile: Profile, cell: Cell) -> Iterator[Choice]:
         yield Choice("preprocessing.size", SMALL_PX, reason)
 
 
+def value_range(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
+    """The scale that was measured, where images have more than 8 bits per channel."""
+    values = profile.health.values
+    if values is None:
+        return
+    clipped = f", of which {100 * values.clipped:.2g} % are clipped" if values.clipped else ""
+    reason = (
+        f"{values.images:,} of {values.of:,} training images have over 8 bits per channel. One scale for all: values "
+        f"run from {values.lowest:g} to {values.highest:g}{clipped}."
+    )
+    yield Choice("preprocessing.value_range", values.range, reason)
+
+
 def fit(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """Crop as in the pretraining, or pad where the data shows that what a crop cuts off is missed."""
     sizes, effect = profile.health.sizes, profile.view("pad")

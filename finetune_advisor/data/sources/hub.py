@@ -24,7 +24,7 @@ _BATCH = 64
 """Images in memory at once."""
 _UNSPLIT = "images"
 """Folder of the images where the data set has no splits."""
-_NEEDS_DATASETS = "Install what reads them: pip install 'finetune-advisor[hf]'"
+_NEEDS_DATASETS = "Install what reads them: pip install datasets huggingface-hub"
 _OPENINGS = {
     b"\x89PNG": ".png",
     b"\xff\xd8\xff": ".jpg",

@@ -6,15 +6,13 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-
-from PIL import Image
 
 from finetune_advisor.errors import DataError
 
 _IMAGES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-_IF_PILLOW_CAN = frozenset({".avif", ".heic", ".heif"})
+# Images also where no reader is installed: they are then named with what to install, instead of passed over.
+_MODERN = frozenset({".avif", ".heic", ".heif"})
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 _NUMBER = re.compile("[0-9]+")
@@ -22,10 +20,9 @@ _NUMBER = re.compile("[0-9]+")
 _Identity = tuple[int, int]
 
 
-@cache
 def image_suffixes() -> frozenset[str]:
-    """Suffixes of the images that can be read here, in lower case with the dot."""
-    return _IMAGES | (_IF_PILLOW_CAN & Image.registered_extensions().keys())
+    """Suffixes of images, in lower case with the dot."""
+    return _IMAGES | _MODERN
 
 
 def natural(name: str) -> str:

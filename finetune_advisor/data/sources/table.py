@@ -13,7 +13,7 @@ from finetune_advisor.errors import DataError
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 
-_NEEDS_PYARROW = "Install what reads it: pip install 'finetune-advisor[parquet]', or save the table as CSV."
+_NEEDS_PYARROW = "Install what reads it: pip install pyarrow; or save the table as CSV."
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BATCH = 65_536
 """Rows of a Parquet file in memory at once."""

@@ -6,11 +6,11 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from finetune_advisor.techniques.base import Technique
 from finetune_advisor.techniques.colors import RGB, Colors
-from finetune_advisor.techniques.preprocessing.settings import Fit, Preprocess
+from finetune_advisor.techniques.preprocessing.settings import Fit, Preprocess, ValueRange
 
 AskColors = Callable[[], Colors]
 """The colors of the training images, which are looked at when this is called."""
@@ -30,6 +30,15 @@ class Preprocessing(Technique):
     """How a rectangle becomes a square: crop the center, pad, or stretch."""
     interpolation: Literal["backbone", "bicubic", "bilinear", "lanczos", "nearest"] = "backbone"
     """The filter of every resize; `backbone` takes that of the pretraining."""
+    value_range: ValueRange | None = None
+    """Values that become black and white in images of over 8 bits; null: 8-bit images."""
+
+    @field_validator("value_range")
+    @classmethod
+    def _value_range_is_a_range(cls, value_range: ValueRange | None) -> ValueRange | None:
+        if value_range is not None and not value_range[0] < value_range[1]:
+            raise ValueError(f"expected [black, white] with black < white, found {list(value_range)}")
+        return value_range
 
     @abstractmethod
     def normalization(self, config: Mapping[str, Any], colors: AskColors | None) -> tuple[RGB, RGB]:
@@ -48,5 +57,11 @@ class Preprocessing(Technique):
         mean, std = self.normalization(config, colors)
         interpolation = config["interpolation"] if self.interpolation == "backbone" else self.interpolation
         return Preprocess(
-            size=self.size, fit=self.fit, crop_pct=config["crop_pct"], interpolation=interpolation, mean=mean, std=std
+            size=self.size,
+            fit=self.fit,
+            crop_pct=config["crop_pct"],
+            interpolation=interpolation,
+            mean=mean,
+            std=std,
+            value_range=self.value_range,
         )

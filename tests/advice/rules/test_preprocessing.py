@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from finetune_advisor.advice.advise import advise
-from finetune_advisor.artifacts.health import ImageSizes
+from finetune_advisor.artifacts.health import ImageSizes, ValueScale
 from finetune_advisor.artifacts.profile import Cell, Profile, ViewEffect
 
 MakeProfile = Callable[..., Profile]
@@ -66,3 +66,25 @@ def test_images_are_padded_where_many_are_long_and_the_probe_gains(
 def test_what_was_not_tried_is_said(make_profile: MakeProfile) -> None:
     assert "not measured" in advise(make_profile()).reasons["preprocessing.fit"]
     assert "not tried" in advise(make_profile(sizes=sizes(off_square=0.9))).reasons["preprocessing.fit"]
+
+
+def test_the_measured_scale_of_values_is_written_with_its_figures(make_profile: MakeProfile) -> None:
+    profile = make_profile()
+    assert advise(profile).recipe.preprocessing.value_range is None
+    assert "preprocessing.value_range" not in advise(profile).reasons
+    values = ValueScale(
+        range=(0, 4095),
+        images=90,
+        of=100,
+        measured=80,
+        types={"uint16": 80},
+        lowest=0,
+        highest=65535,
+        clipped=0.0004,
+    )
+    wide = profile.model_copy(update={"health": profile.health.model_copy(update={"values": values})})
+    advice = advise(wide)
+    assert advice.recipe.preprocessing.value_range == (0, 4095)
+    reason = advice.reasons["preprocessing.value_range"]
+    for figure in ("90 of 100 training images", "from 0 to 65535", "0.04 % are clipped"):
+        assert figure in reason

@@ -186,7 +186,7 @@ def test_without_the_library_it_says_what_to_install(tmp_path, monkeypatch):
     path = saved(tmp_path / "pets", made())
     monkeypatch.setitem(sys.modules, "datasets", None)
     for source in (path, "hf:pets"):
-        assert "pip install 'finetune-advisor[hf]'" in error_of(source)
+        assert "pip install datasets huggingface-hub" in error_of(source)
 
 
 def test_images_with_dataset_info_beside_them_are_a_folder(tmp_path):

@@ -16,6 +16,7 @@ P = Preprocess(224, "crop", 0.875, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
         {"interpolation": "bilinear"},
         {"mean": (0.5, 0.5, 0.4)},
         {"std": (0.5, 0.5, 0.50001)},
+        {"value_range": (0.0, 4095.0)},
     ],
 )
 def test_the_key_changes_with_every_setting(change):
