@@ -9,7 +9,6 @@ import typer
 
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import out, set_up_logging
-from finetune_advisor.cli.names import accept_any_name
 from finetune_advisor.cli.options import BatchOption, DeviceName, DeviceOption, JsonOption, Verbosity
 
 
@@ -37,7 +36,6 @@ def evaluate(
     from finetune_advisor.inference import evaluate_on
 
     scores = evaluate_on(RunDir(run), data, device=torch_device(device), batch=batch, answers=output)
-    accept_any_name(as_json=as_json)
     if as_json:
         out.print_json(data=scores)
     else:

@@ -51,7 +51,7 @@ class Analysis:
             clean=folder / CLEAN_NAME,
             seconds=self.expected_seconds,
         )
-        atomic_write(recipe, self.advice.yaml())
+        atomic_write(recipe, self.advice.yaml(recipe.parent))
 
 
 def require_place(recipe: Path, folder: Path, *, force: bool = False) -> None:
