@@ -7,7 +7,6 @@ recipe that it extends; in a `Recipe` in memory, to where one stands.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -127,16 +126,16 @@ def _chosen(key: str, text: str, folder: Path, place: Place) -> str:
         RecipeError: there is something at both, and not the same.
     """
     beside, here = path_beside(text, folder), str(absolute(text))
-    if beside == text or not os.path.exists(here):
+    if beside == text or not Path(here).exists():
         return beside
-    if not os.path.exists(beside):
+    if not Path(beside).exists():
         log.warning(
             "%s: there is no %s beside the recipe, so %s is used. Paths in a recipe are relative to its own folder: "
             "write `%s: %s` there.",
             key, text, here, key.partition(".")[2], path_for_file(text, folder),
         )  # fmt: skip
         return text
-    if os.path.samefile(beside, here):
+    if Path(beside).samefile(here):
         return beside
     message = f"{text!r} is relative to the recipe's folder, which means {beside}; there is also {here}"
     hint = f"Say which one: --set {key}={beside} or --set {key}={here}. A full path in the recipe settles it."

@@ -13,7 +13,7 @@ from finetune_advisor.artifacts.storage import refused
 from finetune_advisor.cli.analyze import analyze
 from finetune_advisor.cli.backbones import backbones
 from finetune_advisor.cli.compare import compare
-from finetune_advisor.cli.console import accept_any_letter, err, out, refuses_output
+from finetune_advisor.cli.console import accept_any_letter, err, give_up_stdout, out, write_all
 from finetune_advisor.cli.demo import demo
 from finetune_advisor.cli.diagnose import diagnose
 from finetune_advisor.cli.doctor import doctor
@@ -39,13 +39,12 @@ class _Group(TyperGroup):
         try:
             return super().main(*arguments, **settings)
         except OSError as error:
-            # Not a closed pipe (`| head`), which ends quietly, with exit code 1, above.
-            if error.filename is None and refuses_output():
-                refusal = refused(error, "to standard output")
-            else:
-                refusal = refused(error, error.filename or "a file")
+            # Not a closed pipe (`| head`), which ends quietly above, with exit code 1. What is written to files comes
+            # as a StorageError, so an error that names no file is stdout's.
+            refusal = refused(error, error.filename or "to standard output")
             if refusal is None:
                 raise
+            give_up_stdout()
             _tell(refusal)
             raise SystemExit(refusal.exit_code) from error
 
@@ -112,4 +111,5 @@ def _options(
 def main() -> None:
     """Entry point of `finetune-advisor` and `python -m finetune_advisor`."""
     sigterm_as_ctrl_c()
+    write_all()
     app(prog_name="finetune-advisor")

@@ -39,13 +39,14 @@ _ANY_LETTER = "finetune_advisor_any_letter"
 """Our error handler for streams, by the name that Python's codecs know it under."""
 
 _PLAIN = {
-    **dict.fromkeys(range(0x2500, 0x2580), "+"),  # corners and crossings of boxes
-    **dict.fromkeys(range(0x2580, 0x25A0), "#"),  # blocks
-    **dict.fromkeys(range(0x2801, 0x2900), "*"),  # the dots of a drawn curve
-    **str.maketrans("─━═╌╍┄┅┈┉", "-" * 9),
-    **str.maketrans("│┃║", "|||"),
-    **str.maketrans("–—−‐‑·•●○×✗✓←→’‘“”\u2800\u00a0\u202f", "-----.*oox" + "x+<>''\"\"   "),
-    **{ord(letter): text for letter, text in {"…": "...", "±": "+/-", "≥": ">=", "≤": "<=", "≈": "~"}.items()},
+    **{chr(code): "+" for code in range(0x2500, 0x2580)},  # corners and crossings of boxes
+    **{chr(code): "#" for code in range(0x2580, 0x25A0)},  # blocks
+    **{chr(code): "*" for code in range(0x2801, 0x2900)},  # the dots of a drawn curve
+    **dict.fromkeys("─━═╌╍┄┅┈┉–—−‐‑", "-"),
+    **dict.fromkeys("│┃║", "|"),
+    **dict.fromkeys("\u2800\u00a0\u202f", " "),
+    **dict(zip("·•●○×✗✓←→❱‘’“”≈", ".*oxxx+<>>''\"\"~", strict=True)),
+    **{"…": "...", "±": "+/-", "≥": ">=", "≤": "<="},
 }
 """What our own words, tables and drawings are made of, in ASCII; of the same width where a table depends on it."""
 
@@ -57,7 +58,7 @@ def _plain_letter(error: UnicodeError) -> tuple[str | bytes, int]:
     letter, behind = error.object[error.start], error.start + 1
     if "\udc80" <= letter <= "\udcff":  # how Python holds a byte of a file's name that is not UTF-8
         return bytes([ord(letter) - 0xDC00]), behind
-    return _PLAIN.get(ord(letter)) or letter.encode("ascii", "backslashreplace").decode(), behind
+    return _PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode(), behind
 
 
 codecs.register_error(_ANY_LETTER, _plain_letter)
@@ -81,16 +82,18 @@ def _holds_bytes(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def refuses_output() -> bool:
-    """Whether stdout takes no more (a full disk, a limit); what it still holds is then given up."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        # Or Python would try once more at its end, and complain.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+def write_all() -> None:
+    """Let stdout write all or fail: with PYTHONUNBUFFERED, what a full disk does not take of a write is dropped."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and isinstance(sys.stdout.buffer, io.RawIOBase):
+        encoding, raw = sys.stdout.encoding, sys.stdout.detach()
+        assert isinstance(raw, io.RawIOBase), "as above"
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, line_buffering=True)
+
+
+def give_up_stdout() -> None:
+    """Drop what stdout still holds and could not write: Python would try once more at its end, and complain."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _ToErr(logging.Handler):
