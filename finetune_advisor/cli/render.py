@@ -100,7 +100,9 @@ def _class_table(scores: dict[str, Any], absent: str) -> RenderableType:
     if len(rows) > WORST_CLASSES:
         rows = sorted(present, key=lambda item: item[1]["f1"])[:WORST_CLASSES]
         title = f"worst {len(rows)} of {len(present)} classes" if len(rows) < len(present) else title
-        notes = [Text(f"  {absent}: {some(missing, MOST_NAMES, CLASS_NAME, keep_bytes=True)}", "yellow")] * bool(missing)
+        notes = [Text(f"  {absent}: {some(missing, MOST_NAMES, CLASS_NAME, keep_bytes=True)}", "yellow")] * bool(
+            missing
+        )
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column(title)
     for column in ("precision", "recall", "F1", "images"):
