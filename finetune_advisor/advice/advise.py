@@ -32,7 +32,7 @@ class Advice:
         return strategy.kind
 
     def yaml(self, folder: Path | None = None) -> str:
-        """The recipe as it is written to a file in `folder`, which its paths are relative to; None: where one stands."""
+        """The recipe as it is written to a file in `folder`, where its paths start; None: where one stands."""
         recipe = self.recipe if folder is None else recipe_for_file(self.recipe, folder)
         return dump_recipe(recipe, reasons=self.reasons, header=self.header)
 

@@ -46,7 +46,10 @@ _PLAIN = {
     **dict.fromkeys("│┃║", "|"),
     **dict.fromkeys("\u2800\u00a0\u202f", " "),
     **dict(zip("·•●○×✗✓←→❱‘’“”≈", ".*oxxx+<>>''\"\"~", strict=True)),
-    **{"…": "...", "±": "+/-", "≥": ">=", "≤": "<="},
+    "…": "...",
+    "±": "+/-",
+    "≥": ">=",
+    "≤": "<=",
 }
 """What our own words, tables and drawings are made of, in ASCII; of the same width where a table depends on it."""
 

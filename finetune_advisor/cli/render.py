@@ -96,13 +96,13 @@ def _class_table(scores: dict[str, Any], absent: str) -> RenderableType:
     rows = list(scores["per_class"].items())
     present = [item for item in rows if item[1]["images"]]
     missing = [name for name, values in rows if not values["images"]]
-    title, notes = "class", []
+    title = "class"
+    notes: list[RenderableType] = []
     if len(rows) > WORST_CLASSES:
         rows = sorted(present, key=lambda item: item[1]["f1"])[:WORST_CLASSES]
         title = f"worst {len(rows)} of {len(present)} classes" if len(rows) < len(present) else title
-        notes = [Text(f"  {absent}: {some(missing, MOST_NAMES, CLASS_NAME, keep_bytes=True)}", "yellow")] * bool(
-            missing
-        )
+        if missing:
+            notes.append(Text(f"  {absent}: {some(missing, MOST_NAMES, CLASS_NAME, keep_bytes=True)}", "yellow"))
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column(title)
     for column in ("precision", "recall", "F1", "images"):

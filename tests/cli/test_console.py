@@ -143,8 +143,8 @@ def test_what_an_encoding_lacks_has_a_plain_form(speak: Speak) -> None:
 
 def command(*arguments: str, **settings: str) -> str:
     """A command line of a shell, with settings before it."""
-    words = " ".join(f"'{argument}'" for argument in arguments)
-    return f"{' '.join(f'{name}={value}' for name, value in settings.items())} '{sys.executable}' -m finetune_advisor {words}"
+    before = [f"{name}={value}" for name, value in settings.items()]
+    return " ".join([*before, f"'{sys.executable}' -m finetune_advisor", *(f"'{each}'" for each in arguments)])
 
 
 def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
