@@ -231,10 +231,8 @@ def _open_shard(path: Path) -> _Shard | None:
             reference = {name.removeprefix(_COMMON): np.array(values) for name, values in common.items()}
     except FileNotFoundError:
         return None
-    except (SafetensorError, KeyError, TypeError, ValueError) as problem:
-        log.warning(
-            "a damaged file of cached features is removed and its images measured again: %s (%s)", path, problem
-        )
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        log.warning("a damaged file of cached features is removed and its images measured again: %s", path)
         with suppress(OSError):  # on a read-only disk it stays, and is passed over every time
             path.unlink()
         return None

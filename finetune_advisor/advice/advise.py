@@ -10,7 +10,7 @@ from finetune_advisor.advice.sentences import why
 from finetune_advisor.advice.table import leak_warning, place, predict
 from finetune_advisor.artifacts.profile import Cell, Predicted, Profile
 from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe
+from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe, recipe_for_file
 from finetune_advisor.techniques.strategy import FewLayers, LinearProbe, ManyLayers, StageProbe
 
 
@@ -31,9 +31,10 @@ class Advice:
         assert isinstance(strategy, LinearProbe | StageProbe | FewLayers | ManyLayers), strategy.kind
         return strategy.kind
 
-    def yaml(self) -> str:
-        """The recipe as it is written to recipe.yaml."""
-        return dump_recipe(self.recipe, reasons=self.reasons, header=self.header)
+    def yaml(self, folder: Path | None = None) -> str:
+        """The recipe as it is written to a file in `folder`, where its paths start; None: where one stands."""
+        recipe = self.recipe if folder is None else recipe_for_file(self.recipe, folder)
+        return dump_recipe(recipe, reasons=self.reasons, header=self.header)
 
 
 def advise(profile: Profile, *, strategy: Cell | None = None) -> Advice:

@@ -22,6 +22,7 @@ from finetune_advisor.analysis.similarity import similarity
 from finetune_advisor.analysis.size import size_of
 from finetune_advisor.analysis.speed import speed_of
 from finetune_advisor.analysis.views import views
+from finetune_advisor.artifacts.facts import legible
 from finetune_advisor.artifacts.health import FoldLeak, ValueScale
 from finetune_advisor.artifacts.profile import Profile, Sampled, Seconds, SplitCount
 from finetune_advisor.backbones.build import build
@@ -71,7 +72,7 @@ def measured_profile(listing: Listing, sample: Listing, request: Request, watch:
     everything = data.listing if sample is listing else _divided(listing, request, data)
     counts = _split_counts(everything)
     counts_K = np.array(
-        [sum(counts[name].per_class[each] for name in TRAINABLE if name in counts) for each in data.classes]
+        [sum(counts[name].per_class[legible(each)] for name in TRAINABLE if name in counts) for each in data.classes]
     )
     trainable_N = data.index(*TRAINABLE)
     learned = _Learning.of(data, trainable_N, request, device, watch, images=int(counts_K.sum()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,24 @@ from finetune_advisor.errors import RunError
 
 _ANSWERED = ["path", "label"]
 """The columns before those of the classes."""
+
+_CLASS = "class:"
+"""What a class's column begins with where its name alone would be that of another column."""
+
+
+def class_columns(classes: Sequence[str], taken: Collection[str]) -> list[str]:
+    """The names of the columns of the classes in a table whose other columns are `taken`: no two are the same.
+
+    A class is called by its name. One that is called like another column has `class:` before it, and so has one that
+    would then be called like that (`error`, `class:error`, and so on).
+    """
+    return [f"{_CLASS}{name}" if _bare(name) in taken else name for name in classes]
+
+
+def _bare(name: str) -> str:
+    while name.startswith(_CLASS):
+        name = name.removeprefix(_CLASS)
+    return name
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,7 @@ def save_answers(path: Path, answers: Answers) -> None:
     """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow([*_ANSWERED, *answers.classes])
+    rows.writerow([*_ANSWERED, *class_columns(answers.classes, _ANSWERED)])
     for name, label, probabilities_K in zip(
         answers.names, answers.labels_N.tolist(), answers.probabilities_NK, strict=True
     ):
@@ -59,7 +78,8 @@ def load_answers(path: Path) -> Answers:
             raise ValueError(f"its columns are {','.join(header)}")
         if {len(row) for row in rows} != {len(header)}:
             raise ValueError("a row is cut short")
-        classes = tuple(header[len(_ANSWERED) :])
+        columns = header[len(_ANSWERED) :]
+        classes = tuple(name.removeprefix(_CLASS) if _bare(name) in _ANSWERED else name for name in columns)
         return Answers(
             names=tuple(row[0] for row in rows),
             classes=classes,

@@ -19,10 +19,22 @@ def save_json(path: Path, value: object) -> None:
     atomic_write(path, text.encode(errors="backslashreplace"))
 
 
+_WORDS = {
+    "json_invalid": "it is cut short or is not JSON",
+    "missing": "it lacks {key}",
+    "extra_forbidden": "it has {key}, which this version does not know",
+}
+"""Of what pydantic finds, in a person's words."""
+
+
 def first_problem(error: ValidationError) -> str:
     """Where a document is not as expected, and what was expected there."""
     first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+    key = ".".join(map(str, first["loc"])) or "the whole"
+    if first["type"] in _WORDS:
+        return _WORDS[first["type"]].format(key=key)
+    expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{key}: {expected}" if expected == first["msg"] else f"at {key}, expected {expected}"
 
 
 def load_json(path: Path, otherwise: str, *, hint: str | None = None) -> dict[str, Any]:

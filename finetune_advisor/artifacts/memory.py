@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -45,14 +46,18 @@ class Memory(Generic[Answer]):
         return Memory(cache_root() / kind / name, TypeAdapter(form), costs)
 
     def recall(self) -> Answer | None:
-        """The answer, if this question was answered before."""
+        """The answer, if this question was answered before; a damaged one is removed, which is said once."""
         try:
             return self.form.validate_json(self.path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as problem:
-            log.warning("a remembered answer cannot be used and is made again: %s (%s)", self.path, problem)
-            return None
+        except ValidationError:
+            log.warning("an entry of the cache is damaged; it is removed and computed again: %s", self.path)
+            with suppress(OSError):  # on a read-only disk it stays
+                self.path.unlink()
+        except OSError as problem:
+            log.warning("an entry of the cache cannot be read and is computed again: %s (%s)", self.path, problem)
+        return None
 
     def keep(self, answer: Answer) -> None:
         """Remember the answer; where the disk takes nothing that costs a warning."""

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from finetune_advisor.artifacts.facts import Document, Fact, Name
 from finetune_advisor.artifacts.health import Health
+from finetune_advisor.artifacts.paths import path_beside, path_for_file, weights_beside, weights_for_file
 from finetune_advisor.artifacts.speed import Speed
 from finetune_advisor.errors import DataError
 
@@ -209,6 +210,7 @@ class Profile(Document):
 
     format: Literal[2] = 2
     data: Name
+    """Where the images are; in the file, a relative path is relative to its folder, and so is that of `weights`."""
     group: Name | None = None
     """Column of the manifest whose values never straddle a split."""
     backbone: str
@@ -264,6 +266,16 @@ class Profile(Document):
                 return probe
         raise KeyError(stage)
 
+    def save(self, path: Path) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        folder = path.parent
+        data, weights = path_for_file(self.data, folder), weights_for_file(self.weights, folder)
+        Document.save(self.model_copy(update={"data": data, "weights": weights}), path)
+
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a profile.
@@ -271,7 +283,7 @@ class Profile(Document):
         Raises:
             DataError: the file is missing, damaged or of another version.
         """
-        return cls._read(
+        found = cls._read(
             path,
             missing=DataError(f"There is no profile at {path}.", "Run `finetune-advisor analyze` first."),
             damaged=lambda problem: DataError(
@@ -279,3 +291,7 @@ class Profile(Document):
                 "Run `finetune-advisor analyze` again to rewrite it.",
             ),
         )
+        data, weights = path_beside(found.data, path.parent), weights_beside(found.weights, path.parent)
+        if not Path(data).exists() and Path(found.data).exists():
+            data = found.data  # of an older version, which wrote it as seen from where it was run
+        return found.model_copy(update={"data": data, "weights": weights})

@@ -49,7 +49,7 @@ class Data(Settings):
     """The images."""
 
     path: Text
-    """Where the labeled images are."""
+    """Where the labeled images are; a relative path starts at the folder of this file."""
     validation: Annotated[float, Field(gt=0, le=0.5)]
     """Share of the training images kept for validation, unless already split."""
     group: Text | None = None
@@ -64,7 +64,7 @@ class Backbone(Settings):
     name: Text
     """timm's name of the network."""
     weights: Text
-    """bundled, hub, random, or a file."""
+    """bundled, hub, random, or a file; a relative path starts at the folder of this one."""
     initialization: AnyInitialization | None = None
     """What every layer below the head starts from, where weights are random; null: as timm does it."""
     activation: AnyActivation | None = None

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be larger than a limit of this shell (`ulimit -f`) or disk allows",
     errno.EROFS: "the disk is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
@@ -35,7 +36,12 @@ _REASONS = {
     errno.EISDIR: "a folder of that name is in the way",
     errno.ENAMETOOLONG: "the name is too long for this disk",
 }
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_OF_WRITING = {*_FULL, errno.EFBIG, errno.EROFS}
+"""What no read is refused for."""
+
 _HINT_FULL = "Free some space, or choose a folder on another disk."
+_HINT_LIMIT = "Raise the limit: `ulimit -f unlimited`, or choose a folder on another disk."
 _HINT_OTHER = "Choose a folder that can be written to."
 
 
@@ -63,7 +69,12 @@ def storage_errors(target: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _REASONS:
             raise
-        raise _storage_error(error, Path(target)) from error
+        raise _storage_error(error, target) from error
+
+
+def refused(error: OSError, target: str | os.PathLike[str]) -> StorageError | None:
+    """What to say of a write to `target` that the disk refused; None where it need not have been a write."""
+    return _storage_error(error, target) if error.errno in _OF_WRITING else None
 
 
 @contextmanager
@@ -162,7 +173,7 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _storage_error(error: OSError, target: Path) -> StorageError:
+def _storage_error(error: OSError, target: str | os.PathLike[str]) -> StorageError:
     assert error.errno is not None
-    hint = _HINT_FULL if error.errno in {errno.ENOSPC, errno.EDQUOT} else _HINT_OTHER
-    return StorageError(f"cannot write {target}: {_REASONS[error.errno]}", hint)
+    hint = _HINT_FULL if error.errno in _FULL else _HINT_LIMIT if error.errno == errno.EFBIG else _HINT_OTHER
+    return StorageError(f"cannot write {os.fspath(target)}: {_REASONS[error.errno]}", hint)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from finetune_advisor.artifacts.paths import NO_FILE as WORDS
 from finetune_advisor.backbones import bundled, hub
 from finetune_advisor.backbones.digests import file_digest, text_digest
 from finetune_advisor.errors import WeightsError
 
+__all__ = ["WORDS", "Available", "Source", "Weights", "available", "default_weights", "find_weights", "untrained"]
+
 Source = Literal["bundled", "hub", "random", "file"]
-WORDS = ("bundled", "hub", "random")
-"""What `weights` may say besides the path of a file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from finetune_advisor import __version__
+from finetune_advisor.artifacts.storage import refused
 from finetune_advisor.cli.analyze import analyze
 from finetune_advisor.cli.backbones import backbones
 from finetune_advisor.cli.compare import compare
-from finetune_advisor.cli.console import err, out
+from finetune_advisor.cli.console import accept_any_letter, err, give_up_stdout, out, write_all
 from finetune_advisor.cli.demo import demo
 from finetune_advisor.cli.diagnose import diagnose
 from finetune_advisor.cli.doctor import doctor
@@ -31,7 +32,21 @@ from finetune_advisor.training.interrupt import name_of, sigterm_as_ctrl_c
 
 
 class _Group(TyperGroup):
-    """Turns the errors of the package into one message and an exit code."""
+    """Turns the errors of the package, and a disk that refuses, into one message and an exit code."""
+
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        accept_any_letter()
+        try:
+            return super().main(*arguments, **settings)
+        except OSError as error:
+            # Not a closed pipe (`| head`), which ends quietly above, with exit code 1. What is written to files comes
+            # as a StorageError, so an error that names no file is stdout's.
+            refusal = refused(error, error.filename or "to standard output")
+            if refusal is None:
+                raise
+            give_up_stdout()
+            _tell(refusal)
+            raise SystemExit(refusal.exit_code) from error
 
     def invoke(self, ctx: Any) -> Any:  # typer carries its own copy of click, so its Context has two names
         try:
@@ -96,4 +111,5 @@ def _options(
 def main() -> None:
     """Entry point of `finetune-advisor` and `python -m finetune_advisor`."""
     sigterm_as_ctrl_c()
+    write_all()
     app(prog_name="finetune-advisor")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from finetune_advisor.cli.names import AS_BYTES, AS_ESCAPES
+from finetune_advisor.cli.console import is_utf8
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
 
 _DIGITS = 6
 """Of a probability."""
+
+_FIXED = ("path", "prediction", "probability", "error")
+"""The first columns of a table."""
+
+_AS_BYTES, _AS_ESCAPES = "surrogateescape", "backslashreplace"
+"""What `open` makes of names that are not UTF-8: in a table their bytes as they are on the disk; in JSON, which has
+to stay valid, its escapes, as in a run's own files."""
 
 
 class Format(StrEnum):
@@ -52,14 +61,24 @@ class Answers:
         """
         from finetune_advisor.artifacts.storage import atomic_path
 
-        errors = AS_BYTES if form is Format.csv else AS_ESCAPES
+        errors = _AS_BYTES if form is Format.csv else _AS_ESCAPES
         with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", errors=errors) as stream:
             return self.write(answers, stream, form=form)
+
+    def write_stdout(self, answers: Iterable[Classification], *, form: Format | None) -> Written:
+        """`write` to stdout: a table is UTF-8 whatever the terminal is set to, JSON is UTF-8 or plain ASCII."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            if form is Format.csv:
+                sys.stdout.reconfigure(encoding="utf-8", errors=_AS_BYTES)
+            else:
+                sys.stdout.reconfigure(errors=_AS_ESCAPES)
+        return self.write(answers, sys.stdout, form=form)
 
     def write(self, answers: Iterable[Classification], stream: TextIO, *, form: Format | None) -> Written:
         """Write each answer when it is there; `form` None is one JSON document."""
         written = Written()
-        for text in self._texts(self._counted(answers, written), stream, form):
+        escaped = not is_utf8(stream)
+        for text in self._texts(self._counted(answers, written), stream, form, escaped=escaped):
             stream.write(text)
             stream.flush()
         return written
@@ -70,27 +89,31 @@ class Answers:
             written.unread += answer.problem is not None
             yield answer
 
-    def _texts(self, answers: Iterator[Classification], stream: TextIO, form: Format | None) -> Iterator[str]:
+    def _texts(
+        self, answers: Iterator[Classification], stream: TextIO, form: Format | None, *, escaped: bool
+    ) -> Iterator[str]:
         match form:
             case Format.csv:
                 table = csv.writer(stream, lineterminator="\n")
-                table.writerow(["path", "prediction", "probability", "error", *self._columns()])
+                table.writerow([*_FIXED, *self._columns()])
                 for answer in answers:
                     table.writerow(self._cells(answer))
                     yield ""
             case Format.jsonl:
                 for answer in answers:
-                    yield json.dumps(self._row(answer), ensure_ascii=False) + "\n"
+                    yield json.dumps(self._row(answer), ensure_ascii=escaped) + "\n"
             case None:
                 yield "["
                 for number, answer in enumerate(answers):
-                    yield f"{',' if number else ''}\n  {json.dumps(self._row(answer), ensure_ascii=False)}"
+                    yield f"{',' if number else ''}\n  {json.dumps(self._row(answer), ensure_ascii=escaped)}"
                 yield "\n]\n"
 
     def _columns(self) -> list[str]:
         """Of CSV, after the fixed ones."""
+        from finetune_advisor.artifacts.answers import class_columns
+
         if self.top is None:
-            return list(self.classes)
+            return class_columns(self.classes, _FIXED)
         return [f"{what}_{place}" for place in range(2, self.top + 1) for what in ("prediction", "probability")]
 
     def _cells(self, answer: Classification) -> list[Any]:
@@ -101,7 +124,7 @@ class Answers:
         else:
             rest = list(chain.from_iterable(list(shown.items())[1:]))
             rest += [None] * (len(self._columns()) - len(rest))
-        return [row["path"], row["prediction"], row["probability"], row["error"], *rest]
+        return [*(row[column] for column in _FIXED), *rest]
 
     def _row(self, answer: Classification) -> dict[str, Any]:
         shown = answer.probabilities.items() if self.top is None else answer.top(self.top)

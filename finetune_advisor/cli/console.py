@@ -1,10 +1,20 @@
-"""Where commands write: results to `out`, everything else to `err`."""
+"""Where commands write: results to `out`, everything else to `err`.
+
+A stream that is not UTF-8 (cp1252, latin-1, ASCII) stops no command: `accept_any_letter` gives what it cannot hold
+another form, and JSON holds escapes there.
+"""
 
 from __future__ import annotations
 
+import codecs
+import io
 import logging
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from json import dumps, loads
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,8 +23,80 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from finetune_advisor import processes
 from finetune_advisor.cli.options import Verbosity
 
-out = Console()
-err = Console(stderr=True)
+
+class _Console(Console):
+    def print_json(self, json: str | None = None, *, data: Any = None, **settings: Any) -> None:
+        """One JSON document; letters are JSON's escapes where the stream is not UTF-8 or a name is no text."""
+        value = data if json is None else loads(json)
+        escaped = not is_utf8(self.file) or _holds_bytes(dumps(value, ensure_ascii=False))
+        super().print_json(data=value, ensure_ascii=escaped, **settings)
+
+
+out = _Console()
+err = _Console(stderr=True)
+
+_ANY_LETTER = "finetune_advisor_any_letter"
+"""Our error handler for streams, by the name that Python's codecs know it under."""
+
+_PLAIN = {
+    **{chr(code): "+" for code in range(0x2500, 0x2580)},  # corners and crossings of boxes
+    **{chr(code): "#" for code in range(0x2580, 0x25A0)},  # blocks
+    **{chr(code): "*" for code in range(0x2801, 0x2900)},  # the dots of a drawn curve
+    **dict.fromkeys("─━═╌╍┄┅┈┉–—−‐‑", "-"),
+    **dict.fromkeys("│┃║", "|"),
+    **dict.fromkeys("\u2800\u00a0\u202f", " "),
+    **dict(zip("·•●○×✗✓←→❱‘’“”≈", ".*oxxx+<>>''\"\"~", strict=True)),
+    "…": "...",
+    "±": "+/-",
+    "≥": ">=",
+    "≤": "<=",
+}
+"""What our own words, tables and drawings are made of, in ASCII; of the same width where a table depends on it."""
+
+
+def _plain_letter(error: UnicodeError) -> tuple[str | bytes, int]:
+    """The first letter that a stream cannot hold in another form: plain, as the byte it is, or as an escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter, behind = error.object[error.start], error.start + 1
+    if "\udc80" <= letter <= "\udcff":  # how Python holds a byte of a file's name that is not UTF-8
+        return bytes([ord(letter) - 0xDC00]), behind
+    return _PLAIN.get(letter) or letter.encode("ascii", "backslashreplace").decode(), behind
+
+
+codecs.register_error(_ANY_LETTER, _plain_letter)
+
+
+def accept_any_letter() -> None:
+    """Let stdout and stderr take every letter, whatever the terminal is set to."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ANY_LETTER)
+
+
+def is_utf8(stream: object) -> bool:
+    """Whether a text stream holds every letter as it is; one in memory does."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return codecs.lookup(encoding).name == "utf-8"
+
+
+def _holds_bytes(text: str) -> bool:
+    """Whether there are bytes of names in it that are not UTF-8, which JSON cannot hold as they are."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def write_all() -> None:
+    """Let stdout write all or fail: with PYTHONUNBUFFERED, what a full disk does not take of a write is dropped."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and isinstance(sys.stdout.buffer, io.RawIOBase):
+        encoding, raw = sys.stdout.encoding, sys.stdout.detach()
+        assert isinstance(raw, io.RawIOBase), "as above"
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding=encoding, line_buffering=True)
+
+
+def give_up_stdout() -> None:
+    """Drop what stdout still holds and could not write: Python would try once more at its end, and complain."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _ToErr(logging.Handler):

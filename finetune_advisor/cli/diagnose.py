@@ -51,7 +51,7 @@ def diagnose(
         out.print(render_diagnosis(diagnosis))
     if apply is None:
         return
-    atomic_write(apply, edited_recipe(folder, diagnosis))
+    atomic_write(apply, edited_recipe(folder, diagnosis, apply.parent))
     if not as_json:
         before, after = shlex.quote(str(folder.recipe)), shlex.quote(str(apply))
         out.print(

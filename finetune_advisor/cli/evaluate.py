@@ -9,7 +9,6 @@ import typer
 
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import err, out, set_up_logging
-from finetune_advisor.cli.names import accept_any_name
 from finetune_advisor.cli.options import BatchOption, DeviceName, DeviceOption, JsonOption, Verbosity
 
 
@@ -41,7 +40,6 @@ def evaluate(
     from finetune_advisor.inference import evaluate_on
 
     scores = evaluate_on(RunDir(run), data, device=torch_device(device), batch=batch, answers=output)
-    accept_any_name(as_json=as_json)
     if as_json:
         if sentence := leak_sentence(scores, "images"):
             err.print(Text(sentence, "red"), soft_wrap=True)

@@ -12,7 +12,6 @@ from rich.markup import escape
 
 from finetune_advisor.artifacts.export_form import ExportForm
 from finetune_advisor.cli.console import out, set_up_logging
-from finetune_advisor.cli.names import accept_any_name
 from finetune_advisor.cli.options import JsonOption, QuietOption, Verbosity
 from finetune_advisor.data.wording import counted
 
@@ -53,7 +52,6 @@ def export(
 
     named = next(image_blocks(images, cast("Stream", sys.stdin.buffer))) if images else []
     done = export_run(RunDir(run), form, out=output, images=named)
-    accept_any_name(as_json=as_json)
     if as_json:
         out.print_json(data=_as_json(done))
     elif not quiet:

@@ -12,7 +12,6 @@ from rich.markup import escape
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.answers import Answers, Format
 from finetune_advisor.cli.console import err, set_up_logging
-from finetune_advisor.cli.names import accept_any_name
 from finetune_advisor.cli.options import (
     BatchOption,
     DeviceName,
@@ -56,13 +55,12 @@ def predict(
     from finetune_advisor.data.sources.unlabeled import image_blocks
     from finetune_advisor.run import Run
 
-    accept_any_name(as_json=as_json or form is Format.jsonl)
     blocks = image_blocks(paths, cast("Stream", sys.stdin.buffer))
     opened = Run.open(run, device=torch_device(device))
     found = (answer for block in blocks for answer in opened.stream(block, batch=batch))
     answers, written_as = Answers(opened.classes, top), None if as_json else form
     if output is None:
-        written = answers.write(found, sys.stdout, form=written_as)
+        written = answers.write_stdout(found, form=written_as)
     else:
         written = answers.write_file(found, output, form=written_as)
         if not quiet:

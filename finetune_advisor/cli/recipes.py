@@ -10,7 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from finetune_advisor.cli.console import out
+from finetune_advisor.cli.console import out, set_up_logging
+from finetune_advisor.cli.options import Verbosity
 from finetune_advisor.errors import RecipeError, StorageError
 
 recipes_app = typer.Typer(
@@ -54,7 +55,7 @@ def show(source: Source, as_json: AsJson = False) -> None:
     from finetune_advisor.artifacts.recipe_file import load_recipe, read_recipe_text
 
     if as_json:
-        out.print_json(data=load_recipe(source).model_dump())
+        out.print_json(data=load_recipe(source, as_written=True).model_dump())
     else:
         out.out(read_recipe_text(source), end="", highlight=False)
 
@@ -86,7 +87,7 @@ def validate(source: Source, overrides: Overrides = None, as_json: AsJson = Fals
     from finetune_advisor.artifacts.recipe_file import load_recipe
 
     try:
-        recipe = load_recipe(source, overrides or ())
+        recipe = load_recipe(source, overrides or (), as_written=True)
     except RecipeError as error:
         if not as_json:
             raise
@@ -108,7 +109,7 @@ def diff(
     """The keys on which two recipes differ."""
     from finetune_advisor.artifacts.recipe_file import diff_recipes, load_recipe
 
-    differences = diff_recipes(load_recipe(before), load_recipe(after))
+    differences = diff_recipes(load_recipe(before, as_written=True), load_recipe(after, as_written=True))
     if as_json:
         out.print_json(data=[difference._asdict() for difference in differences])
         return
@@ -136,10 +137,12 @@ def preview(
 
     Example: finetune-advisor recipes preview recipe.yaml
     """
+    set_up_logging(Verbosity())
+    from finetune_advisor.artifacts.recipe_dump import scalar_text
     from finetune_advisor.artifacts.recipe_file import load_recipe
     from finetune_advisor.workflows.preview import preview as draw
 
-    settings = [*(overrides or []), *([f"data.path={data}"] if data else [])]
+    settings = [*(overrides or []), *([f"data.path={scalar_text(data)}"] if data else [])]
     names = draw(load_recipe(source, settings), file, images=images, epochs=epochs)
     out.print(f"{escape(str(file))}: {len(names)} images, each as it is and as training sees it", soft_wrap=True)
 

@@ -51,7 +51,8 @@ def render_run(run: RunDir) -> RenderableType:
             parts.append(_accuracy_line(f"{split}{note}", metrics[split]))
             if leak := leak_sentence(metrics[split], f"{SPLIT_NAMES[split]} images", way_out=True):
                 parts.append(Text(leak, "red"))
-    parts.append(_class_table(metrics["test"] or metrics["val"]))
+    split = "test" if metrics["test"] else "validation"
+    parts.append(_class_table(metrics["test"] or metrics["val"], f"no {split} images"))
     if run.diagnosis.is_file():
         parts.append(render_verdict(Diagnosis.load(run.diagnosis)))
     seconds = metrics["seconds"]["total"]
@@ -81,7 +82,7 @@ def render_scores(scores: dict[str, Any]) -> RenderableType:
     )
     leak = leak_sentence(scores, "images")
     parts = [Text(leak, "red")] if leak else []
-    return Group(_accuracy_line("accuracy", scores), *parts, _class_table(scores), *notes)
+    return Group(_accuracy_line("accuracy", scores), *parts, _class_table(scores, "no images"), *notes)
 
 
 def _accuracy_line(name: str, scores: dict[str, Any]) -> Text:
@@ -98,24 +99,31 @@ def _accuracy_line(name: str, scores: dict[str, Any]) -> Text:
     return line
 
 
-def _class_table(scores: dict[str, Any]) -> RenderableType:
-    present = {name: values for name, values in scores["per_class"].items() if values["images"]}
-    worst = list(present.items())
-    if len(worst) > WORST_CLASSES:
-        worst = sorted(worst, key=lambda item: item[1]["f1"])[:WORST_CLASSES]
+def _class_table(scores: dict[str, Any], absent: str) -> RenderableType:
+    """A row for each class, or for the worst of many; `absent` is said of a class that has no images."""
+    rows = list(scores["per_class"].items())
+    present = [item for item in rows if item[1]["images"]]
+    missing = [name for name, values in rows if not values["images"]]
+    title = "class"
+    notes: list[RenderableType] = []
+    if len(rows) > WORST_CLASSES:
+        rows = sorted(present, key=lambda item: item[1]["f1"])[:WORST_CLASSES]
+        title = f"worst {len(rows)} of {len(present)} classes" if len(rows) < len(present) else title
+        if missing:
+            notes.append(Text(f"  {absent}: {some(missing, MOST_NAMES, CLASS_NAME, keep_bytes=True)}", "yellow"))
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    table.add_column("class" if len(worst) == len(present) else f"worst {len(worst)} of {len(present)} classes")
+    table.add_column(title)
     for column in ("precision", "recall", "F1", "images"):
         table.add_column(column, justify="right")
-    for name, values in worst:
+    for name, values in rows:
         table.add_row(
             Text(shown(name, CLASS_NAME, keep_bytes=True)),
             _number(values["precision"]),
             _number(values["recall"]),
             _number(values["f1"]),
-            f"{values['images']:,}",
+            f"{values['images']:,}" if values["images"] else Text(absent, "yellow"),
         )
-    return Padding(table, (0, 0, 0, 16))
+    return Padding(Group(table, *notes), (0, 0, 0, 16))
 
 
 def _number(value: float | None) -> str:

@@ -14,7 +14,7 @@ from finetune_advisor.artifacts.facts import legible
 from finetune_advisor.artifacts.metrics_file import leak_sentence
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe
+from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe, recipe_for_file
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.data.split_file import SavedSplits, load_splits
 from finetune_advisor.diagnosis.case import Case
@@ -137,8 +137,11 @@ def _leak(metrics: Mapping[str, Any]) -> str | None:
     return leak_sentence(metrics["test"] or metrics["val"], f"{name} images", way_out=True)
 
 
-def edited_recipe(run: RunDir, diagnosis: Diagnosis) -> str:
+def edited_recipe(run: RunDir, diagnosis: Diagnosis, folder: Path | None = None) -> str:
     """The run's recipe with every edit of its diagnosis, as YAML with the reasons above the lines.
+
+    Args:
+        folder: of the file that it is written to, which its paths are relative to; None: where one stands.
 
     Raises:
         RunError: the diagnosis asks for no edit.
@@ -148,6 +151,7 @@ def edited_recipe(run: RunDir, diagnosis: Diagnosis) -> str:
     if not edits:
         raise RunError(f"Nothing in the recipe of {run.path} needs an edit: {diagnosis.verdict}")
     recipe: Recipe = change_recipe(load_recipe(run.recipe), {key: edit.value for key, edit in edits.items()})
+    recipe = recipe if folder is None else recipe_for_file(recipe, folder)
     reasons = {key: edit.reason for key, edit in edits.items()}
     return dump_recipe(recipe, reasons=reasons, header=f"{run.path.name}, edited by its diagnosis: {diagnosis.verdict}")
 

@@ -255,12 +255,12 @@ class ClassScore:
 
 
 def class_scores(per_class: Mapping[str, Mapping[str, Any]]) -> tuple[ClassScore, ...]:
-    """The classes that have images, in their order, or the worst of many."""
+    """All classes in their order, also those without images; of many, the worst that have some."""
     rows = [
         ClassScore(shown(name, CLASS_NAME), each["images"], each["precision"], each["recall"], each["f1"])
         for name, each in per_class.items()
-        if each["images"]
     ]
     if len(rows) > MOST_CLASSES:
+        rows = [row for row in rows if row.images]
         rows = sorted(rows, key=lambda row: row.f1 or 0.0)[:MOST_CLASSES]
     return tuple(rows)

@@ -58,7 +58,7 @@ class Analysis:
             clean=folder / CLEAN_NAME,
             seconds=self.expected_seconds,
         )
-        atomic_write(recipe, self.advice.yaml())
+        atomic_write(recipe, self.advice.yaml(recipe.parent))
 
     def _save_groups(self, path: Path) -> None:
         """Write the images with their groups and a split that no group straddles, or say why not."""

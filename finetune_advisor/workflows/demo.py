@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune_advisor.artifacts.recipe_dump import scalar_text
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.run_place import NumberedRun
 from finetune_advisor.artifacts.rundir import RunDir
@@ -78,7 +79,8 @@ def demo(folder: Path, *, device: str = "cpu", progress: Callable[[str, int, int
     if not kept:
         analysis.save(file, report)
     yield DemoAnalysis(analysis, file, report, kept)
-    recipe = load_recipe(file)
+    # The demo's own recipe means the demo's own images, whatever is called like them where one stands.
+    recipe = load_recipe(file, () if kept else [f"data.path={scalar_text(str(data))}"])
     run = run_and_draw(recipe, NumberedRun(folder / "runs", recipe.name), profile=analysis.profile, device=device)
     yield DemoRun(run)
     asked = tuple(sorted((data / "test").glob("*/*.png")))

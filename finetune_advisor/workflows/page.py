@@ -45,7 +45,7 @@ def write_report(
         why=why(profile, advice.cell),
         cells=CELLS,
         meanings=MEANING,
-        recipe_yaml=advice.yaml(),
+        recipe_yaml=advice.yaml(recipe.parent),
         seconds=seconds,
     )
     images = {sample.name: sample.path for sample in listing.samples}

@@ -52,7 +52,7 @@ def test_every_strategy_can_be_forced_and_loads_back_from_its_yaml(
     per_class, score = EXAMPLES[measured]
     advice = advise(make_profile(per_class=per_class, score=score), strategy=forced)
     assert advice.recipe.strategy.kind == forced
-    assert load_recipe(written(advice, tmp_path)) == advice.recipe
+    assert load_recipe(written(advice, tmp_path), as_written=True) == advice.recipe
     assert not is_edited(advice.yaml())
     if forced != measured:
         assert f"the table points to {measured}" in advice.reasons["strategy"]
@@ -151,7 +151,7 @@ def test_every_advised_recipe_is_valid_and_loads_back(
     full_profile: MakeProfile, tmp_path: Path, cell: Cell, score: float, per_class: int
 ) -> None:
     advice = advise(full_profile(per_class=per_class, score=score), strategy=cell)
-    assert load_recipe(written(advice, tmp_path)) == advice.recipe
+    assert load_recipe(written(advice, tmp_path), as_written=True) == advice.recipe
 
 
 def test_advice_does_not_load_torch(full_profile: MakeProfile, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_stage_probe_is_never_the_top_layer_alone_and_says_when_that_would_do(
 def test_any_folder_gives_a_name_for_runs_and_a_path_that_loads_back(
     make_profile: MakeProfile, tmp_path: Path, data: str, name: str
 ) -> None:
-    recipe = load_recipe(written(advise(make_profile(data=data)), tmp_path))
+    recipe = load_recipe(written(advise(make_profile(data=data)), tmp_path), as_written=True)
     assert (recipe.name, recipe.data.path) == (name, data)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune_advisor.artifacts.answers import Answers, load_answers, save_answers
+from finetune_advisor.artifacts.answers import Answers, class_columns, load_answers, save_answers
 from finetune_advisor.errors import RunError
 
 NAMES = ("a,b.png", 'say "cheese".png', "caf\udce9.png")
@@ -43,3 +43,18 @@ def test_a_damaged_table_is_told(tmp_path: Path, content: str) -> None:
 def test_a_missing_table_says_why(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no answers on held-out images"):
         load_answers(tmp_path / "held_out.csv")
+
+
+def test_classes_called_like_columns_are_told_apart_and_read_back(tmp_path: Path) -> None:
+    classes = ("path", "label", "class:path", "class:class:label", "class:other")
+    assert class_columns(classes, ("path", "label")) == [
+        "class:path",
+        "class:label",
+        "class:class:path",
+        "class:class:class:label",
+        "class:other",
+    ]
+    answers = Answers(("a.png", "b.png"), classes, np.array([0, 2]), np.full((2, 5), 0.2))
+    save_answers(tmp_path / "held_out.csv", answers)
+    found = load_answers(tmp_path / "held_out.csv")
+    assert found.classes == classes and found.labels_N.tolist() == [0, 2]

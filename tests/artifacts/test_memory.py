@@ -37,13 +37,20 @@ def test_a_name_that_is_no_text_can_be_part_of_the_question(memory: Memory[Count
     assert memory_of("caf\udce9").recall() is None
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_a_damaged_answer_is_made_again(memory: Memory[Counts], share: float, caplog: pytest.LogCaptureFixture) -> None:
+DAMAGES = {"empty": b"", "cut short": b'{"a third": 0.3', "another form": b'{"a third": "x"}', "no text": b"\xff\0"}
+
+
+@pytest.mark.parametrize("content", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_entry_is_removed_with_one_plain_line(
+    memory: Memory[Counts], content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     memory.keep(ANSWER)
-    whole = memory.path.read_bytes()
-    memory.path.write_bytes(whole[: int(share * len(whole))])
+    memory.path.write_bytes(content)
     assert memory.recall() is None
-    assert "is made again" in caplog.text
+    [record] = caplog.records
+    assert record.getMessage() == f"an entry of the cache is damaged; it is removed and computed again: {memory.path}"
+    assert not memory.path.exists()
+    assert memory.recall() is None and len(caplog.records) == 1, "it is said once"
     memory.keep(ANSWER)
     assert memory.recall() == ANSWER
 

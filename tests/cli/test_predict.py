@@ -40,6 +40,21 @@ def test_csv_has_a_column_for_every_class(cli, probe_run, new_images) -> None:
     assert result.stderr == ""
 
 
+def test_no_class_takes_the_column_of_something_else(cli, image_folder, tiny) -> None:
+    classes = ["path", "error", "probability", "prediction", "label", "class:error"]
+    data = image_folder(dict.fromkeys(classes, 3))
+    cli("run", "linear_probe", *tiny, "--set", f"data.path={data}", "--run-dir", "out", "--quiet")
+    rows = table(cli("predict", "out", data).stdout)
+    columns = ["class:path", "class:error", "class:probability", "class:prediction", "label", "class:class:error"]
+    assert sorted(rows[0]) == sorted(["path", "prediction", "probability", "error", *columns])
+    for row in rows:
+        assert Path(row["path"]).is_file() and row["error"] == "" and row["prediction"] in classes
+        shares = [float(row[column]) for column in columns]
+        assert sum(shares) == pytest.approx(1, abs=1e-5) and float(row["probability"]) == max(shares)
+    header = Path("out/held_out.csv").read_text().splitlines()[0].split(",")
+    assert len(set(header)) == len(header)
+
+
 def test_json_and_json_lines_say_what_csv_says(cli, probe_run, new_images) -> None:
     document = json.loads(cli("predict", probe_run, new_images, "--json").stdout)
     lines = cli("predict", probe_run, new_images, "--format", "jsonl").stdout.splitlines()

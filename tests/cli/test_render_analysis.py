@@ -103,6 +103,25 @@ def test_no_line_is_wider_than_the_terminal(full: Profile, show: Show, width: in
     assert max(cell_len(line.rstrip()) for line in lines) <= width
 
 
+@pytest.mark.parametrize("width", [43, 45, 60, 75, 76, 120])
+def test_the_table_keeps_its_shape_in_a_narrow_terminal(full: Profile, show: Show, width: int) -> None:
+    lines = show(full, width=width).splitlines()
+    top = next(number for number, line in enumerate(lines) if "┌" in line)
+    end = next(number for number, line in enumerate(lines) if "┘" in line)
+    table = [line.rstrip() for line in lines[top : end + 1]]
+    assert len(table) == 13 and {cell_len(line) for line in table} == {cell_len(table[0])}
+    assert cell_len(table[0]) <= width
+    assert "".join(table).count("●") == 1
+    for cell in ("linear_probe", "stage_probe", "few_layers", "many_layers"):
+        assert any(f"│ {cell} " in line for line in table), cell
+
+
+@pytest.mark.parametrize("width", [20, 42])
+def test_where_no_table_fits_a_line_says_the_same(full: Profile, show: Show, width: int) -> None:
+    text = " ".join(show(full, width=width).split())
+    assert "┌" not in text and "stage_probe: little data, different from ImageNet" in text
+
+
 def test_findings_take_a_line_and_their_names_another(full: Profile, show: Show) -> None:
     leak = full.health.leak
     assert leak is not None

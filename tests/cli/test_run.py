@@ -57,6 +57,19 @@ def test_a_run_whose_recipe_wants_an_ensemble_says_which_command_makes_it(cli, t
     assert "finetune-advisor ensemble runs" not in page
 
 
+def test_a_class_without_test_images_keeps_its_row(cli, tiny, image_folder) -> None:
+    counts = {f"train/{name}": 6 for name in ("ants", "bees", "wasps")} | {"test/ants": 4, "test/bees": 4}
+    data = image_folder(counts)
+    (data / "test" / "wasps").mkdir()
+    shown = cli("run", "linear_probe", *tiny, "--set", f"data.path={data}").stdout
+    [row] = [line for line in shown.splitlines() if "wasps" in line]
+    assert "no test images" in row
+    page = Path("runs/linear_probe-1/report.html").read_text(encoding="utf-8")
+    assert "<bdi>wasps</bdi>" in page and "no test images" in page
+    [row] = [line for line in cli("evaluate", "runs/linear_probe-1", data).stdout.splitlines() if "wasps" in line]
+    assert "no images" in row
+
+
 def test_json_is_one_document(cli, tiny, data) -> None:
     document = json.loads(cli("run", "linear_probe", *tiny, *data, "--json", "--run-dir", "out").stdout)
     assert document["run"] == "out"

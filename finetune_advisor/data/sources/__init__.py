@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from finetune_advisor.artifacts.paths import HUB as PREFIX
 from finetune_advisor.data.sources.archive import archive_root, is_archive, list_archive
 from finetune_advisor.data.sources.folder import list_folder
-from finetune_advisor.data.sources.hub import PREFIX, is_saved_dataset, list_hub, list_saved
+from finetune_advisor.data.sources.hub import is_saved_dataset, list_hub, list_saved
 from finetune_advisor.data.sources.listing import Listing, Sample, Split
 from finetune_advisor.data.sources.manifest import COLUMNS, list_manifest
 from finetune_advisor.data.sources.scan import image_suffixes

@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from finetune_advisor.artifacts.paths import HUB as PREFIX
 from finetune_advisor.data.sources.hub_columns import Columns, find_columns
 from finetune_advisor.data.sources.listing import SPLIT_WORDS, Listing, Sample, Split
 from finetune_advisor.data.sources.scan import image_suffixes, natural
 from finetune_advisor.data.sources.unpacked import FILES, unpacked
 from finetune_advisor.data.wording import counted, listed
 from finetune_advisor.errors import DataError, did_you_mean
-
-PREFIX = "hf:"
 
 _NAMES = "names.json"
 _BATCH = 64
