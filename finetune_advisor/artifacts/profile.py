@@ -211,6 +211,11 @@ class Profile(Document):
     data: Name
     group: Name | None = None
     """Column of the manifest whose values never straddle a split."""
+    path_column: Name | None = None
+    label_column: Name | None = None
+    """Columns of the manifest that a person named; None: those with the usual names."""
+    merge_classes: bool = False
+    class_folders: Literal["outer", "inner"] | None = None
     backbone: str
     weights: str
     size_px: int

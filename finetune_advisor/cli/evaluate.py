@@ -10,7 +10,15 @@ import typer
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import out, set_up_logging
 from finetune_advisor.cli.names import accept_any_name
-from finetune_advisor.cli.options import BatchOption, DeviceName, DeviceOption, JsonOption, Verbosity
+from finetune_advisor.cli.options import (
+    BatchOption,
+    DeviceName,
+    DeviceOption,
+    JsonOption,
+    LabelColumnOption,
+    PathColumnOption,
+    Verbosity,
+)
 
 
 def evaluate(
@@ -21,13 +29,16 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the answer to each image here, as CSV.")
     ] = None,
+    path_column: PathColumnOption = None,
+    label_column: LabelColumnOption = None,
     batch: BatchOption = 32,
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
 ) -> None:
     """Score a finished run on labeled images: accuracy with its interval, and each class.
 
-    One known class or one image is enough. A warning says how many of the images the model was trained on.
+    One known class or one image is enough. A table is read by the columns of the run's recipe where it has them.
+    A warning says how many of the images the model was trained on.
 
     Example: finetune-advisor evaluate runs/data-1 ./new_labeled_images
     """
@@ -36,7 +47,15 @@ def evaluate(
     from finetune_advisor.cli.render import render_scores
     from finetune_advisor.inference import evaluate_on
 
-    scores = evaluate_on(RunDir(run), data, device=torch_device(device), batch=batch, answers=output)
+    scores = evaluate_on(
+        RunDir(run),
+        data,
+        device=torch_device(device),
+        batch=batch,
+        answers=output,
+        path_column=path_column,
+        label_column=label_column,
+    )
     accept_any_name(as_json=as_json)
     if as_json:
         out.print_json(data=scores)

@@ -14,7 +14,7 @@ from finetune_advisor.backbones.trunk import feature_stages
 from finetune_advisor.backbones.variant import Variant
 from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.pixel_colors import pixel_colors
-from finetune_advisor.data.sources import open_source
+from finetune_advisor.data.sources import open_recipe_source
 from finetune_advisor.data.split_file import SavedSplits, apply_splits
 from finetune_advisor.data.workers import workers_of
 from finetune_advisor.dataset import Dataset, open_dataset
@@ -91,7 +91,7 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
             before any image is read.
         DataError: the images cannot be used.
     """
-    listing = open_source(recipe.data.path, group=recipe.data.group)
+    listing = open_recipe_source(recipe.data)
     backbone = network_of(recipe, len(listing.classes))
     _check_stages(recipe, backbone)
     if recipe.optimizer is not None:
