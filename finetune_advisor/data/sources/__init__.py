@@ -122,8 +122,10 @@ def open_like(
 
     return open_source(
         path,
+        group=known(data.group) if data else None,
         path_column=path_column or (known(data.path_column) if data else None),
         label_column=label_column or (known(data.label_column) if data else None),
+        merge_classes=data.merge_classes if data else False,
         class_folders=data.class_folders if data and place.is_dir() else None,
     )
 

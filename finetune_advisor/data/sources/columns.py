@@ -33,12 +33,16 @@ PATHS = (
     "id",
 )
 """Usual names of the column with the paths, best first, without what separates their words."""
-LABELS = ("label", "labels", "class", "classname", "classlabel", "category", "categoryname", "target", "species")
-LABELS += ("breed", "diagnosis", "dx", "y")
+LABELS = (
+    *("label", "labels", "class", "classname", "classlabel", "category", "categoryname", "target", "species"),
+    *("breed", "diagnosis", "dx", "y"),
+)
 """The same for the classes."""
 
-_BELONGING = ("patient", "subject", "scene", "participant", "person", "case", "study", "video", "session", "individual")
-_BELONGING += ("specimen",)
+_BELONGING = (
+    *("patient", "subject", "scene", "participant", "person", "case", "study", "video", "session", "individual"),
+    "specimen",
+)
 GROUPS = frozenset({*_BELONGING, *(f"{word}id" for word in (*_BELONGING, "group", "lesion", "slide", "animal"))})
 """Usual names of columns whose values images share that belong together."""
 

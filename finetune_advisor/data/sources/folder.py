@@ -57,13 +57,24 @@ def list_folder(root: Path, reading: Reading = USUAL) -> Listing:
     strays: list[str] = []
     top = tree.top if outer else _entered(tree.top, notes, strays)
     parts = SplitFolders() if outer and not _exact(top) else find_splits(top)
-    strays += [*parts.beside, *top.others, *top.images]
+    strays += [*parts.beside, *(path for path in top.others if not _is_our_recipe(path)), *top.images]
     found: list[_ClassFolder] = []
     for split, folder in parts.folders.items() or [(None, top)]:
         if split is not None:
             strays += [*folder.others, *folder.images]
         found += _class_folders(folder, split, reading, strays)
     return _listing(root, found, strays, (*notes, *parts.notes, *_links(tree)))
+
+
+def _is_our_recipe(path: str) -> bool:
+    """Whether a file beside the class folders is what `analyze` wrote there."""
+    if Path(path).suffix.lower() not in {".yaml", ".yml"}:
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return b"finetune-advisor" in file.read(500)
+    except OSError:
+        return False
 
 
 def _exact(top: Folder) -> bool:

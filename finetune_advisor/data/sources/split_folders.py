@@ -115,11 +115,11 @@ def _alike(top: Folder, named: dict[str, Split]) -> dict[str, Split]:
         if words is not None and folder.name not in named and folder.has_images and _classes(folder, words[0]):
             likely[folder.name] = words
     folders = {folder.name: folder for folder in top.folders}
-    training = [(name, "train", ()) for name, split in named.items() if split == "train"]
-    training += [(name, split, rest) for name, (split, rest) in likely.items() if split == "train"]
+    exact = {name: (split, ()) for name, split in named.items()}
+    training = [(name, rest) for name, (split, rest) in (*exact.items(), *likely.items()) if split == "train"]
     if not training:
         return {}
-    first, _, rest = training[0]
+    first, rest = training[0]
     known = _classes(folders[first], "train")
     kin = {name: split for name, (split, other) in likely.items() if other == rest}
     if len(known) < 2 or (not named and len(kin) < 2 and len(top.folders) > len(kin) + len(_idle(top))):

@@ -38,6 +38,7 @@ def data(root: Path) -> Path:
 )
 def test_what_this_package_wrote_is_no_data(tmp_path: Path, output: tuple[str, ...]) -> None:
     before = open_source(data(tmp_path))
+    (tmp_path / "recipe.yaml").write_text("# A linear_probe recipe for data, written by `finetune-advisor analyze`.\n")
     after = open_source(put(tmp_path, *output))
     assert (after.classes, after.samples, after.ignored) == (before.classes, before.samples, before.ignored)
     assert len(images_below(tmp_path)) == 4
