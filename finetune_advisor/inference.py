@@ -20,10 +20,11 @@ from finetune_advisor.artifacts.predictions import save_predictions
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.export import CONFIG_FILE, load_model
 from finetune_advisor.data.batches import eval_batches, normalize
-from finetune_advisor.data.sources import Listing, Sample, open_source
+from finetune_advisor.data.sources import Listing, Sample, called_as, open_like
+from finetune_advisor.data.sources.class_names import likeness
 from finetune_advisor.data.training_images import Recognized, load_training_images, recognize
 from finetune_advisor.data.workers import default_workers
-from finetune_advisor.errors import DataError, RunError
+from finetune_advisor.errors import DataError, RecipeError, RunError
 from finetune_advisor.features import measure
 from finetune_advisor.metrics import leak_scores, score, softmax
 from finetune_advisor.techniques.preprocessing import Preprocess
@@ -115,7 +116,14 @@ class Predictor:
 
 
 def evaluate_on(
-    run: RunDir, data: str | Path, *, device: str = "cpu", batch: int = BATCH, answers: Path | None = None
+    run: RunDir,
+    data: str | Path,
+    *,
+    device: str = "cpu",
+    batch: int = BATCH,
+    answers: Path | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
 ) -> dict[str, object]:
     """Score a finished run on labeled images: the block of `metrics.json` for one split.
 
@@ -128,6 +136,8 @@ def evaluate_on(
     Args:
         device: torch device.
         batch: images that go through the network together.
+        path_column, label_column: columns of a table; None takes those of the run's recipe where the table has them, or
+            the usual names.
         answers: file for the answer to each image, as `predictions.csv` of a run; None writes none.
 
     Raises:
@@ -136,7 +146,7 @@ def evaluate_on(
         RunError: the run has not finished or holds no model.
     """
     predictor = Predictor.open(run, device=device)
-    listing = open_source(data)
+    listing = _listed(run, data, predictor.classes, path_column=path_column, label_column=label_column)
     samples = _to_score(listing, predictor.classes)
     given = list(predictor.predict([s.path for s in samples], workers=default_workers(), batch=batch))
     read = [(s, a.probabilities_K) for s, a in zip(samples, given, strict=True) if a.probabilities_K is not None]
@@ -191,6 +201,19 @@ def _require_model(run: RunDir) -> None:
         raise RunError(f"The run in {run.path} has not finished.", f"Go on with it: {run.resume_command}")
 
 
+def _listed(
+    run: RunDir, data: str | Path, known: Sequence[str], *, path_column: str | None, label_column: str | None
+) -> Listing:
+    """The images, read as the run's recipe reads its own; nothing is asked of a folder without a recipe."""
+    try:
+        section = load_recipe(run.recipe).data if run.recipe.is_file() else None
+    except RecipeError as problem:
+        log.info("read by the usual rules, the run's recipe cannot be used: %s", problem.message)
+        section = None
+    listing = open_like(data, section, path_column=path_column, label_column=label_column)
+    return called_as(listing, known) if section is not None and section.merge_classes else listing
+
+
 def _to_score(listing: Listing, known: Sequence[str]) -> tuple[Sample, ...]:
     """The images to score: those of the test split where there is one."""
     samples = listing.part("test") or listing.samples
@@ -199,9 +222,11 @@ def _to_score(listing: Listing, known: Sequence[str]) -> tuple[Sample, ...]:
     unknown = [listing.classes[label] for label in sorted({sample.label for sample in samples})]
     unknown = [name for name in unknown if name not in known]
     if unknown:
+        near = {likeness(name): name for name in known}
+        same = [f"{name!r} may be {near[likeness(name)]!r}." for name in unknown if likeness(name) in near]
         raise DataError(
             f"{listing.source} has classes this model does not know: {', '.join(unknown)}.",
-            f"It knows: {', '.join(known)}.",
+            " ".join([f"It knows: {', '.join(known)}.", *same]),
         )
     return samples
 

@@ -57,7 +57,7 @@ def advise(profile: Profile, *, strategy: Cell | None = None) -> Advice:
 
 def _header(profile: Profile, cell: Cell, expected: Predicted) -> str:
     lines = [
-        f"A {cell} recipe for {Path(profile.data).name}, written by `finetune-advisor analyze`.",
+        f"A {cell} recipe for {Path(profile.data).resolve().name}, written by `finetune-advisor analyze`.",
         "Comments above a line say why it was chosen; change what you know better, then:",
         "    finetune-advisor run THIS_FILE",
         "",

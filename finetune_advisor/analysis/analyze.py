@@ -87,7 +87,15 @@ def analyze(
             memory.keep(known)
     seconds = known.seconds.model_copy(update={"listing": listed - start, "total": perf_counter() - start})
     source = listing.source if isinstance(data, Listing) else str(data)
-    return known.model_copy(update={"data": source, "group": group, "seconds": seconds})
+    reading = listing.reading
+    asked = {
+        "group": group or reading.group,
+        "path_column": reading.path_column,
+        "label_column": reading.label_column,
+        "merge_classes": reading.merge_classes,
+        "class_folders": reading.class_folders,
+    }
+    return known.model_copy(update={"data": source, "seconds": seconds, **asked})
 
 
 def _measured(listing: Listing, sample: Listing, request: Request, watch: Watch) -> Profile:
@@ -113,6 +121,7 @@ def _memory(listing: Listing, sample: Listing, request: Request) -> Memory[Profi
         listing.classes,
         names,
         listing.ignored,
+        listing.notes,
         len(sample.samples),
         digests,
         unopened,

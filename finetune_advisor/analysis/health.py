@@ -55,6 +55,7 @@ def health(
     return Health(
         bad_files=tuple(BadFile(path=name, reason=reason) for name, reason in data.bad_files.items()),
         ignored_files=data.listing.ignored,
+        notes=data.listing.notes,
         exact_duplicates=checks.exact_duplicates(names, data.digests),
         near_duplicates=tuple(
             NearDuplicates(images=group.names, correlation=group.correlation)

@@ -131,6 +131,9 @@ class Health(Fact):
     bad_files: tuple[BadFile, ...]
     ignored_files: tuple[Name, ...]
     """Files in class folders that are not images."""
+    notes: tuple[Name, ...] = ()
+    """Sentences about what was read otherwise than one may expect: rows left out, class names that are nearly the
+    same, columns that are not used."""
     exact_duplicates: tuple[tuple[Name, ...], ...]
     """Groups of byte-identical files."""
     near_duplicates: tuple[NearDuplicates, ...] = ()

@@ -213,6 +213,11 @@ class Profile(Document):
     """Where the images are; in the file, a relative path is relative to its folder, and so is that of `weights`."""
     group: Name | None = None
     """Column of the manifest whose values never straddle a split."""
+    path_column: Name | None = None
+    label_column: Name | None = None
+    """Columns of the manifest that a person named; None: those with the usual names."""
+    merge_classes: bool = False
+    class_folders: Literal["outer", "inner"] | None = None
     backbone: str
     weights: str
     size_px: int

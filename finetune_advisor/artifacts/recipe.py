@@ -54,6 +54,14 @@ class Data(Settings):
     """Share of the training images kept for validation, unless already split."""
     group: Text | None = None
     """Column of the manifest that says which images belong together (patient, scene); null: `group`, if there."""
+    path_column: Text | None = None
+    """Column of the manifest with the paths of the images; null: `path`, or another usual name."""
+    label_column: Text | None = None
+    """Column of the manifest with the classes; null: `label`, or another usual name."""
+    merge_classes: bool = False
+    """Make one class of those whose names differ only in case, blanks, encoding of accents or a number's form."""
+    class_folders: Literal["outer", "inner"] | None = None
+    """outer: the folders in `path` are the classes; inner: those inside them; null: as the layout says."""
     class_weights: Literal["balanced"] | None = None
     """balanced: rare classes count as much as common ones; null: images do."""
 

@@ -11,16 +11,25 @@ import typer
 
 from finetune_advisor import processes
 from finetune_advisor.analysis.request import LIMIT
-from finetune_advisor.cli.console import out, progress, set_up_logging
+from finetune_advisor.cli.console import LISTING, out, progress, set_up_logging
 from finetune_advisor.cli.options import (
     LARGEST_SEED,
     DeviceName,
     DeviceOption,
     JsonOption,
+    LabelColumnOption,
+    PathColumnOption,
     QuietOption,
     VerboseOption,
     Verbosity,
 )
+
+
+class ClassFoldersName(StrEnum):
+    """What `--class-folders` takes: the level of the folders that are the classes."""
+
+    outer = "outer"
+    inner = "inner"
 
 
 class CellName(StrEnum):
@@ -45,7 +54,7 @@ def analyze(
         typer.Argument(
             metavar="DATA",
             help="A folder of class folders, with train/, val/ and test/ above them or not; a CSV, TSV or Parquet with "
-            "path,label[,split][,group]; a .zip or .tar; hf:NAME.",
+            "path,label[,split][,group] or other usual names; a .zip or .tar; hf:NAME.",
         ),
     ],
     recipe: Annotated[Path, typer.Option("--out", "-o", help="The recipe to write.")] = Path("recipe.yaml"),
@@ -63,6 +72,16 @@ def analyze(
     group: Annotated[
         str | None,
         typer.Option(metavar="COLUMN", help="Column of a table whose values (patients) never straddle a split."),
+    ] = None,
+    path_column: PathColumnOption = None,
+    label_column: LabelColumnOption = None,
+    merge_classes: Annotated[
+        bool,
+        typer.Option("--merge-classes", help="Make one class of names like Dog, dog and 'dog '; 0 and 0.0."),
+    ] = False,
+    class_folders: Annotated[
+        ClassFoldersName | None,
+        typer.Option(help="Where two levels of folders could be the classes: those in DATA, or those inside them."),
     ] = None,
     limit: Annotated[
         int, typer.Option(metavar="N", min=10, help="Most images to look at; of more, a stratified sample is taken.")
@@ -101,12 +120,16 @@ def analyze(
 
     folder = report_dir or recipe.parent / "analysis"
     require_place(recipe, folder, force=force)
-    with progress(verbosity) as bars:
+    with progress(verbosity, waiting=None if as_json else LISTING) as bars:
         analysis = analyze_and_advise(
             data,
             backbone=backbone,
             weights=weights,
             group=group,
+            path_column=path_column,
+            label_column=label_column,
+            merge_classes=merge_classes,
+            class_folders=class_folders.value if class_folders else None,
             strategy=strategy.value if strategy else None,
             seed=seed,
             limit=limit,

@@ -9,7 +9,15 @@ import typer
 
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import err, out, set_up_logging
-from finetune_advisor.cli.options import BatchOption, DeviceName, DeviceOption, JsonOption, Verbosity
+from finetune_advisor.cli.options import (
+    BatchOption,
+    DeviceName,
+    DeviceOption,
+    JsonOption,
+    LabelColumnOption,
+    PathColumnOption,
+    Verbosity,
+)
 
 
 def evaluate(
@@ -20,14 +28,17 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write the answer to each image here, as CSV.")
     ] = None,
+    path_column: PathColumnOption = None,
+    label_column: LabelColumnOption = None,
     batch: BatchOption = 32,
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
 ) -> None:
     """Score a finished run on labeled images: accuracy with its interval, and each class.
 
-    One known class or one image is enough. Images that trained or chose the model are recognized by content; how many
-    there are, and the accuracy without them, is said in red.
+    One known class or one image is enough. A table is read by the columns of the run's recipe where it has them. Images
+    that trained or chose the model are recognized by content: how many there are, and the accuracy without them, is
+    shown in red.
 
     Example: finetune-advisor evaluate runs/data-1 ./new_labeled_images
     """
@@ -39,7 +50,15 @@ def evaluate(
     from finetune_advisor.cli.render import render_scores
     from finetune_advisor.inference import evaluate_on
 
-    scores = evaluate_on(RunDir(run), data, device=torch_device(device), batch=batch, answers=output)
+    scores = evaluate_on(
+        RunDir(run),
+        data,
+        device=torch_device(device),
+        batch=batch,
+        answers=output,
+        path_column=path_column,
+        label_column=label_column,
+    )
     if as_json:
         if sentence := leak_sentence(scores, "images"):
             err.print(Text(sentence, "red"), soft_wrap=True)

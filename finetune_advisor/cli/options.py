@@ -24,6 +24,14 @@ LARGEST_SEED = 2**32 - 1
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where the network runs.")]
 BatchOption = Annotated[int, typer.Option("--batch", min=1, help="Images that go through the network together.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
+PathColumnOption = Annotated[
+    str | None,
+    typer.Option("--path-column", metavar="COLUMN", help="Column of a table with the paths, if not called path."),
+]
+LabelColumnOption = Annotated[
+    str | None,
+    typer.Option("--label-column", metavar="COLUMN", help="Column of a table with the classes, if not called label."),
+]
 PlotOption = Annotated[bool, typer.Option("--plot", help="Draw loss and accuracy in the terminal.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done at every step.")]

@@ -11,12 +11,13 @@ from rich.markup import escape
 
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.answers import Answers, Format
-from finetune_advisor.cli.console import err, set_up_logging
+from finetune_advisor.cli.console import err, listing_sign, set_up_logging
 from finetune_advisor.cli.options import (
     BatchOption,
     DeviceName,
     DeviceOption,
     JsonOption,
+    PathColumnOption,
     QuietOption,
     Verbosity,
 )
@@ -38,6 +39,7 @@ def predict(
     output: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of to stdout.")] = None,
     form: Annotated[Format, typer.Option("--format", help="CSV, or one JSON object per line.")] = Format.csv,
     top: Annotated[int | None, typer.Option(min=1, help="Only so many classes, the most probable first.")] = None,
+    path_column: PathColumnOption = None,
     batch: BatchOption = 32,
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
@@ -55,7 +57,8 @@ def predict(
     from finetune_advisor.data.sources.unlabeled import image_blocks
     from finetune_advisor.run import Run
 
-    blocks = image_blocks(paths, cast("Stream", sys.stdin.buffer))
+    with listing_sign(Verbosity(quiet), as_json=as_json):
+        blocks = image_blocks(paths, cast("Stream", sys.stdin.buffer), path_column=path_column)
     opened = Run.open(run, device=torch_device(device))
     found = (answer for block in blocks for answer in opened.stream(block, batch=batch))
     answers, written_as = Answers(opened.classes, top), None if as_json else form

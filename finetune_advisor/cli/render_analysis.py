@@ -61,7 +61,7 @@ def render_analysis(
 
 
 def _headline(profile: Profile) -> Text:
-    name = shown(Path(profile.data).name or profile.data, 30)
+    name = shown(Path(profile.data).resolve().name or profile.data, 30)
     counts = " · ".join(f"{split} {count.images:,}" for split, count in profile.splits.items())
     line = Text.assemble((name, "bold"), f"  {profile.images:,} images in {len(profile.classes):,} classes")
     line.append(f"  ({counts})", "dim")

@@ -13,7 +13,7 @@ from rich.text import Text
 from finetune_advisor import processes
 from finetune_advisor.artifacts.history import Record, summary
 from finetune_advisor.backbones.devices import torch_device
-from finetune_advisor.cli.console import Bars, err, out, progress, set_up_logging
+from finetune_advisor.cli.console import LISTING, Bars, err, out, progress, set_up_logging
 from finetune_advisor.cli.options import (
     LARGEST_SEED,
     DeviceName,
@@ -84,7 +84,7 @@ def run(
     if find_lr:
         _find_lr(target.recipe, torch_device(device), verbosity, as_json=as_json)
         return
-    finished = _execute(target, profile, torch_device(device), verbosity, announce=not (quiet or as_json))
+    finished = _execute(target, profile, torch_device(device), verbosity, as_json=as_json)
     if not main:
         return
     if as_json:
@@ -144,18 +144,18 @@ def _resumed(
     return _Target(load_recipe(run.recipe), run, resume=True, complete=run if run.finished and run.drawn else None)
 
 
-def _execute(target: _Target, profile: Path | None, device: str, verbosity: Verbosity, *, announce: bool) -> RunDir:
+def _execute(target: _Target, profile: Path | None, device: str, verbosity: Verbosity, *, as_json: bool) -> RunDir:
     from finetune_advisor.workflows.running import profile_beside, profile_of, run_and_draw
 
     beside = profile_beside(target.file, target.recipe) if target.file and profile is None else None
-    with progress(verbosity) as bars:
+    with progress(verbosity, waiting=None if as_json else LISTING) as bars:
         return run_and_draw(
             target.recipe,
             target.place,
             profile=profile_of(profile, target.recipe) if profile else beside,
             resume=target.resume,
             device=device,
-            watcher=watcher_on_screen(bars, verbosity, announce=announce),
+            watcher=watcher_on_screen(bars, verbosity, announce=not (verbosity.quiet or as_json)),
         )
 
 

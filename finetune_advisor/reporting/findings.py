@@ -23,6 +23,9 @@ NAME = 26
 CLASS = 18
 """Columns of a class among other words."""
 
+NOTE = 400
+"""Columns of a sentence about how the data was read."""
+
 REASON = 40
 """Columns of a reason in brackets."""
 
@@ -63,6 +66,7 @@ def findings(profile: Profile) -> tuple[Finding, ...]:
     found = [*_leak(health.leak), *_copies_across_classes(health), *_unreadable(health), *_copies(health)]
     found += [*_suspects(health), *_uneven(health), *_outliers(health), *_odd(health), *_ignored(health)]
     found += _scale(health.values)
+    found += [Finding("warn", shown(note, NOTE)) for note in health.notes]
     return tuple(sorted(found, key=lambda finding: get_args(Harm).index(finding.harm)))
 
 

@@ -15,7 +15,7 @@ from finetune_advisor.backbones.variant import Variant
 from finetune_advisor.backbones.weights import WORDS
 from finetune_advisor.data.pixel_colors import pixel_colors
 from finetune_advisor.data.sample import evenly_spaced
-from finetune_advisor.data.sources import Listing, open_source
+from finetune_advisor.data.sources import Listing, open_recipe_source
 from finetune_advisor.data.split_file import SavedSplits, apply_splits
 from finetune_advisor.data.value_scale import value_scale
 from finetune_advisor.data.workers import workers_of
@@ -99,7 +99,7 @@ def prepare(recipe: Recipe, *, device: str, watcher: Watcher) -> Prepared:
             before any image is read.
         DataError: the images cannot be used.
     """
-    listing = open_source(recipe.data.path, group=recipe.data.group)
+    listing = open_recipe_source(recipe.data)
     backbone = network_of(recipe, len(listing.classes))
     _check_stages(recipe, backbone)
     if recipe.optimizer is not None:

@@ -21,6 +21,7 @@ from finetune_advisor.data.clean_manifest import clean_manifest
 from finetune_advisor.data.manifest_text import manifest_text
 from finetune_advisor.data.sample import stratified_sample
 from finetune_advisor.data.sources import Listing, open_source
+from finetune_advisor.data.sources.listing import ClassFolders
 from finetune_advisor.data.split import redrawn
 from finetune_advisor.errors import RunError
 from finetune_advisor.workflows.page import write_report
@@ -119,6 +120,10 @@ def analyze_and_advise(
     data: str | Path,
     *,
     group: str | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    merge_classes: bool = False,
+    class_folders: ClassFolders | None = None,
     backbone: str = RULER,
     weights: str | None = None,
     strategy: Cell | None = None,
@@ -140,6 +145,7 @@ def analyze_and_advise(
     Args:
         data: the images; see `open_source`.
         group: column of a manifest whose values never straddle a split.
+        path_column, label_column, merge_classes, class_folders: how the images are read; see `open_source`.
         backbone, weights: the network to be fine-tuned; see `analyze`.
         strategy: a cell to use instead of the one the table points to.
         seed: seeds split, folds and bootstrap.
@@ -156,7 +162,14 @@ def analyze_and_advise(
         DataError, BackboneError: what the person can mend.
         Interrupted: Ctrl-C or SIGTERM during a trial.
     """
-    listing = open_source(data, group=group)
+    listing = open_source(
+        data,
+        group=group,
+        path_column=path_column,
+        label_column=label_column,
+        merge_classes=merge_classes,
+        class_folders=class_folders,
+    )
     measured = analyze(
         listing,
         group=group,

@@ -15,7 +15,7 @@ from finetune_advisor.backbones.export import CONFIG_FILE, load_model, save_stat
 from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.backbones.trunk import feature_stages
 from finetune_advisor.backbones.whitened import Whitened
-from finetune_advisor.data.sources import open_source
+from finetune_advisor.data.sources import open_recipe_source
 from finetune_advisor.data.split_file import load_splits
 from finetune_advisor.data.wording import counted
 from finetune_advisor.data.workers import default_workers
@@ -121,7 +121,7 @@ def _moments(
     _require_two(len(kept), f"{run.path} kept")
     folders = [_model_of(run, checkpoint, out.members / checkpoint.stem) for checkpoint in kept]
     predictor = Predictor.open(run)
-    listing = open_source(recipe.data.path, group=recipe.data.group)
+    listing = open_recipe_source(recipe.data, warn=False)
     val = Part.of(listing, load_splits(run.splits), "val", predictor.classes)
     assert val is not None, "a run that trains layers has validation images"
     nets = [load_model(folder)[0].to(device) for folder in folders]

@@ -25,7 +25,7 @@ from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, l
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.artifacts.storage import atomic_path, atomic_write
 from finetune_advisor.backbones.export import described, save_model
-from finetune_advisor.data.sources import open_source
+from finetune_advisor.data.sources import open_recipe_source
 from finetune_advisor.data.split_file import group_ids, load_groups, load_splits
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.ensembles.answering import ask
@@ -59,7 +59,7 @@ class _Task:
 
     def parts(self, classes: Sequence[str]) -> tuple[Part | None, Part | None]:
         """Those of validation and of test."""
-        listing = open_source(self.recipe.data.path, group=self.recipe.data.group)
+        listing = open_recipe_source(self.recipe.data)
         saved = load_splits(self.runs[0].splits)
         val, test = (Part.of(listing, saved, split, classes, groups=self.groups) for split in ("val", "test"))
         return val, test

@@ -14,7 +14,7 @@ from finetune_advisor.data.decode import read_image
 from finetune_advisor.data.fit import fit_image, resized_side
 from finetune_advisor.data.pixel_colors import pixel_colors
 from finetune_advisor.data.plan import image_rng
-from finetune_advisor.data.sources import Listing, Sample, open_source
+from finetune_advisor.data.sources import Listing, Sample, open_recipe_source
 from finetune_advisor.errors import DataError, Problem, RecipeError, UnreadableImage
 from finetune_advisor.instruments import preprocess_of
 from finetune_advisor.reporting.contact_sheet import Row, draw_contact_sheet
@@ -40,7 +40,7 @@ def preview(recipe: Recipe, path: Path, *, images: int = IMAGES, epochs: int = E
         RecipeError: the recipe augments nothing.
         DataError: no image can be read.
     """
-    listing = open_source(recipe.data.path, group=recipe.data.group)
+    listing = open_recipe_source(recipe.data)
     train = [sample for sample in listing.samples if sample.split in (None, "train")]
     colors = cache(
         partial(pixel_colors, [sample.path for sample in train], value_range=recipe.preprocessing.value_range)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.sources import open_source
+from finetune_advisor.data.sources import open_recipe_source
 from finetune_advisor.data.split_file import load_splits
 from finetune_advisor.errors import DataError, RecipeError, StorageError
 
@@ -20,7 +20,7 @@ def run_images(run: RunDir, split: str) -> Mapping[str, Path]:
     try:
         data = load_recipe(run.recipe).data
         names = [name for name, (_, part) in load_splits(run.splits).items() if part == split]
-        paths = {sample.name: sample.path for sample in open_source(data.path, group=data.group).samples}
+        paths = {sample.name: sample.path for sample in open_recipe_source(data, warn=False).samples}
     except (DataError, RecipeError, StorageError) as problem:
         log.info("the images of %s are not to be had: %s", run.path, problem.message)
         return {}

@@ -130,7 +130,17 @@ class Bench:
         self._part(images).save(manifest)
         cell = recipe.strategy.kind
         recipe = change_recipe(
-            recipe, {"name": cell, "data.path": str(manifest), "data.group": GROUP, "evaluation.refit": False}
+            recipe,
+            {
+                "name": cell,
+                "data.path": str(manifest),
+                "data.group": GROUP,
+                "data.path_column": None,
+                "data.label_column": None,
+                "data.merge_classes": False,
+                "data.class_folders": None,
+                "evaluation.refit": False,
+            },
         )
         keeper = _Timekeeper(self.deadline, doing, reserve)
         run = RunDir(self.folder / cell)

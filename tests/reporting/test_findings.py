@@ -67,6 +67,12 @@ def test_copies_that_an_automatic_split_keeps_together_are_said_to_be(full: Prof
     assert "1 set of near-copies; kept on one side of the split." in text
 
 
+def test_notes_on_how_the_data_was_read_are_findings(bare: Profile) -> None:
+    note = "2 rows without a label (lines 3, 5) left out of labels.csv."
+    noted = bare.model_copy(update={"health": bare.health.model_copy(update={"notes": (note,)})})
+    assert [(finding.harm, finding.text) for finding in findings(noted)] == [("warn", note)]
+
+
 def test_hostile_names_stay_on_their_line(hostile: Profile) -> None:
     for finding in findings(hostile):
         assert all(text.isprintable() for text in (finding.text, *finding.examples))

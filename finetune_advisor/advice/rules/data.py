@@ -36,6 +36,14 @@ def data(profile: Profile, cell: Cell) -> Iterator[Choice]:
     yield Choice("data.validation", profile.validation, use)
     if profile.group is not None:
         yield Choice("data.group", profile.group, f"Images with the same {profile.group} never straddle a split.")
+    if profile.path_column is not None:
+        yield Choice("data.path_column", profile.path_column, "The column with the paths, as given to analyze.")
+    if profile.label_column is not None:
+        yield Choice("data.label_column", profile.label_column, "The column with the classes, as given to analyze.")
+    if profile.merge_classes:
+        yield Choice("data.merge_classes", True, f"As given to analyze; it leaves {classes} classes.")
+    if profile.class_folders is not None:
+        yield Choice("data.class_folders", profile.class_folders, "As given to analyze.")
 
 
 def class_weights(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001

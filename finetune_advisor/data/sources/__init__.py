@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from finetune_advisor.artifacts.paths import HUB as PREFIX
 from finetune_advisor.data.sources.archive import archive_root, is_archive, list_archive
+from finetune_advisor.data.sources.class_names import called_as, class_notes, merged
 from finetune_advisor.data.sources.folder import list_folder
 from finetune_advisor.data.sources.hub import is_saved_dataset, list_hub, list_saved
-from finetune_advisor.data.sources.listing import Listing, Sample, Split
+from finetune_advisor.data.sources.listing import ClassFolders, Listing, Reading, Sample, Split
 from finetune_advisor.data.sources.manifest import COLUMNS, list_manifest
+from finetune_advisor.data.sources.near_paths import nearest
 from finetune_advisor.data.sources.scan import image_suffixes
-from finetune_advisor.data.sources.table import TABLE_SUFFIXES
+from finetune_advisor.data.sources.table import TABLE_SUFFIXES, open_table
 from finetune_advisor.data.sources.trainable import require_trainable
-from finetune_advisor.errors import DataError, did_you_mean
+from finetune_advisor.errors import DataError
 
-__all__ = ["Listing", "Sample", "Split", "open_source", "require_trainable", "source_root"]
+if TYPE_CHECKING:
+    from finetune_advisor.artifacts.recipe import Data
+
+__all__ = [
+    "Listing",
+    "Reading",
+    "Sample",
+    "Split",
+    "called_as",
+    "open_like",
+    "open_recipe_source",
+    "open_source",
+    "require_trainable",
+    "source_root",
+]
+
+log = logging.getLogger(__name__)
 
 _PACKED = {".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 _LAYOUT = (
@@ -25,39 +47,123 @@ _LAYOUT = (
 )
 
 
-def open_source(path: str | Path, *, group: str | None = None) -> Listing:
+def open_source(
+    path: str | Path,
+    *,
+    group: str | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    merge_classes: bool = False,
+    class_folders: ClassFolders | None = None,
+    warn: bool = True,
+) -> Listing:
     """List the labeled images that `path` names, without opening any.
 
     It is a folder of class folders, split or not (`list_folder`); a CSV, TSV or Parquet manifest (`list_manifest`); a
     zip or tar archive of either (`list_archive`), which is unpacked into the cache; a folder written by `save_to_disk`
     of Hugging Face's `datasets`, or `hf:NAME[:CONFIG]` (`list_hub`). Whoever wants to train on the images checks them
-    with `require_trainable`.
+    with `require_trainable`. What was read otherwise than one may expect is logged as a warning and kept in `notes`.
 
     Args:
         path: what names them.
-        group: column that says which images belong together; None takes the column `group` where there is one.
+        group, path_column, label_column, merge_classes, class_folders: see `Reading`.
+        warn: log the notes.
 
     Raises:
         DataError: there is no such thing, it cannot be used as it is, or it has no such column.
         StorageError: the cache cannot take what has to be unpacked.
     """
+    reading = Reading(group, path_column, label_column, merge_classes, class_folders)
+    listing = _listed(path, reading)
+    if merge_classes:
+        listing = merged(listing)
+    listing = replace(listing, notes=(*listing.notes, *class_notes(listing)), reading=reading)
+    if warn:
+        for note in listing.notes:
+            log.warning("%s", note)
+    return listing
+
+
+def open_recipe_source(data: Data, *, warn: bool = True) -> Listing:
+    """List the images of a recipe as its `data` section says.
+
+    Raises:
+        DataError, StorageError: see `open_source`.
+    """
+    return open_source(
+        data.path,
+        group=data.group,
+        path_column=data.path_column,
+        label_column=data.label_column,
+        merge_classes=data.merge_classes,
+        class_folders=data.class_folders,
+        warn=warn,
+    )
+
+
+def open_like(
+    path: str | Path, data: Data | None, *, path_column: str | None = None, label_column: str | None = None
+) -> Listing:
+    """List other images than those of a recipe, the way the recipe reads its own where that fits.
+
+    Args:
+        path: what names them.
+        data: the recipe's section; None where there is no recipe. A column it names counts where the table has it.
+        path_column, label_column: columns to use whatever the recipe says.
+
+    Raises:
+        DataError, StorageError: see `open_source`.
+    """
+    place = Path(path)
+    is_table = data is not None and place.suffix.lower() in TABLE_SUFFIXES and place.is_file()
+    header = open_table(place).header if is_table else ()
+
+    def known(column: str | None) -> str | None:
+        return column if column in header else None
+
+    return open_source(
+        path,
+        group=known(data.group) if data else None,
+        path_column=path_column or (known(data.path_column) if data else None),
+        label_column=label_column or (known(data.label_column) if data else None),
+        merge_classes=data.merge_classes if data else False,
+        class_folders=data.class_folders if data and place.is_dir() else None,
+    )
+
+
+def _listed(path: str | Path, reading: Reading) -> Listing:
     if str(path).startswith(PREFIX):
-        return list_hub(str(path), group=group)
+        return list_hub(str(path), reading)
     place = _existing(path)
     if place.is_dir():
         if is_saved_dataset(place):
-            return list_saved(place, group=group)
-        if group is not None:
-            raise DataError(
-                f"{place} is a folder, which has no column {group!r} to group by.",
-                f"Leave the group out, or write a manifest: {COLUMNS}.",
-            )
-        return list_folder(place)
+            return list_saved(place, reading)
+        _require_no_columns(place, reading)
+        return list_folder(place, reading)
     if place.suffix.lower() in TABLE_SUFFIXES:
-        return list_manifest(place, group=group)
+        if reading.class_folders is not None:
+            raise DataError(
+                f"{place} is a table, whose labels say the classes; there are no class folders to choose.",
+                "Leave --class-folders (recipe: data.class_folders) out.",
+            )
+        return list_manifest(place, reading)
     if is_archive(place):
-        return list_archive(place, group=group)
+        return list_archive(place, reading)
     raise _unknown(place)
+
+
+def _require_no_columns(place: Path, reading: Reading) -> None:
+    """A folder has no columns."""
+    for column, use in (
+        (reading.group, "to group by"),
+        (reading.path_column, "with paths"),
+        (reading.label_column, "with labels"),
+    ):
+        if column is not None:
+            raise DataError(
+                f"{place} is a folder, which has no column {column!r} {use}.",
+                f"Leave it out, or write a manifest: {COLUMNS}.",
+            )
 
 
 def source_root(source: str | Path) -> Path:
@@ -85,6 +191,8 @@ def _absolute(path: str | Path) -> Path:
 def _existing(path: str | Path) -> Path:
     """The absolute path of what is there."""
     place = _absolute(path)
+    if "://" in str(path):
+        raise DataError(f"{path} is a URL.", f"Download the images first. {_LAYOUT}")
     try:
         exists = place.exists()
     except PermissionError as error:
@@ -107,11 +215,12 @@ def _unknown(place: Path) -> DataError:
 
 def _nearest(place: Path) -> str:
     """What lies beside it whose name comes closest, for the sake of typing errors."""
+    known: Sequence[str] = ()
     try:
         known = [entry.name for entry in place.parent.iterdir() if entry.is_dir() or _can_open(entry)]
     except OSError:
-        return ""
-    return did_you_mean(place.name, known)
+        known = ()
+    return nearest(place, list(known))
 
 
 def _can_open(path: Path) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from finetune_advisor.data.digest import digest
 from finetune_advisor.data.sources.archive_members import Unpacker
 from finetune_advisor.data.sources.folder import list_folder
-from finetune_advisor.data.sources.listing import SPLIT_WORDS, Listing
+from finetune_advisor.data.sources.listing import SPLIT_WORDS, USUAL, Listing, Reading
 from finetune_advisor.data.sources.manifest import is_manifest, list_manifest
 from finetune_advisor.data.sources.scan import entries, image_suffixes, is_folder
 from finetune_advisor.data.sources.table import TABLE_SUFFIXES
@@ -24,16 +24,12 @@ from finetune_advisor.data.sources.zip_archive import unpack_zip
 from finetune_advisor.data.wording import listed
 from finetune_advisor.errors import DataError, UnopenedFile
 
-_TARS = {
-    ".tar": open,
-    ".tar.gz": gzip.open,
-    ".tgz": gzip.open,
-    ".tar.bz2": bz2.open,
-    ".tbz2": bz2.open,
-    ".tar.xz": lzma.open,
-    ".txz": lzma.open,
-}
-ARCHIVE_SUFFIXES = (".zip", *_TARS)
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+_COMPRESSED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
+"""How the content of a compressed file begins, and what reads it: names are often wrong."""
+_ZIPS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_OTHERS = ((b"\x28\xb5\x2f\xfd", "Zstandard"), (b"7z\xbc\xaf\x27\x1c", "7-Zip"), (b"Rar!", "RAR"))
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +39,7 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(ARCHIVE_SUFFIXES)
 
 
-def list_archive(path: Path, *, group: str | None = None) -> Listing:
+def list_archive(path: Path, reading: Reading = USUAL) -> Listing:
     """List the images in an archive, after unpacking it into the cache if its content is not there yet.
 
     A single folder at the top is entered. Where a single table with the columns path and label lies at the top, it is
@@ -51,7 +47,7 @@ def list_archive(path: Path, *, group: str | None = None) -> Listing:
 
     Args:
         path: absolute path of the archive.
-        group: column of the manifest in it that says which images belong together.
+        reading: how the manifest or the folders in it are read.
 
     Raises:
         DataError: the archive is damaged, encrypted, empty, dangerous to unpack, or its images cannot be listed.
@@ -59,19 +55,20 @@ def list_archive(path: Path, *, group: str | None = None) -> Listing:
     """
     files = _files(path)
     try:
-        return replace(_list(_entered(files), path, group), source=str(path))
+        listing = _list(_entered(files, reading), path, reading)
     except DataError as error:
         hint = error.hint and error.hint.replace(str(files), str(path))
         raise DataError(error.message.replace(str(files), str(path)), hint) from error
+    return replace(listing, source=str(path))
 
 
-def archive_root(path: Path) -> Path:
+def archive_root(path: Path, reading: Reading = USUAL) -> Path:
     """The folder of the cache that the names of an archive's images are relative to; unpacks it if need be.
 
     Raises:
         DataError, StorageError: see `list_archive`.
     """
-    return _entered(_files(path))
+    return _entered(_files(path), reading)
 
 
 def _files(path: Path) -> Path:
@@ -100,13 +97,18 @@ def _state(path: Path) -> tuple[int, int]:
 def _unpack(path: Path, folder: Path) -> None:
     log.info("unpacking %s", path)
     unpacker = Unpacker.into(folder, path)
-    name = path.name.lower()
     try:
-        if name.endswith(".zip"):
+        with path.open("rb") as file:
+            begins = file.read(8)
+        packed = next((kind for opening, kind in _OTHERS if begins.startswith(opening)), None)
+        if packed is not None:
+            raise DataError(f"{path} is packed with {packed}, whatever its name says.", "Unpack it first.")
+        opened = next((opener for opening, opener in _COMPRESSED if begins.startswith(opening)), None)
+        # Something may stand before a zip's content, so there the name counts too.
+        if begins.startswith(_ZIPS) or (opened is None and path.name.lower().endswith(".zip")):
             unpack_zip(path, unpacker)
         else:
-            opened = next(opener for suffix, opener in _TARS.items() if name.endswith(suffix))
-            with opened(path, "rb") as stream:  # type: ignore[operator]
+            with (opened or open)(path, "rb") as stream:
                 unpack_tar(stream, unpacker)
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise unpacker.damaged(str(error)) from error
@@ -117,23 +119,23 @@ def _unpack(path: Path, folder: Path) -> None:
     unpacker.finish()
 
 
-def _entered(root: Path) -> Path:
+def _entered(root: Path, reading: Reading) -> Path:
     """The folder that holds the classes, the splits or the manifest: below the folders that stand alone."""
     while True:
         found = entries(str(root))
         folders = [entry for entry in found if is_folder(entry)]
-        if len(folders) != 1 or folders[0].name.lower() in SPLIT_WORDS or _manifests(root):
+        if len(folders) != 1 or folders[0].name.lower() in SPLIT_WORDS or _manifests(root, reading)[0]:
             return root
         if any(Path(entry.name).suffix.lower() in image_suffixes() for entry in found):
             return root
         inside = Path(folders[0].path)
-        if not _manifests(inside) and not any(map(is_folder, entries(str(inside)))):
+        if not _manifests(inside, reading)[0] and not any(map(is_folder, entries(str(inside)))):
             return root
         root = inside
 
 
-def _list(folder: Path, path: Path, group: str | None) -> Listing:
-    manifests = _manifests(folder)
+def _list(folder: Path, path: Path, reading: Reading) -> Listing:
+    manifests, notes = _manifests(folder, reading)
     if len(manifests) > 1:
         raise DataError(
             f"{path} holds more than one manifest: {listed(each.name for each in manifests)}.",
@@ -141,21 +143,23 @@ def _list(folder: Path, path: Path, group: str | None) -> Listing:
         )
     if manifests:
         log.info("%s: the images are those of %s in it", path.name, manifests[0].name)
-        return list_manifest(manifests[0], group=group, closed=True)
-    if group is not None:
-        raise DataError(f"{path} holds no manifest, so it has no column {group!r}.", "Leave the group out.")
-    return list_folder(folder)
+        listing = list_manifest(manifests[0], reading, closed=True)
+    else:
+        column = reading.group or reading.path_column or reading.label_column
+        if column is not None:
+            raise DataError(f"{path} holds no manifest, so it has no column {column!r}.", "Leave it out.")
+        listing = list_folder(folder, reading)
+    return replace(listing, notes=(*notes, *listing.notes))
 
 
-def _manifests(folder: Path) -> list[Path]:
-    """The manifests directly in a folder; tables without the columns of one are something else."""
+def _manifests(folder: Path, reading: Reading) -> tuple[list[Path], list[str]]:
+    """The manifests directly in a folder, and notes on tables that cannot be read; others are something else."""
     tables = [Path(each.path) for each in entries(str(folder)) if Path(each.name).suffix.lower() in TABLE_SUFFIXES]
-    return sorted(table for table in tables if table.is_file() and _is_manifest(table))
-
-
-def _is_manifest(table: Path) -> bool:
-    try:
-        return is_manifest(table)
-    except DataError as problem:
-        log.warning("passed over in the archive: %s", problem.message)
-        return False
+    manifests, notes = [], []
+    for table in sorted(table for table in tables if table.is_file()):
+        try:
+            if is_manifest(table, reading):
+                manifests.append(table)
+        except DataError as problem:
+            notes.append(f"Passed over in the archive: {problem.message}")
+    return manifests, notes

@@ -7,12 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_advisor.data.sources.listing import SPLIT_WORDS, Listing, Sample, Split
-from finetune_advisor.data.sources.scan import entries, image_suffixes, is_folder, natural, walk
+from finetune_advisor.data.sources.listing import SPLIT_WORDS, USUAL, Listing, Reading, Sample, Split
+from finetune_advisor.data.sources.scan import Folder, Tree, natural, read_tree
+from finetune_advisor.data.sources.split_folders import SplitFolders, find_splits
+from finetune_advisor.data.sources.table import TABLE_SUFFIXES
 from finetune_advisor.data.wording import counted, listed
 from finetune_advisor.errors import DataError
 
 _LAYOUT = "Expected one folder of images per class, or train/ with one folder per class in it."
+_OUR_NAMES = frozenset({"analysis", "runs", "race"})
+"""What this package calls the folders that it makes; without an image in them they are no classes."""
+_IN_COMMON = 2
+"""Folders of the same name in two class folders from which those are hardly classes; a single one (`images`) is how
+some data sets are laid out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +32,16 @@ class _ClassFolder:
     others: Sequence[str]
 
 
-def list_folder(root: Path) -> Listing:
+def list_folder(root: Path, reading: Reading = USUAL) -> Listing:
     """List the images below `root`, an absolute path, without opening any.
 
-    - The folders in `root` are the classes; or `root` holds train/ and optionally val/ (also valid/ or
-      validation/) and test/, in any case, with the class folders inside. A folder with such a name is a split
-      when it has folders in it, or when all its neighbors have such names too; otherwise it is a class that
-      happens to be called so.
-    - Whatever lies below a class folder, at any depth, belongs to the class. Links are followed, except one
-      that leads back to a folder it lies in.
+    - The folders in `root` are the classes; or `root` holds train/ and optionally val/ and test/, in any case, with
+      the class folders inside, also under usual names such as Training/ or seg_train/ (`find_splits`). A folder
+      called exactly like a split is one when it has folders in it, or when all its neighbors have such names too;
+      otherwise it is a class that happens to be called so.
+    - A folder that stands alone is entered where it holds the splits or the classes.
+    - Whatever lies below a class folder, at any depth, belongs to the class. Links and what this package wrote: see
+      `read_tree`.
     - Classes and samples are sorted naturally (img2 before img10), by code point and never by locale.
     - Class names are kept as they are on the disk. A class folder may be empty, and there may be a single one or
       no train/: what training asks for is checked by `require_trainable`.
@@ -41,75 +49,125 @@ def list_folder(root: Path) -> Listing:
       class folders, are named in `ignored`.
 
     Raises:
-        DataError: the folder cannot be read, or its layout is another.
+        DataError: the folder cannot be read, its layout is another, or it could mean two things.
     """
-    folders, strays = _level(root)
-    splits = _split_folders(root, folders)
+    tree = read_tree(root)
+    outer = reading.class_folders == "outer"
+    notes: list[str] = []
+    strays: list[str] = []
+    top = tree.top if outer else _entered(tree.top, notes, strays)
+    parts = SplitFolders() if outer and not _exact(top) else find_splits(top)
+    strays += [*parts.beside, *(path for path in top.others if not _is_our_recipe(path)), *top.images]
     found: list[_ClassFolder] = []
-    for split, folder in splits.items() if splits else [(None, root)]:
-        inner, loose = (folders, strays) if split is None else _level(folder)
-        if not inner:
-            raise _no_class_folders(folder, loose)
+    for split, folder in parts.folders.items() or [(None, top)]:
         if split is not None:
-            strays = [*strays, *loose]
-        found += [_ClassFolder(name, split, *walk(str(folder / name))) for name in inner]
-    return _listing(root, found, _classes(found), strays)
+            strays += [*folder.others, *folder.images]
+        found += _class_folders(folder, split, reading, strays)
+    return _listing(root, found, strays, (*notes, *parts.notes, *_links(tree)))
 
 
-def _level(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the folders directly in a folder, and paths of the files directly in it."""
-    found = entries(str(folder))
-    folders = sorted((entry.name for entry in found if is_folder(entry)), key=natural)
-    return folders, [entry.path for entry in found if not is_folder(entry)]
+def _is_our_recipe(path: str) -> bool:
+    """Whether a file beside the class folders is what `analyze` wrote there."""
+    if Path(path).suffix.lower() not in {".yaml", ".yml"}:
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return b"finetune-advisor" in file.read(500)
+    except OSError:
+        return False
 
 
-def _split_folders(root: Path, folders: Sequence[str]) -> dict[Split, Path]:
-    """The folder of each split, or nothing when the folders are classes."""
-    named = [name for name in folders if name.lower() in SPLIT_WORDS]
-    rest = [name for name in folders if name.lower() not in SPLIT_WORDS]
-    if rest:
-        named = [name for name in named if any(map(is_folder, entries(str(root / name))))]
-    if not named:
-        return {}
-    if rest:
-        raise DataError(
-            f"{root} holds {listed(f'{name}/' for name in named)} with class folders inside, and beside it "
-            f"{listed(f'{name}/' for name in rest)}.",
-            "Expected either class folders or train/, val/ and test/, not both: move the others elsewhere.",
-        )
-    splits: dict[Split, Path] = {}
-    for name in named:
-        split = SPLIT_WORDS[name.lower()]
-        if split in splits:
+def _exact(top: Folder) -> bool:
+    return any(folder.name.lower() in SPLIT_WORDS for folder in top.folders)
+
+
+def _entered(top: Folder, notes: list[str], strays: list[str]) -> Folder:
+    """The folder that holds the classes or the splits: below those that stand alone."""
+    while not top.images:
+        inside = [folder for folder in top.folders if folder.has_images]
+        if len(inside) != 1 or inside[0].name.lower() in SPLIT_WORDS or not _is_container(inside[0]):
+            break
+        [inner] = inside
+        if len(top.folders) > 1 and not find_splits(inner).folders:
+            break
+        if not find_splits(inner).folders:
+            names = listed(folder.name for folder in inner.folders)
+            notes.append(f"The only folder is {inner.name}/; the folders in it are the classes: {names}.")
+        strays += [*top.others, *(path for other in top.folders if other is not inner for path in other.every_other())]
+        top = inner
+    return top
+
+
+def _is_container(folder: Folder) -> bool:
+    """Whether a folder holds classes or splits rather than being a class."""
+    inside = [inner for inner in folder.folders if inner.has_images]
+    if folder.images or not inside:
+        return False
+    return len(inside) > 1 or bool(find_splits(folder).folders) or _is_container(inside[0])
+
+
+def _class_folders(folder: Folder, split: Split | None, reading: Reading, strays: list[str]) -> list[_ClassFolder]:
+    inner = [each for each in folder.folders if each.has_images or each.name not in _OUR_NAMES]
+    if not inner:
+        raise _no_class_folders(folder)
+    if reading.class_folders is None:
+        _require_one_level(folder, inner)
+    if reading.class_folders == "inner":
+        for each in inner:
+            strays += [*each.images, *each.others]
+        inner = [below for each in inner for below in each.folders]
+        if not inner:
             raise DataError(
-                f"{root} holds both {splits[split].name}/ and {name}/; both are the {split} split.",
-                "Expected one folder per split: merge them or move one elsewhere.",
+                f"{folder.path} has no folders inside its folders, which --class-folders inner asks for.", _LAYOUT
             )
-        splits[split] = root / name
-    return splits
+    return [_ClassFolder(each.name, split, list(each.every_image()), list(each.every_other())) for each in inner]
 
 
-def _no_class_folders(folder: Path, files: Sequence[str]) -> DataError:
-    images = [path for path in files if _has_image_suffix(path)]
-    if images:
-        example = Path(images[0]).name
+def _require_one_level(folder: Folder, classes: Sequence[Folder]) -> None:
+    """Folders that hold folders of the same names are splits or sources, hardly classes."""
+    inside = [(each, {below.name.casefold() for below in each.folders if below.has_images}) for each in classes]
+    inside = [(each, names) for each, names in inside if len(names) >= _IN_COMMON]
+    for place, (each, names) in enumerate(inside):
+        for other, others in inside[:place]:
+            common = sorted(names & others, key=natural)
+            if len(common) < _IN_COMMON:
+                continue
+            raise DataError(
+                f"{folder.path}: {other.name}/ and {each.name}/ hold folders of the same names ({listed(common)}), so "
+                "it is not clear which folders are the classes.",
+                f"If {other.name}/ and {each.name}/ are splits, rename them to train/ and test/ (or val/). If "
+                f"{listed(common)} are the classes, say so with --class-folders inner (recipe: data.class_folders: "
+                f"inner); if {other.name} and {each.name} are, with --class-folders outer.",
+            )
+
+
+def _no_class_folders(folder: Folder) -> DataError:
+    if folder.images:
+        example = Path(folder.images[0]).name
+        tables = [path for path in folder.others if Path(path).suffix.lower() in TABLE_SUFFIXES]
+        named = f" If {Path(tables[0]).name} says it, name that file." if tables else ""
         return DataError(
-            f"{folder} holds {counted(len(images), 'image')} (such as {example}) but no class folders, "
+            f"{folder.path} holds {counted(len(folder.images), 'image')} (such as {example}) but no class folders, "
             "so nothing says what they show.",
-            f"{_LAYOUT} Images without labels are for `finetune-advisor predict`.",
+            f"{_LAYOUT}{named} Images without labels are for `finetune-advisor predict`.",
         )
-    if files:
-        return DataError(f"{folder} holds no images and no class folders, {_other_files(files)}.", _LAYOUT)
-    return DataError(f"{folder} is empty.", _LAYOUT)
+    if folder.others:
+        files = f"only {counted(len(folder.others), 'other file')} such as {Path(folder.others[0]).name}"
+        return DataError(f"{folder.path} holds no images and no class folders, {files}.", _LAYOUT)
+    return DataError(f"{folder.path} is empty.", _LAYOUT)
 
 
-def _classes(found: Sequence[_ClassFolder]) -> tuple[str, ...]:
-    """The class names in order; an empty folder in val/ or test/ says only that none is there."""
+def _links(tree: Tree) -> list[str]:
+    if not tree.inner_links:
+        return []
+    names = listed(_relative(path, tree.top.path) for path in tree.inner_links)
+    return [f"{counted(len(tree.inner_links), 'link')} back into the data not followed: {names}."]
+
+
+def _listing(root: Path, found: Sequence[_ClassFolder], strays: Sequence[str], notes: Sequence[str]) -> Listing:
+    # An empty folder in val/ or test/ says only that none is there.
     names = {folder.name for folder in found if folder.images or folder.split in (None, "train")}
-    return tuple(sorted(names, key=natural))
-
-
-def _listing(root: Path, found: Sequence[_ClassFolder], classes: tuple[str, ...], strays: Sequence[str]) -> Listing:
+    classes = tuple(sorted(names, key=natural))
     label_of = {name: label for label, name in enumerate(classes)}
     base = str(root)
     samples = [
@@ -125,17 +183,10 @@ def _listing(root: Path, found: Sequence[_ClassFolder], classes: tuple[str, ...]
         classes=classes,
         samples=tuple(samples),
         ignored=tuple(sorted((_relative(path, base) for path in [*strays, *others]), key=natural)),
+        notes=tuple(notes),
     )
 
 
 def _relative(path: str, base: str) -> str:
     relative = path[len(base) :].lstrip(os.sep)
     return relative if os.sep == "/" else relative.replace(os.sep, "/")
-
-
-def _has_image_suffix(path: str) -> bool:
-    return Path(path).suffix.lower() in image_suffixes()
-
-
-def _other_files(paths: Sequence[str]) -> str:
-    return f"only {counted(len(paths), 'other file')} such as {Path(paths[0]).name}"

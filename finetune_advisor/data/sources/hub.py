@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Iterator, Mapping
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from finetune_advisor.artifacts.paths import HUB as PREFIX
+from finetune_advisor.data.sources.class_names import is_missing
 from finetune_advisor.data.sources.hub_columns import Columns, find_columns
-from finetune_advisor.data.sources.listing import SPLIT_WORDS, Listing, Sample, Split
+from finetune_advisor.data.sources.listing import SPLIT_WORDS, USUAL, Listing, Reading, Sample, Split
 from finetune_advisor.data.sources.scan import image_suffixes, natural
 from finetune_advisor.data.sources.unpacked import FILES, unpacked
 from finetune_advisor.data.wording import counted, listed
@@ -21,6 +24,8 @@ from finetune_advisor.errors import DataError, did_you_mean
 _NAMES = "names.json"
 _BATCH = 64
 """Images in memory at once."""
+_PATIENCE = 5.0
+"""Seconds that the Hub may take to answer at all."""
 _UNSPLIT = "images"
 """Folder of the images where the data set has no splits."""
 _NEEDS_DATASETS = "Install what reads them: pip install datasets huggingface-hub"
@@ -36,8 +41,6 @@ _OPENINGS = {
 Parts = Mapping[str, Any]
 """A `datasets.Dataset` for each word that names a split, or for `images` where there are none."""
 
-log = logging.getLogger(__name__)
-
 
 def is_saved_dataset(folder: Path) -> bool:
     """Whether `save_to_disk` of the library `datasets` wrote this folder."""
@@ -45,7 +48,7 @@ def is_saved_dataset(folder: Path) -> bool:
     return one or (folder / "dataset_dict.json").is_file()
 
 
-def list_saved(folder: Path, *, group: str | None = None) -> Listing:
+def list_saved(folder: Path, reading: Reading = USUAL) -> Listing:
     """List the images of a data set saved to disk.
 
     Raises:
@@ -55,20 +58,20 @@ def list_saved(folder: Path, *, group: str | None = None) -> Listing:
     datasets = _datasets(str(folder))
     with _loading(str(folder)):
         loaded = datasets.load_from_disk(str(folder))
-    return _listing(loaded, str(folder), group)
+    return _listing(loaded, str(folder), reading)
 
 
-def list_hub(source: str, *, group: str | None = None) -> Listing:
+def list_hub(source: str, reading: Reading = USUAL) -> Listing:
     """List the images of `hf:NAME[:CONFIG]`, which are downloaded if the library `datasets` does not have them yet.
 
     The images are the column of type Image, the labels that of type ClassLabel, or one called label, labels or
     class. Images that are stored in the data set are written to the cache as they are, named by split and row; where
-    only their paths are stored, the files are used in place. Images without a label are left out with a warning, and
-    so are splits other than train, validation and test.
+    only their paths are stored, the files are used in place. Images without a label are left out, and so are splits
+    other than train, validation and test; notes count them. Without a network the library's cache is read.
 
     Args:
         source: `hf:NAME`, or `hf:NAME:CONFIG` where the data set has several.
-        group: column that says which images belong together.
+        reading: which columns are used.
 
     Raises:
         DataError: `datasets` is not installed, the data set is not to be had, or its columns are not those of
@@ -79,9 +82,9 @@ def list_hub(source: str, *, group: str | None = None) -> Listing:
     if not name:
         raise DataError(f"{source!r} names no data set.", "Expected hf:NAME or hf:NAME:CONFIG, such as hf:beans.")
     datasets = _datasets(source)
-    with _loading(source):
+    with _loading(source), _offline_at_once(source) as cached:
         loaded = datasets.load_dataset(name, config or None)
-    return _listing(loaded, source, group)
+    return _listing(loaded, source, reading, cached)
 
 
 def _datasets(source: str) -> Any:
@@ -112,9 +115,42 @@ def _loading(source: str) -> Iterator[None]:
         raise DataError(f"{source} cannot be loaded: {reason}.", hint) from error
 
 
-def _listing(loaded: Any, source: str, group: str | None) -> Listing:
-    parts = _parts(loaded, source)
-    columns = find_columns(source, next(iter(parts.values())).features, group)
+@contextmanager
+def _offline_at_once(source: str) -> Iterator[tuple[str, ...]]:
+    """Without a network, let the library look into its cache right away: it would try again for minutes.
+
+    What is given to the block is a note on that, if there is one.
+    """
+    from datasets import config
+    from huggingface_hub import constants
+
+    if config.HF_HUB_OFFLINE or _is_reachable(constants.ENDPOINT):
+        yield ()
+        return
+    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield (f"{constants.ENDPOINT} cannot be reached: {source} is read from the cache and may not be the newest.",)
+    finally:
+        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+
+
+def _is_reachable(url: str) -> bool:
+    """Whether anything answers there, asked once."""
+    try:
+        with urlopen(Request(url, method="HEAD"), timeout=_PATIENCE):  # noqa: S310 (the library's own address)
+            return True
+    except HTTPError:
+        return True
+    except (OSError, ValueError) as error:
+        # The library brings certificates of its own, so that one which is not known here says nothing.
+        return isinstance(getattr(error, "reason", None), ssl.SSLError)
+
+
+def _listing(loaded: Any, source: str, reading: Reading = USUAL, notes: Sequence[str] = ()) -> Listing:
+    notes = [*notes]
+    parts = _parts(loaded, source, notes)
+    columns = find_columns(source, next(iter(parts.values())).features, reading)
     place = unpacked("datasets", _key(parts, columns), lambda folder: _write(parts, columns, folder))
     names = json.loads((place / _NAMES).read_bytes())
     root = str(place / FILES)
@@ -130,7 +166,7 @@ def _listing(loaded: Any, source: str, group: str | None) -> Listing:
             if label is not None
         ]
         if len(labeled) < len(labels):
-            log.warning("%s left out, without a label: %s", counted(len(labels) - len(labeled), "image"), word)
+            notes.append(f"{counted(len(labels) - len(labeled), 'image')} left out of {word}, without a label.")
         rows += labeled
     if not rows:
         raise DataError(f"{source} holds no labeled images.", "Expected images with labels.")
@@ -139,10 +175,12 @@ def _listing(loaded: Any, source: str, group: str | None) -> Listing:
     label_of = {name: place for place, name in enumerate(classes)}
     samples = [Sample(root, name, label_of[label], split, value) for name, label, split, value in rows]
     samples.sort(key=lambda sample: natural(sample.name))
-    return Listing(root=place / FILES, source=source, classes=classes, samples=tuple(samples), ignored=())
+    return Listing(
+        root=place / FILES, source=source, classes=classes, samples=tuple(samples), ignored=(), notes=tuple(notes)
+    )
 
 
-def _parts(loaded: Any, source: str) -> dict[str, Any]:
+def _parts(loaded: Any, source: str, notes: list[str]) -> dict[str, Any]:
     """The parts that are used, by word."""
     if not hasattr(loaded, "keys"):
         word = str(loaded.split)
@@ -156,7 +194,8 @@ def _parts(loaded: Any, source: str) -> dict[str, Any]:
             "Expected train, and optionally validation and test.",
         )
     if others:
-        log.warning("splits of %s that are left out: %s", source, listed(others))
+        sizes = (f"{word} ({counted(len(loaded[word]), 'image')})" for word in others)
+        notes.append(f"Splits left out, which are none of train, validation and test: {listed(sizes)}.")
     parts: dict[str, Any] = {}
     for word, part in known.items():
         if word.lower() in parts or SPLIT_WORDS[word.lower()] in map(SPLIT_WORDS.get, parts):
@@ -201,7 +240,7 @@ def _write_image(image: Mapping[str, Any], files: Path, name: str) -> str:
 
 def _label(value: Any, columns: Columns) -> str | None:
     """The class name; None where there is none, which numbers say by -1."""
-    if value is None or value == "":
+    if value is None or is_missing(str(value)):
         return None
     if columns.classes is None:
         return str(value)

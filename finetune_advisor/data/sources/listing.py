@@ -11,12 +11,44 @@ Split = Literal["train", "val", "test"]
 
 SPLIT_WORDS: Mapping[str, Split] = {
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
+    "eval": "val",
+    "evaluation": "val",
     "test": "test",
+    "testing": "test",
 }
 """What people call the splits, in lower case."""
+
+ClassFolders = Literal["outer", "inner"]
+"""Which folders are the classes where two levels could be: those directly in the data folder (or in train/), or those
+inside them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a person says about how a data set is to be read; the defaults are the usual rules.
+
+    Attributes:
+        group: column that says which images belong together; None takes the column `group` where there is one.
+        path_column, label_column: columns of a table with the paths and the classes; None takes one of the usual names.
+        merge_classes: make one class of those whose names differ only in case, blanks, the encoding of accents, or the
+            way a number is written.
+        class_folders: which level of folders are the classes; None asks where two levels could be.
+    """
+
+    group: str | None = None
+    path_column: str | None = None
+    label_column: str | None = None
+    merge_classes: bool = False
+    class_folders: ClassFolders | None = None
+
+
+USUAL = Reading()
+"""The usual rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +86,8 @@ class Listing:
         classes: class names; a sample's label is an index into them.
         samples: the labeled images.
         ignored: names of files that were left out because they are not images or stand in no class folder.
+        notes: sentences about what was read otherwise than a person may expect, such as rows that were left out.
+        reading: how the data was read, as the person asked for it.
     """
 
     root: Path
@@ -61,6 +95,8 @@ class Listing:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     ignored: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    reading: Reading = USUAL
 
     def part(self, split: Split) -> tuple[Sample, ...]:
         """The samples of one split, in order."""

@@ -51,14 +51,16 @@ class RowProblems:
         """
         if not self.kinds:
             return
-        lines = "".join(f"\n  {self._sentence(kind, found)}" for kind, found in self.kinds.items())
+        lines = "".join(f"\n  {self.sentence(kind)}" for kind in self.kinds)
         words = ", ".join(SPLIT_WORDS)
-        hint = "Mend or remove these rows."
+        hint = "Correct or remove these rows."
         if any(found.words for found in self.kinds.values()):
             hint += f" Known splits, in any case: {words}."
         raise DataError(f"{path} has rows that cannot be used:{lines}", hint)
 
-    def _sentence(self, kind: str, found: _Kind) -> str:
+    def sentence(self, kind: str) -> str:
+        """`3 rows without a label (lines 2, 3, 9)`."""
+        found = self.kinds[kind]
         more = ", ..." if found.rows > len(found.first) else ""
         unit = self.unit if found.rows == 1 else f"{self.unit}s"
         words = f": {listed(found.words)}" if found.words else ""

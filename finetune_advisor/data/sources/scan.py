@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from finetune_advisor.errors import DataError
@@ -13,7 +14,37 @@ from finetune_advisor.errors import DataError
 _IMAGES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 # Images also where no reader is installed: they are then named with what to install, instead of passed over.
 _MODERN = frozenset({".avif", ".heic", ".heif"})
-_CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+_CLUTTER = frozenset(
+    {
+        "__macosx",  # macOS, in zip files
+        "icon\r",
+        "thumbs.db",  # Windows
+        "ehthumbs.db",
+        "desktop.ini",
+        "$recycle.bin",
+        "recycler",
+        "system volume information",
+        "lost+found",  # file systems of Linux
+        "@eadir",  # Synology
+        "#recycle",
+        "#snapshot",
+        "@recycle",  # QNAP
+        "@recently-snapshot",
+        "@__thumb",
+        "__pycache__",
+    }
+)
+"""What systems and network drives put beside a person's files, in lower case; hidden names (.git, .DS_Store,
+.ipynb_checkpoints, .thumbnails, ._*) are passed over without being listed here."""
+
+_OUTPUTS: Sequence[tuple[str, frozenset[str]]] = (
+    ("profile.json", frozenset({"report.html", "clean.csv", "review.csv"})),  # analyze
+    ("recipe.yaml", frozenset({"metrics.json", "history.jsonl", "splits.csv", "environment.json", "run.log"})),  # run
+    ("plan.json", frozenset({"ensemble.json", "members"})),  # ensemble
+    ("config.json", frozenset({"model.safetensors", "model.onnx"})),  # export
+    ("digits", frozenset({"recipe.yaml"})),  # demo
+)
+"""A file, and those of which one at least lies beside it in a folder that this package wrote."""
 
 _NUMBER = re.compile("[0-9]+")
 
@@ -63,42 +94,123 @@ def is_image(entry: os.DirEntry[str]) -> bool:
     return suffix in image_suffixes() and (entry.is_symlink() or entry.is_file())
 
 
-def walk(folder: str) -> tuple[list[str], list[str]]:
-    """Paths of all images at any depth below a folder, and of all other files; neither is sorted.
-
-    Links to folders are followed, except one that leads back to a folder it lies in.
-
-    Raises:
-        DataError: a folder cannot be read.
-    """
-    images: list[str] = []
-    others: list[str] = []
-    for entry in _files(folder, frozenset()):
-        (images if is_image(entry) else others).append(entry.path)
-    return images, others
-
-
 def images_below(folder: Path) -> list[Path]:
     """The images at any depth below a folder, in natural order: what `predict` takes a folder to mean.
 
     Raises:
         DataError: a folder cannot be read.
     """
-    images, _ = walk(str(folder))
-    return [Path(path) for path in sorted(images, key=natural)]
+    return [Path(path) for path in sorted(read_tree(folder).top.every_image(), key=natural)]
 
 
-def _files(folder: str, above: frozenset[_Identity]) -> Iterator[os.DirEntry[str]]:
-    with _naming(folder):
-        status = os.stat(folder)  # noqa: PTH116 (a Path per entry would take most of the time)
+@dataclass(slots=True)
+class Folder:
+    """A folder with everything below it.
+
+    Attributes:
+        name: the last part of its path.
+        path: where it is.
+        folders: the folders directly in it, in natural order of their names.
+        images, others: paths of the images directly in it, and of the other files; not sorted.
+    """
+
+    name: str
+    path: str
+    folders: list[Folder] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    def every_image(self) -> Iterator[str]:
+        """Paths of the images at any depth."""
+        yield from self.images
+        for folder in self.folders:
+            yield from folder.every_image()
+
+    def every_other(self) -> Iterator[str]:
+        """Paths of the other files at any depth."""
+        yield from self.others
+        for folder in self.folders:
+            yield from folder.every_other()
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there are images at any depth."""
+        return next(self.every_image(), None) is not None
+
+
+@dataclass(slots=True)
+class Tree:
+    """A data folder, read whole.
+
+    Attributes:
+        top: the folder that was named.
+        inner_links: paths of links to folders that lead back into the data; they are not followed.
+        outputs: paths of folders that this package wrote; they are not entered.
+    """
+
+    top: Folder
+    inner_links: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+
+
+def read_tree(root: Path) -> Tree:
+    """Read the names of everything below a folder; no file is opened.
+
+    Links to folders elsewhere are followed. A link to a folder whose content is read at its own place, or to one that
+    the link lies in, is not: every image would count twice. Folders that `analyze`, `run`, `ensemble`, `export` and
+    `demo` wrote are no data, whatever they are called: they are known by what is in them.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    base = os.path.realpath(root)
+    tree = Tree(Folder(root.name, str(root)))
+    _read(tree.top, tree, base, frozenset())
+    return tree
+
+
+def _read(folder: Folder, tree: Tree, base: str, above: frozenset[_Identity]) -> bool:
+    """Fill a folder; False where it is not to be read: a loop of links, or what this package wrote."""
+    with _naming(folder.path):
+        status = os.stat(folder.path)  # noqa: PTH116 (a Path per entry would take most of the time)
     identity = (status.st_dev, status.st_ino)
     if identity in above:
-        return
-    for entry in entries(folder):
+        return False
+    inner: list[os.DirEntry[str]] = []
+    for entry in entries(folder.path):
         if is_folder(entry):
-            yield from _files(entry.path, above | {identity})
+            inner.append(entry)
         else:
-            yield entry
+            (folder.images if is_image(entry) else folder.others).append(entry.path)
+    if folder is not tree.top and not folder.images and _is_output(folder, inner):
+        tree.outputs.append(folder.path)
+        return False
+    outputs = len(tree.outputs)
+    for entry in sorted(inner, key=lambda entry: natural(entry.name)):
+        if entry.is_symlink() and _leads_back(entry.path, base):
+            tree.inner_links.append(entry.path)
+            continue
+        child = Folder(entry.name, entry.path)
+        if _read(child, tree, base, above | {identity}):
+            folder.folders.append(child)
+    # runs/ holds nothing but runs; without them it may be a class folder that is still empty.
+    only_outputs = len(tree.outputs) > outputs and not folder.folders and not folder.images
+    return folder is tree.top or not only_outputs
+
+
+def _leads_back(link: str, base: str) -> bool:
+    """Whether a link to a folder leads to one that is read without it, or to one that it lies in."""
+    target = os.path.realpath(link)
+    if target == base or base.startswith(target.rstrip(os.sep) + os.sep):
+        return True
+    inside = target.startswith(base.rstrip(os.sep) + os.sep)
+    return inside and not any(map(_is_clutter, Path(target).relative_to(base).parts))
+
+
+def _is_output(folder: Folder, inner: Sequence[os.DirEntry[str]]) -> bool:
+    """Whether this package wrote the folder, by the files that only it writes together."""
+    names = {os.path.basename(path) for path in folder.others} | {entry.name for entry in inner}  # noqa: PTH119
+    return any(first in names and not names.isdisjoint(others) for first, others in _OUTPUTS)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 
 _NEEDS_PYARROW = "Install what reads it: pip install pyarrow; or save the table as CSV."
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_SEPARATORS = (";", "\t", "|", ",")
 _BATCH = 65_536
 """Rows of a Parquet file in memory at once."""
 
@@ -40,17 +41,24 @@ class Table(Protocol):
 def open_table(path: Path) -> Table:
     """Read the header of a table: `.tsv` by tabs, `.parquet`, everything else by commas.
 
+    Where that leaves a header of one cell, and another usual separator stands in it, that one is used: spreadsheets
+    write semicolons where the comma is the decimal sign.
+
     Raises:
         DataError: it cannot be read, is empty, or is not what its suffix says.
     """
     if path.suffix.lower() == ".parquet":
         return _ParquetTable(path, _parquet_header(path), "row")
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    opened = _TextTable(path, (), "line", delimiter)
-    header = next(opened.records(), None)
-    if header is None:
-        raise DataError(f"{path} is empty.", "Expected a header: path,label[,split][,group], and a row per image.")
-    return _TextTable(path, tuple(cell.strip() for cell in header[1]), "line", delimiter)
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    for delimiter in (usual, *_SEPARATORS):
+        header = next(_TextTable(path, (), "line", delimiter).records(), None)
+        if header is None:
+            raise DataError(f"{path} is empty.", "Expected a header: path,label[,split][,group], and a row per image.")
+        if delimiter == usual or len(header[1]) > 1:
+            found = _TextTable(path, tuple(cell.strip() for cell in header[1]), "line", delimiter)
+        if len(found.header) > 1:
+            return found
+    return found
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from finetune_advisor.data.sources.class_names import MERGE_OPTION, likeness
 from finetune_advisor.data.sources.listing import Listing
 from finetune_advisor.data.sources.scan import image_suffixes
 from finetune_advisor.data.wording import counted, listed
@@ -56,13 +56,12 @@ def _require_known(listing: Listing) -> None:
 
 def _spelling_hint(name: str, training: Iterable[str]) -> str:
     for known in training:
-        if _folded(known) == _folded(name):
-            return f"{known!r} in train differs only in case or in how accents are encoded: give both the same name."
+        if likeness(known) == likeness(name):
+            return (
+                f"{known!r} in train differs only in case, blanks, or in how accents are encoded: give both the same "
+                f"name, or make them one with {MERGE_OPTION}."
+            )
     return "Expected the classes of the train split everywhere: check the spelling, or leave these images out."
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold().strip()
 
 
 def _require_images(listing: Listing) -> None:

@@ -12,6 +12,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
+from finetune_advisor.data.sources.columns import find_path
+from finetune_advisor.data.sources.near_paths import near_path
 from finetune_advisor.data.sources.scan import images_below
 from finetune_advisor.data.sources.table import TABLE_SUFFIXES, Table, open_table
 from finetune_advisor.errors import DataError, did_you_mean
@@ -35,11 +37,12 @@ class Stream(Protocol):
         ...
 
 
-def image_blocks(names: Sequence[str], stream: Stream) -> Iterator[Block]:
+def image_blocks(names: Sequence[str], stream: Stream, *, path_column: str | None = None) -> Iterator[Block]:
     """The images that a person names, in that order, in blocks of at most `BLOCK`.
 
     - A folder stands for all images below it, a pattern (`more/*.jpg`) for the files that match it.
-    - A CSV, TSV or Parquet table stands for its column `path`; relative paths start at the table's folder.
+    - A CSV, TSV or Parquet table stands for its column `path`, or `path_column`, or one with another usual name;
+      relative paths start at the table's folder.
     - `-` stands for the paths that `stream` has, one a line; a block is then what has been written so far, so that
       whoever writes slowly gets each answer at once.
 
@@ -48,7 +51,7 @@ def image_blocks(names: Sequence[str], stream: Stream) -> Iterator[Block]:
     Raises:
         DataError: something named does not exist, a table cannot be read, or nothing is left.
     """
-    blocks = _joined([None if name == STREAM else _named(name) for name in names], stream)
+    blocks = _joined([None if name == STREAM else _named(name, path_column) for name in names], stream)
     first = next(blocks, None)
     if first is None:
         raise DataError(f"No images in {', '.join(names)}.")
@@ -85,27 +88,31 @@ def _of_lines(lines: Iterable[bytes]) -> Iterator[Path]:
     return (Path(os.fsdecode(name)) for line in lines if (name := line.rstrip(b"\r")))
 
 
-def _named(name: str) -> Iterable[Path]:
+def _named(name: str, path_column: str | None) -> Iterable[Path]:
     path = Path(name)
     if path.is_dir():
         return images_below(path)
     if path.exists():
-        return _rows(path) if path.suffix.lower() in TABLE_SUFFIXES else [path]
+        return _rows(path, path_column) if path.suffix.lower() in TABLE_SUFFIXES else [path]
     matches = sorted(Path(match) for match in glob.glob(name, recursive=True))  # noqa: PTH207 (may be absolute)
     if not matches:
-        raise DataError(f"There is no file or folder {name}, and no file matches it as a pattern.")
+        raise DataError(
+            f"There is no file or folder {name}, and no file matches it as a pattern.",
+            near_path(name, str(Path.cwd())) or None,
+        )
     return [match for match in matches if match.is_file()]
 
 
-def _rows(path: Path) -> Iterator[Path]:
+def _rows(path: Path, path_column: str | None) -> Iterator[Path]:
     table = open_table(path)
-    header = [name.casefold() for name in table.header]
-    if "path" not in header:
+    place = find_path(table.header, path_column, path)
+    if place is None:
         raise DataError(
-            f"{path} has no column 'path'{did_you_mean('path', table.header)}. Its columns: {', '.join(header)}.",
-            "Rename the column that holds the paths of the images.",
+            f"{path} has no column 'path'{did_you_mean('path', table.header) or '.'} "
+            f"Its columns: {', '.join(table.header)}.",
+            "Rename the column that holds the paths of the images, or name it with --path-column.",
         )
-    return _paths(table, header.index("path"))
+    return _paths(table, place)
 
 
 def _paths(table: Table, column: int) -> Iterator[Path]:

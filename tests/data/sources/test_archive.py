@@ -396,3 +396,35 @@ def test_no_damage_ends_in_a_traceback(tmp_path, name):
 def test_an_archive_without_images_is_told_by_its_own_name(tmp_path):
     message = error_of(packed(tmp_path / "x.zip", {"1.jpg": b"", "2.jpg": b""}))
     assert f"{tmp_path / 'x.zip'} holds 2 images (such as 1.jpg) but no class folders" in message
+
+
+@pytest.mark.parametrize(
+    ("made", "called"),
+    [("x.tar.gz", "y.tar"), ("x.tar.xz", "y.tar.gz"), ("x.tar", "y.tgz"), ("x.zip", "y.tar"), ("x.tar.bz2", "y.zip")],
+)
+def test_an_archive_is_known_by_its_content_not_by_its_name(tmp_path, made, called):
+    path = packed(tmp_path / made, {f"{name}/{number}.jpg": b"x" for name in "ab" for number in range(2)})
+    listing = open_source(path.rename(tmp_path / called))
+    assert (listing.classes, len(listing.samples)) == (("a", "b"), 4)
+
+
+def test_what_cannot_be_unpacked_here_is_named_whatever_its_name(tmp_path):
+    (tmp_path / "x.tar").write_bytes(b"\x28\xb5\x2f\xfd and more")
+    assert "is packed with Zstandard, whatever its name says" in error_of(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("kind", ["x.zip", "x.tar.gz"])
+def test_splits_of_other_names_in_an_archive(tmp_path, kind):
+    names = [f"archive/{split}/{name}/1.jpg" for split in ("seg_train/seg_train", "seg_test/seg_test") for name in "ab"]
+    listing = open_source(packed(tmp_path / kind, {**dict.fromkeys(names, b"x"), "archive/seg_pred/1.jpg": b"x"}))
+    assert listing.classes == ("a", "b")
+    assert (len(listing.part("train")), len(listing.part("test"))) == (2, 2)
+    assert "seg_pred/ beside the splits holds 1 image without labels" in listing.notes[0]
+
+
+def test_a_manifest_with_other_usual_names_in_an_archive(tmp_path):
+    table = b"filename,class\nimages/1.jpg,cat\nimages/2.jpg,dog\n"
+    images = {f"images/{number}.jpg": b"x" for number in (1, 2)}
+    assert open_source(packed(tmp_path / "x.zip", {**images, "labels.csv": table})).classes == ("cat", "dog")
+    folders = {"cat/1.jpg": b"x", "dog/1.jpg": b"x", "info.csv": b"file,class\nelsewhere.jpg,cat\n"}
+    assert len(open_source(packed(tmp_path / "y.zip", folders)).samples) == 2, "a table of other files is no manifest"

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,11 @@ from finetune_advisor.errors import DataError
 datasets = pytest.importorskip("datasets")
 NAMES = datasets.ClassLabel(names=["cat", "dog", "never seen"])
 PICTURE = datasets.Image()
+
+
+@pytest.fixture(autouse=True)
+def reachable(monkeypatch):
+    monkeypatch.setattr(hub, "_is_reachable", lambda url: True)
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +88,9 @@ def test_known_splits_are_used_and_others_named(tmp_path, caplog):
     parts = datasets.DatasetDict({"train": made(), "Validation": made(), "test": made(), "unsupervised": made()})
     listing = open_source(saved(tmp_path / "pets", parts))
     assert [len(listing.part(split)) for split in ("train", "val", "test")] == [4, 4, 4]
-    assert "that are left out: unsupervised" in caplog.text
+    [note] = listing.notes
+    assert note == "Splits left out, which are none of train, validation and test: unsupervised (4 images)."
+    assert note in caplog.text, "a warning, not only in the profile"
     assert "no split that is known here: trian; did you mean 'train'?" in error_of(
         saved(tmp_path / "odd", datasets.DatasetDict({"trian": made()}))
     )
@@ -92,7 +100,8 @@ def test_labels_may_be_texts_or_missing(tmp_path, caplog):
     texts = made({"label": datasets.Value("string")}, label=["ant", "bee", None, "bee"])
     listing = open_source(saved(tmp_path / "texts", texts))
     assert (listing.classes, len(listing.samples)) == (("ant", "bee"), 3)
-    assert "1 image left out, without a label" in caplog.text
+    assert listing.notes == ("1 image left out of images, without a label.",)
+    assert listing.notes[0] in caplog.text
     unlabeled = datasets.DatasetDict({"train": made(), "test": made(label=[-1, -1, -1, -1])})
     listing = open_source(saved(tmp_path / "unlabeled", unlabeled))
     assert (len(listing.part("train")), len(listing.part("test"))) == (4, 0)
@@ -108,7 +117,7 @@ def test_files_that_are_only_named_are_used_in_place(tmp_path):
 
 def listed_from_memory(data):
     """Not by way of save_to_disk, which would embed the files."""
-    return hub._listing(data, "hf:memory", None)
+    return hub._listing(data, "hf:memory")
 
 
 def test_a_missing_image_stays_so_that_it_is_reported():
@@ -174,6 +183,27 @@ def test_what_the_library_reports_is_passed_on(monkeypatch, problem, says):
     message = error_of("hf:pets")
     assert f"hf:pets cannot be loaded: {str(problem).splitlines()[0].rstrip('.')}." in message
     assert says in message
+
+
+def test_without_a_network_it_fails_at_once_or_takes_the_cache(monkeypatch):
+    monkeypatch.setattr(hub, "_is_reachable", lambda url: False)
+    start = time.perf_counter()
+    message = error_of("hf:nobody/pets")
+    assert time.perf_counter() - start < 5, "the library by itself tries again for minutes"
+    assert "hf:nobody/pets cannot be loaded" in message
+    assert "Connect to the network" in message
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config: datasets.DatasetDict({"train": made()}))
+    [note] = open_source("hf:nobody/pets").notes
+    assert "cannot be reached: hf:nobody/pets is read from the cache" in note
+    assert not datasets.config.HF_HUB_OFFLINE, "the library's settings are as before"
+
+
+def test_columns_that_a_person_names(tmp_path):
+    kinds = {"photo": PICTURE, "kind": datasets.Value("string")}
+    path = saved(tmp_path / "pets", made(kinds, photo=made()["image"], kind=["x", "y", "y", "nan"]))
+    listing = open_source(path, path_column="photo", label_column="kind")
+    assert (listing.classes, len(listing.samples)) == (("x", "y"), 3)
+    assert "no column 'knid' with labels; did you mean 'kind'?" in error_of(path, label_column="knid")
 
 
 def test_a_damaged_folder(tmp_path):

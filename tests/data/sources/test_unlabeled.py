@@ -79,7 +79,8 @@ def test_a_large_table_comes_in_blocks(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("file,label\n0.png,ants\n", "has no column 'path'"),
+        ("where,label\n0.png,ants\n", "has no column 'path'"),
+        ("paths;x\n0.png;1\n", "no column 'path'; did you mean 'paths'. Its columns: paths, x"),
         ("path,label\n0.png\n", "line 2, has another number of cells than the header"),
         ("", "is empty"),
         ("path\n", "No images in"),
@@ -94,3 +95,24 @@ def test_a_table_that_names_nothing(tmp_path: Path, content: str, says: str) -> 
 def test_a_stream_without_a_line() -> None:
     with pytest.raises(DataError, match="No images in -"):
         image_blocks(["-"], NOTHING)
+
+
+@pytest.mark.parametrize("header", ["path;x", "file_name;x", "image\tx"])
+def test_a_table_is_read_as_for_training(tmp_path: Path, header: str) -> None:
+    """By its separator, and by the usual names of its column."""
+    separator = header[-2]
+    (tmp_path / "images.csv").write_text(f"{header}\na.png{separator}1\n")
+    assert list(image_blocks([str(tmp_path / "images.csv")], NOTHING)) == [[tmp_path / "a.png"]]
+    (tmp_path / "odd.csv").write_text("where,path\na.png,b.png\n")
+    blocks = image_blocks([str(tmp_path / "odd.csv")], NOTHING, path_column="where")
+    assert list(blocks) == [[tmp_path / "a.png"]]
+
+
+def test_a_name_that_is_nearly_right_is_named(tmp_path: Path) -> None:
+    (tmp_path / "one.JPG").touch()
+    for wrong, says in (("one.jpg", "differs in case"), ("one.png", "differs in the suffix")):
+        with pytest.raises(DataError) as caught:
+            image_blocks([str(tmp_path / wrong)], NOTHING)
+        assert f"There is {tmp_path / 'one.JPG'}, which {says}" in str(caught.value)
+    with pytest.raises(DataError, match="is a URL"):
+        image_blocks(["https://example.org/one.jpg"], NOTHING)
