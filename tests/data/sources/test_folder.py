@@ -185,6 +185,29 @@ def test_no_such_folder_suggests_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("there", "typed", "says"),
+    [
+        ("photos/data", "photso/data", None),
+        ("photos/data", "Photos/data", "which differs in case"),
+        ("photos/data", "photos /data", "which differs in surrounding blanks"),
+        ("deep/photos", "photos", "in another folder"),
+        ("caf\u00e9/data", "cafe\u0301/data", "which differs in how accents are encoded"),
+    ],
+)
+def test_a_path_to_the_data_that_is_nearly_right(tmp_path, monkeypatch, there, typed, says):
+    (tmp_path / there).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    message = error_of(typed)
+    assert f"There is no folder {tmp_path / typed}" in message
+    if says:
+        assert f"There is {tmp_path / there}, {says}" in message
+
+
+def test_a_url_is_named():
+    assert "https://example.org/data.zip is a URL" in error_of("https://example.org/data.zip")
+
+
+@pytest.mark.parametrize(
     ("name", "says"),
     [
         ("labels.xlsx", "is a spreadsheet"),
