@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from finetune_advisor.artifacts.predictions import save_predictions
+from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.export import CONFIG_FILE, load_model
 from finetune_advisor.data.batches import eval_batches, normalize
