@@ -117,7 +117,8 @@ def leak_sentence(scores: Mapping[str, Any], what: str = "test images", *, way_o
         text = f"{count} of the {total} {'is' if one else 'are'} in the training data, as the same file or as a "
         text += f"near-duplicate ({groups}; {identical:,} the same file): "
     else:
-        text = f"{count} of the {total} {'has' if one else 'have'} near-duplicates in the training data ({groups}): "
+        kin = "near-duplicates or images of their group" if leak.get("own_groups") else "near-duplicates"
+        text = f"{count} of the {total} {'has' if one else 'have'} {kin} in the training data ({groups}): "
     if leak["accuracy_without"] is None:
         text += f"the accuracy of {scores['accuracy']:.3f} says nothing about new images."
     else:

@@ -132,7 +132,7 @@ def _settled(count_USK: Ints) -> list[int]:
         """How much nearer the side comes with the unit."""
         return misfit(side, have_SK[side]) - misfit(side, have_SK[side] + whole_UK[place])
 
-    found = side_U.tolist()
+    found: list[int] = side_U.tolist()
     for place in sorted(np.flatnonzero(torn_U).tolist(), key=lambda place: -whole_UK[place].sum()):
         found[place] = max(np.flatnonzero(on_US[place]).tolist(), key=lambda side: gain(place, side))
         have_SK[found[place]] += whole_UK[place]
