@@ -122,12 +122,14 @@ def compare(runs: Sequence[RunDir], *, seed: int = 0) -> Comparison:
     best, *others = read
     group_N = _groups(read, names)
     groups = len(np.unique(group_N))
-    blocks = (one.metrics[one.split].get("leak") or {} for one in read)
+    blocks = [one.metrics[one.split].get("leak") or {} for one in read]
+    own_groups = any(block.get("own_groups") for block in blocks)
     leaked = {name for block in blocks for name in block.get("paths", ())}
 
     def compared(one: _Read) -> Compared:
         hit_N = hits[one.run.path]
-        return _compared(one, hit_N, group_N, leak_scores(hit_N, names, leaked, group_N=group_N))
+        leak = leak_scores(hit_N, names, leaked, group_N=group_N)
+        return _compared(one, hit_N, group_N, leak and {**leak, "own_groups": own_groups})
 
     return Comparison(
         split=best.split,

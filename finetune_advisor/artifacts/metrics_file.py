@@ -111,12 +111,14 @@ def leak_sentence(scores: Mapping[str, Any], what: str = "test images", *, way_o
         return None
     if "not_checked" in leak:
         return f"Not checked whether the {what} have near-duplicates in the training data: {leak['not_checked']}."
-    identical = leak.get("identical", 0)
-    same = f", {identical:,} of them the same files" if identical else ""
     groups = f"{leak['groups']:,} group{'' if leak['groups'] == 1 else 's'}"
-    verb = "has" if leak["images"] == 1 else "have"
-    text = f"{leak['images']:,} of the {scores['images']:,} {what} {verb} near-duplicates in the training data "
-    text += f"({groups}{same}): "
+    count, total, one = f"{leak['images']:,}", f"{scores['images']:,} {what}", leak["images"] == 1
+    if identical := leak.get("identical"):
+        text = f"{count} of the {total} {'is' if one else 'are'} in the training data, as the same file or as a "
+        text += f"near-duplicate ({groups}; {identical:,} the same file): "
+    else:
+        kin = "near-duplicates or images of their group" if leak.get("own_groups") else "near-duplicates"
+        text = f"{count} of the {total} {'has' if one else 'have'} {kin} in the training data ({groups}): "
     if leak["accuracy_without"] is None:
         text += f"the accuracy of {scores['accuracy']:.3f} says nothing about new images."
     else:

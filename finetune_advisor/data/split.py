@@ -95,14 +95,16 @@ def redrawn(listing: Listing, groups: Mapping[str, str], *, seed: int) -> Listin
         seed: other seeds draw others.
     """
     split_of = {sample.name: sample.split for sample in listing.samples if sample.split is not None}
-    if not split_of:
+    if len(split_of) < len(listing.samples):
         return listing
     sides = sorted(set(split_of.values()), key=("train", "val", "test").index)
     members: defaultdict[tuple[bool, str], list[Sample]] = defaultdict(list)
     for sample in listing.samples:
         members[(True, groups[sample.name]) if sample.name in groups else (False, sample.name)].append(sample)
     units = sorted(members.values(), key=lambda unit: _place(seed, min(sample.name for sample in unit)))
-    count_USK = np.zeros((len(units), len(sides), len(listing.classes)), np.int64)
+    if all(len({split_of[sample.name] for sample in unit}) == 1 for unit in units):
+        return listing
+    count_USK = np.zeros((len(units), len(sides), len(listing.classes)), np.int32)
     for place, unit in enumerate(units):
         for sample in unit:
             count_USK[place, sides.index(split_of[sample.name]), sample.label] += 1
@@ -115,7 +117,7 @@ def _settled(count_USK: Ints) -> list[int]:
     """The side of each unit, given how many images of each class it has on each side now; see `redrawn`."""
     wanted_SK, whole_UK = count_USK.sum(axis=0), count_USK.sum(axis=1)
     on_US = count_USK.sum(axis=2) > 0
-    side_U = on_US.argmax(axis=1)
+    side_U = on_US.argmax(axis=1).astype(np.int64)
     torn_U = on_US.sum(axis=1) > 1
     have_SK = np.zeros_like(wanted_SK)
     np.add.at(have_SK, side_U[~torn_U], whole_UK[~torn_U])
@@ -130,19 +132,21 @@ def _settled(count_USK: Ints) -> list[int]:
         """How much nearer the side comes with the unit."""
         return misfit(side, have_SK[side]) - misfit(side, have_SK[side] + whole_UK[place])
 
-    for place in sorted(np.flatnonzero(torn_U), key=lambda place: -whole_UK[place].sum()):
-        side_U[place] = max(np.flatnonzero(on_US[place]), key=lambda side: gain(place, side))
-        have_SK[side_U[place]] += whole_UK[place]
+    found: list[int] = side_U.tolist()
+    for place in sorted(np.flatnonzero(torn_U).tolist(), key=lambda place: -whole_UK[place].sum()):
+        found[place] = max(np.flatnonzero(on_US[place]).tolist(), key=lambda side: gain(place, side))
+        have_SK[found[place]] += whole_UK[place]
     for _ in range(_PASSES):
-        before = side_U.copy()
-        for place, side in enumerate(before.tolist()):
+        before = list(found)
+        for place, side in enumerate(before):
             have_SK[side] -= whole_UK[place]
-            best = max(range(len(have_SK)), key=lambda other: gain(place, other) + 1e-9 * (other == side))
-            side_U[place] = best
+            # Where nothing is gained a unit stays where it is.
+            best = max(range(len(have_SK)), key=lambda other: (round(gain(place, other), 9), other == side))
+            found[place] = best
             have_SK[best] += whole_UK[place]
-        if (side_U == before).all():
+        if found == before:
             break
-    return [int(side) for side in side_U]
+    return found
 
 
 def torn_groups(listing: Listing) -> dict[str, dict[Split, int]]:

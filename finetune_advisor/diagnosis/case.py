@@ -117,7 +117,7 @@ class Case:
         if self.val is None or self.val.get("accuracy_groups", self.val_images) == self.val_images:
             return error
         low, high = self.val["accuracy_ci95"]
-        return max(error, (high - low) / (2 * Z95))
+        return max(error, float(high - low) / (2 * Z95))
 
     @property
     def gap(self) -> float:

@@ -280,6 +280,8 @@ def _scores(task: _Task, answers: Answers, split: str) -> dict[str, object]:
     blocks = [run.load_metrics()[split] or {} for run in task.runs]
     leaked = {name for block in blocks for name in (block.get("leak") or {}).get("paths", ())}
     leak = leak_scores(hit_N, answers.names, leaked, group_N=group_N)
+    if leak is not None:
+        leak["own_groups"] = any((block.get("leak") or {}).get("own_groups") for block in blocks)
     if leak is None and split == "test" and any("leak" not in block for block in blocks):
         leak = {"not_checked": "a member is of an earlier version, which did not look"}
     return {**score(answers.probabilities_NK, answers.labels_N, answers.classes, group_N=group_N), "leak": leak}

@@ -123,7 +123,7 @@ def test_evaluate_recognizes_training_images_under_other_names_and_forms(leaking
     assert leak["paths"] == ["ants/renamed.png", "bees/darker.jpg"]
     assert leak["training_paths"] == ["train/ants/1.png", "train/bees/2.png"]
     assert (leak["images"], leak["identical"], leak["images_without"]) == (2, 1, 1)
-    says = "2 of the 3 images have near-duplicates in the training data (2 groups, 1 of them the same files)"
+    says = "2 of the 3 images are in the training data, as the same file or as a near-duplicate (2 groups; 1 the"
     assert says in called("evaluate", leaking.path, tmp_path / "new").stdout
     assert says in called("evaluate", leaking.path, tmp_path / "new", "--json").stderr
 
@@ -131,7 +131,7 @@ def test_evaluate_recognizes_training_images_under_other_names_and_forms(leaking
 def test_a_renamed_training_folder_does_not_score_in_silence(leaking: RunDir, tmp_path: Path) -> None:
     copied = shutil.copytree(images_of(leaking) / "train", tmp_path / "a new set")
     text = called("evaluate", leaking.path, copied).stdout
-    assert "16 of the 16 images have near-duplicates in the training data" in text
+    assert "16 of the 16 images are in the training data, as the same file or as a near-duplicate (16 groups" in text
     assert "says nothing about new images" in text
 
 
@@ -215,3 +215,25 @@ def test_images_that_changed_since_the_analysis_are_counted_and_its_profile_is_n
         changed = run_and_draw(recipe, RunDir(tmp_path / "changed"), profile=profile)
     assert "1 added, 2 removed, 1 changed since" in caplog.text
     assert not changed.profile.exists()
+
+
+def test_groups_of_the_users_are_behind_the_interval_and_leak_where_they_straddle(
+    leaking: RunDir, tmp_path: Path
+) -> None:
+    images = images_of(leaking)
+    group_of = {"test/ants/0.png": "a", "test/ants/1.png": "a", "test/ants/2.png": "b", "train/ants/7.png": "b"}
+    rows = [["path", "label", "split", "group"]]
+    for path in sorted(images.rglob("*.*g")):
+        name = path.relative_to(images).as_posix()
+        rows.append([str(path), path.parent.name, name.partition("/")[0], group_of.get(name, "")])
+    with (tmp_path / "groups.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    recipe = load_recipe("linear_probe", [f"data.path={tmp_path / 'groups.csv'}", *TINY])
+    run = run_and_draw(recipe, RunDir(tmp_path / "run"))
+    test = run.load_metrics()["test"]
+    assert (test["images"], test["accuracy_groups"]) == (8, 7)
+    assert (test["leak"]["images"], test["leak"]["groups"]) == (3, 3)
+    page = run.report.read_text(encoding="utf-8")
+    assert "8 test images in 7 groups" in page
+    assert "3 of the 8 test images have near-duplicates or images of their group in the training data" in page
+    assert evaluate_on(run, tmp_path / "groups.csv")["accuracy_groups"] == 7
