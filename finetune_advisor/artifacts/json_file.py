@@ -21,8 +21,8 @@ def save_json(path: Path, value: object) -> None:
 
 _WORDS = {
     "json_invalid": "it is cut short or is not JSON",
-    "missing": "it lacks {key}",
-    "extra_forbidden": "it has {key}, which this version does not know",
+    "missing": "{key}: missing",
+    "extra_forbidden": "{key}: this version does not know it",
 }
 """Of what pydantic finds, in a person's words."""
 
@@ -33,8 +33,8 @@ def first_problem(error: ValidationError) -> str:
     key = ".".join(map(str, first["loc"])) or "the whole"
     if first["type"] in _WORDS:
         return _WORDS[first["type"]].format(key=key)
-    expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{key}: {expected}" if expected == first["msg"] else f"at {key}, expected {expected}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message.replace('Input should be', 'expected', 1)}"
 
 
 def load_json(path: Path, otherwise: str, *, hint: str | None = None) -> dict[str, Any]:

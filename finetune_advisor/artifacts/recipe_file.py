@@ -32,7 +32,7 @@ from finetune_advisor.artifacts.recipe_sources import (
     shipped_purpose,
     shipped_recipes,
 )
-from finetune_advisor.artifacts.recipe_yaml import Key, Node, Place, child, tree_of
+from finetune_advisor.artifacts.recipe_yaml import Node, Place, child, tree_of
 from finetune_advisor.errors import Problem, RecipeError
 
 __all__ = [
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-_PLACES: dict[Key, tuple[str, ...]] = {("data", "path"): (), ("backbone", "weights"): NO_FILE}
+_PLACES: dict[tuple[str, str], tuple[str, ...]] = {("data", "path"): (), ("backbone", "weights"): NO_FILE}
 """Keys that hold a path, and what they say where they hold none."""
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finetune_advisor.advice.sentences import trial_scores, why
-from finetune_advisor.cli.table_map import LEFT, table_map
+from finetune_advisor.cli.table_map import LEFT, FittingMap
 from finetune_advisor.reporting.chosen import chosen_stages
 from finetune_advisor.reporting.findings import Finding, Harm, findings, split_leak
 from finetune_advisor.reporting.names import quoted, shown
@@ -53,7 +53,7 @@ def render_analysis(
     parts: list[RenderableType] = [_headline(profile), Text()]
     if leak := split_leak(profile.health):
         parts += [_finding_table("Leak", [leak]), Text()]
-    parts += [table_map(profile), *_near_by(profile), Text(), _why(profile, advice.cell), Text()]
+    parts += [FittingMap(profile), *_near_by(profile), Text(), _why(profile, advice.cell), Text()]
     parts += [_probe_bars(profile, advice.recipe), Text()]
     parts += [_expectation(profile, advice, expected_seconds), *_more_images(profile), Text()]
     parts += [*_health(profile), Text()]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from finetune_advisor.advice.table import CELLS, MEANING
@@ -30,21 +30,15 @@ LEFT = 12
 _ROWS, _COLUMNS = ("little", "plenty"), ("similar", "different")
 
 
-def table_map(profile: Profile) -> RenderableType:
-    """The table with the data as a point and the profile's cell lit up: where the point is, unless a trial decided.
-
-    It is as wide as the terminal allows, at most 75 columns; where that is too narrow, a line says the same.
-    """
-    return _Map(profile)
-
-
 @dataclass(frozen=True)
-class _Map:
+class FittingMap:
+    """The map as wide as the terminal allows; where that is too narrow, a line that says the same."""
+
     profile: Profile
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         wide = min(COLUMN, (options.max_width - LEFT - len("│││")) // 2)
-        yield _drawn(self.profile, wide) if wide >= LEAST_COLUMN else _in_words(self.profile)
+        yield table_map(self.profile, wide) if wide >= LEAST_COLUMN else _in_words(self.profile)
 
 
 def _in_words(profile: Profile) -> Text:
@@ -54,8 +48,12 @@ def _in_words(profile: Profile) -> Text:
     return Text.assemble((profile.cell or "", "bold green"), ends)
 
 
-def _drawn(profile: Profile, wide: int) -> Text:
-    """The map with cells of `wide` characters."""
+def table_map(profile: Profile, wide: int = COLUMN) -> Text:
+    """The table with the data as a point and the profile's cell lit up: where the point is, unless a trial decided.
+
+    Args:
+        wide: characters of a cell, at least `LEAST_COLUMN`.
+    """
     height = 2 * ROWS
     column, row = _place(profile, wide)
     text = Text(" " * LEFT)

@@ -37,3 +37,17 @@ def test_names_that_json_cannot_carry_are_escaped_and_others_are_left_alone() ->
         "smallest": r"a\b",
         "ratio": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"format": 2', "it is cut short or is not JSON"),
+        ('{"format": 2, "new": 1}', "missing"),
+        ('{"format": 1}', "format: expected 2"),
+    ],
+)
+def test_what_is_wrong_with_a_profile_is_said_in_plain_words(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "profile.json").write_text(content)
+    message = error_of(tmp_path / "profile.json").message
+    assert says in message and "Input should" not in message and "Field required" not in message
