@@ -15,13 +15,13 @@ from finetune_advisor.artifacts.recipe_file import is_edited
 from finetune_advisor.artifacts.storage import atomic_write, require_writable
 from finetune_advisor.backbones.bundled import RULER
 from finetune_advisor.backbones.devices import torch_device
-from finetune_advisor.data.clean_manifest import clean_manifest
+from finetune_advisor.data.clean_manifest import clean_manifest, review_table
 from finetune_advisor.data.sample import stratified_sample
 from finetune_advisor.data.sources import Listing, open_source
 from finetune_advisor.errors import RunError
 from finetune_advisor.workflows.page import write_report
 
-PAGE_NAME, CLEAN_NAME = "report.html", "clean.csv"
+PAGE_NAME, CLEAN_NAME, REVIEW_NAME = "report.html", "clean.csv", "review.csv"
 
 Progress = Callable[[int, int], None]
 TrialProgress = Callable[[int, int, str], None]
@@ -38,10 +38,15 @@ class Analysis:
     """How long the recipe should run here; None where nobody measured it."""
 
     def save(self, recipe: Path, folder: Path) -> None:
-        """Write profile, page and clean manifest into `folder`, then the recipe: each whole or not at all."""
+        """Write profile, page, clean manifest and what wants a look into `folder`, then the recipe.
+
+        Each is written whole or not at all.
+        """
         self.profile.save(folder / PROFILE_NAME)
         manifest = clean_manifest(self.listing, self.profile.health, relative_to=folder)
         atomic_write(folder / CLEAN_NAME, manifest.encode(errors="surrogateescape"))
+        review = review_table(self.listing, self.profile.health, relative_to=folder)
+        atomic_write(folder / REVIEW_NAME, review.encode(errors="surrogateescape"))
         write_report(
             folder / PAGE_NAME,
             self.profile,

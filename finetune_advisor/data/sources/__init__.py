@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from finetune_advisor.data.sources.archive import archive_root, is_archive, list_archive
+from finetune_advisor.data.sources.archive import (
+    ARCHIVE_SUFFIXES,
+    archive_files,
+    archive_root,
+    is_archive,
+    list_archive,
+)
 from finetune_advisor.data.sources.folder import list_folder
 from finetune_advisor.data.sources.hub import PREFIX, is_saved_dataset, list_hub, list_saved
 from finetune_advisor.data.sources.listing import Listing, Sample, Split
-from finetune_advisor.data.sources.manifest import COLUMNS, list_manifest
+from finetune_advisor.data.sources.manifest import COLUMNS, Inside, first_path, list_manifest
 from finetune_advisor.data.sources.scan import image_suffixes
 from finetune_advisor.data.sources.table import TABLE_SUFFIXES
 from finetune_advisor.data.sources.trainable import require_trainable
@@ -28,7 +34,8 @@ def open_source(path: str | Path, *, group: str | None = None) -> Listing:
     """List the labeled images that `path` names, without opening any.
 
     It is a folder of class folders, split or not (`list_folder`); a CSV, TSV or Parquet manifest (`list_manifest`); a
-    zip or tar archive of either (`list_archive`), which is unpacked into the cache; a folder written by `save_to_disk`
+    zip or tar archive of either (`list_archive`), which is unpacked into the cache; a manifest whose paths lead into an
+    archive (`photos.zip/cats/1.jpg`) or into one of the data sets that follow; a folder written by `save_to_disk`
     of Hugging Face's `datasets`, or `hf:NAME[:CONFIG]` (`list_hub`). Whoever wants to train on the images checks them
     with `require_trainable`.
 
@@ -53,7 +60,7 @@ def open_source(path: str | Path, *, group: str | None = None) -> Listing:
             )
         return list_folder(place)
     if place.suffix.lower() in TABLE_SUFFIXES:
-        return list_manifest(place, group=group)
+        return list_manifest(place, group=group, inside=_inside(place))
     if is_archive(place):
         return list_archive(place, group=group)
     raise _unknown(place)
@@ -62,7 +69,7 @@ def open_source(path: str | Path, *, group: str | None = None) -> Listing:
 def source_root(source: str | Path) -> Path:
     """The folder that the names of a source's images are relative to.
 
-    A folder or manifest is not read for it and may be gone.
+    A folder is not read for it and may be gone; so may a manifest, unless its images are in an archive.
 
     Raises:
         DataError, StorageError: see `open_source`.
@@ -73,8 +80,31 @@ def source_root(source: str | Path) -> Path:
     if not place.is_dir() and is_archive(place):
         return archive_root(place)
     if not place.is_dir() and place.suffix.lower() in TABLE_SUFFIXES:
-        return place.parent
+        inside = _inside(place) if place.is_file() else None
+        return inside.root if inside else place.parent
     return list_saved(place).root if is_saved_dataset(place) else place
+
+
+def _inside(manifest: Path) -> Inside | None:
+    """What the paths of a manifest lead into, judged by the first; None where that is a file of its own.
+
+    Such manifests are written by `analyze` for images that have no files of their own.
+    """
+    path = first_path(manifest)
+    if path is None:
+        return None
+    if path.startswith(PREFIX):
+        source = path.rsplit("/", 2)[0]
+        return Inside(f"{source}/", source, list_hub(source).root)
+    parts = path.split("/")
+    for end, part in enumerate(parts[:-1], start=1):
+        place = _absolute(manifest.parent / "/".join(parts[:end]))
+        if part.lower().endswith(ARCHIVE_SUFFIXES) and place.is_file():
+            return Inside("/".join(parts[:end]) + "/", str(place), archive_files(place))
+    folder = _absolute(manifest.parent / path).parent.parent
+    if len(parts) > 2 and is_saved_dataset(folder):
+        return Inside("/".join(parts[:-2]) + "/", str(folder), list_saved(folder).root)
+    return None
 
 
 def _absolute(path: str | Path) -> Path:

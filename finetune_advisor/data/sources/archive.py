@@ -57,9 +57,11 @@ def list_archive(path: Path, *, group: str | None = None) -> Listing:
         DataError: the archive is damaged, encrypted, empty, dangerous to unpack, or its images cannot be listed.
         StorageError: the cache cannot take it.
     """
-    files = _files(path)
+    files = archive_files(path)
     try:
-        return replace(_list(_entered(files), path, group), source=str(path))
+        entered = _entered(files)
+        packed = (path / entered.relative_to(files)).as_posix()
+        return replace(_list(entered, path, group), source=str(path), packed=packed)
     except DataError as error:
         hint = error.hint and error.hint.replace(str(files), str(path))
         raise DataError(error.message.replace(str(files), str(path)), hint) from error
@@ -71,10 +73,15 @@ def archive_root(path: Path) -> Path:
     Raises:
         DataError, StorageError: see `list_archive`.
     """
-    return _entered(_files(path))
+    return _entered(archive_files(path))
 
 
-def _files(path: Path) -> Path:
+def archive_files(path: Path) -> Path:
+    """The folder of the cache that an archive's members lie in, under their own names; unpacks it if need be.
+
+    Raises:
+        DataError, StorageError: see `list_archive`.
+    """
     try:
         before = _state(path)
         key = digest(path)

@@ -54,6 +54,8 @@ class Listing:
         classes: class names; a sample's label is an index into them.
         samples: the labeled images.
         ignored: names of files that were left out because they are not images or stand in no class folder.
+        packed: what the images were unpacked from, where the root lies in the cache: the absolute path of an archive or
+            of a folder in it, that of a saved data set, or `hf:NAME`. A table names an image `packed/name`.
     """
 
     root: Path
@@ -61,6 +63,7 @@ class Listing:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     ignored: tuple[str, ...]
+    packed: str | None = None
 
     def part(self, split: Split) -> tuple[Sample, ...]:
         """The samples of one split, in order."""

@@ -38,7 +38,21 @@ class _Rows:
     classes: dict[str, int]
 
 
-def list_manifest(path: Path, *, group: str | None = None, closed: bool = False) -> Listing:
+@dataclass(frozen=True)
+class Inside:
+    """What all paths of a manifest lead into, and where that was unpacked."""
+
+    prefix: str
+    """How the paths begin, with the slash at its end."""
+    packed: str
+    """See `Listing.packed`."""
+    root: Path
+    """The folder that the rest of a path is relative to."""
+
+
+def list_manifest(
+    path: Path, *, group: str | None = None, closed: bool = False, inside: Inside | None = None
+) -> Listing:
     """List the images that a manifest names, without opening any.
 
     - The columns are path and label, and optionally split and group, in any order and any case; others are passed over.
@@ -52,14 +66,15 @@ def list_manifest(path: Path, *, group: str | None = None, closed: bool = False)
         path: absolute path of the manifest.
         group: column that says which images belong together; None takes the column `group` where there is one.
         closed: refuse paths that lead out of the manifest's folder, as for one that came in an archive.
+        inside: what every path leads into, such as an archive; None where the images are files.
 
     Raises:
         DataError: the table cannot be read or lacks a column; or rows cannot be used, every kind of problem at once.
     """
     table = open_table(path)
     columns = _columns(table, group)
-    root = str(path.parent)
-    rows = _read(table, columns, root, closed=closed)
+    root = str(inside.root if inside else path.parent)
+    rows = _read(table, columns, root, closed=closed or inside is not None, prefix=inside.prefix if inside else "")
     if not rows.names:
         raise DataError(f"{path} has a header but no rows.", "Expected a row for each image.")
     classes = tuple(sorted(rows.classes, key=natural))
@@ -71,7 +86,28 @@ def list_manifest(path: Path, *, group: str | None = None, closed: bool = False)
     ]
     samples.sort(key=lambda sample: natural(sample.name))
     _require_files(path, samples)
-    return Listing(root=path.parent, source=str(path), classes=classes, samples=tuple(samples), ignored=())
+    return Listing(
+        root=Path(root),
+        source=str(path),
+        classes=classes,
+        samples=tuple(samples),
+        ignored=(),
+        packed=inside.packed if inside else None,
+    )
+
+
+def first_path(path: Path) -> str | None:
+    """The first path that a manifest holds, with forward slashes; None where it has no rows or is no manifest.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    table = open_table(path)
+    header = [name.casefold() for name in table.header]
+    if "path" not in header:
+        return None
+    _, cells = next(table.rows([header.index("path")]), (0, None))
+    return cells[0].replace("\\", "/") if cells else None
 
 
 def is_manifest(path: Path) -> bool:
@@ -137,7 +173,7 @@ def _missing_columns(table: Table, missing: Sequence[str]) -> DataError:
     )
 
 
-def _read(table: Table, columns: dict[str, int], root: str, *, closed: bool) -> _Rows:
+def _read(table: Table, columns: dict[str, int], root: str, *, closed: bool, prefix: str = "") -> _Rows:
     """Every row, or one error about all those that cannot be used."""
     problems = RowProblems(table.unit)
     rows = _Rows([], [], [], [], {})
@@ -153,8 +189,9 @@ def _read(table: Table, columns: dict[str, int], root: str, *, closed: bool) -> 
         name, label, word, group = cells[0], cells[1], named.get("split", ""), named.get("group", "")
         if "\\" in name:
             name = _with_slashes(name, root)
-        if not _usable(name, label, number, problems, closed=closed):
+        if not _usable(name, label, number, problems, closed=closed, prefix=prefix):
             continue
+        name = name.removeprefix(prefix)
         key = name if _PLAIN.match(name) else _normal(name, root)
         first = seen.setdefault(key, len(rows.names))
         split = SPLIT_WORDS.get(word) or SPLIT_WORDS.get(word.lower())
@@ -179,14 +216,16 @@ def _read(table: Table, columns: dict[str, int], root: str, *, closed: bool) -> 
     return rows
 
 
-def _usable(name: str, label: str, number: int, problems: RowProblems, *, closed: bool) -> bool:
+def _usable(name: str, label: str, number: int, problems: RowProblems, *, closed: bool, prefix: str) -> bool:
     """Whether path and label can be used at all; what is wrong is noted."""
     found = []
     if not name.strip():
         found.append("without a path")
     elif "\0" in name:
         found.append("with a NUL byte in the path")
-    elif closed and _OUTSIDE.search(name):
+    elif not name.startswith(prefix):
+        found.append(f"with a path outside {prefix}, which the first path leads into")
+    elif closed and _OUTSIDE.search(name.removeprefix(prefix)):
         found.append("with a path that leads out of the archive")
     if not label:
         found.append("without a label")
