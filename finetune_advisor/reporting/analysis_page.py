@@ -18,8 +18,11 @@ from finetune_advisor.reporting.names import quoted, shown
 from finetune_advisor.reporting.pages import template
 from finetune_advisor.reporting.references import references
 from finetune_advisor.reporting.sentences import gain_sentence
-from finetune_advisor.reporting.thumbnails import SMALL, thumbnails
+from finetune_advisor.reporting.thumbnails import SIDE, SMALL, thumbnails
 from finetune_advisor.reporting.yaml_lines import yaml_lines
+
+FEW_CLASSES = 4
+"""Classes whose images are shown larger, two classes side by side."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,12 @@ def page(
         gallery=pictures,
         thumbnails=thumbnails(pictures.keys(), images),
         strips=strips,
-        strip_thumbnails=thumbnails((one.key for strip in strips for one in strip.pictures), images, side=SMALL),
+        strip_thumbnails=thumbnails(
+            (one.key for strip in strips for one in strip.pictures),
+            images,
+            side=SIDE if len(strips) <= FEW_CLASSES else SMALL,
+        ),
+        few_classes=FEW_CLASSES,
         balance=balance(profile),
         guess=largest_share(profile),
         table=table_plot(profile, advised.cells, advised.meanings),
