@@ -83,10 +83,11 @@ def _to_review(
     label_of = {name: legible(listing.classes[sample.label]) for name, sample in by_name.items()}
     for group in health.duplicates_across_classes:
         for name in group:
-            others = [each for each in group if label_of.get(each) != label_of.get(name)]
-            labels = sorted({label_of[each] for each in others if each in label_of})
+            others = [each for each in group if each in label_of and label_of[each] != label_of.get(name)]
+            labels = sorted({label_of[each] for each in others})
             if labels:
-                reason = f"the same picture as {others[0]}, which is labeled {labels[0]}: a label may be wrong"
+                same = "perhaps the same picture as" if name in correlation else "the same file as"
+                reason = f"{same} {others[0]}, which is labeled {label_of[others[0]]}: a label may be wrong"
                 suggestion = labels[0] if len(labels) == 1 else ""
                 yield name, suggestion, reason, 1 - correlation.get(name, 1.0)
     for suspect in health.label_suspects:

@@ -135,7 +135,7 @@ def test_what_wants_a_look_is_named_with_label_suggestion_reason_and_distance() 
         outliers=(Outlier(path="b4", label="bees", distance=3.25),),
         odd_images=(OddImage(path="a1", reason="much smaller"), OddImage(path="gone", reason="no such image")),
     )
-    same = "the same picture as {}, which is labeled {}: a label may be wrong"
+    same = "perhaps the same picture as {}, which is labeled {}: a label may be wrong"
     assert [tuple(row.values()) for row in reviewed(listing, health)] == [
         ("a1", "ants", "bees", same.format("b3", "bees"), "0.05"),
         ("b3", "bees", "ants", same.format("a1", "ants"), "0.05"),
