@@ -27,6 +27,10 @@ FEWEST = 10
 RECOGNIZED = 0.5
 """Share of a class that has to be recognized: where most of its images are missed, another miss says nothing."""
 
+OUTWEIGHS = 4.0
+"""How many times as probable as the given label another has to be. The label is evidence too: where one in five is
+wrong it holds four to one, and few sets are worse than that."""
+
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
@@ -55,7 +59,8 @@ def label_suspects(probabilities_NK: FloatArray, labels_N: IntArray) -> tuple[Su
     between the probabilities of j and i ("prune by noise rate"). It names the class to suggest and, unlike pruning by
     class, is not deceived by a class that is merely hard. Of these an image is a suspect only where all of this holds:
 
-    - The classifiers do not give it its own label, neither as they are nor with the sizes of the classes divided out.
+    - The classifiers give another label at least 4 times the probability of its own, and with the sizes of the classes
+      divided out they do not give it its own either.
     - They recognize its class (sizes divided out): at least half of its images, and more than by chance.
     - Their word for the suggested class counts: of the images they call so, more are labeled so than of all images.
     - Both classes have at least ten images.
@@ -74,7 +79,7 @@ def label_suspects(probabilities_NK: FloatArray, labels_N: IntArray) -> tuple[Su
     own_N = probability_NK[np.arange(len(label_N)), label_N]
     guess_N = probability_NK.argmax(axis=1)
     even_guess_N = (probability_NK / np.maximum(count_K, 1)).argmax(axis=1)
-    doubted_N = (guess_N != label_N) & (even_guess_N != label_N)
+    doubted_N = (probability_NK.max(axis=1) >= OUTWEIGHS * own_N) & (even_guess_N != label_N)
     doubted_N &= _recognized(even_guess_N, label_N, count_K)[label_N] & _believed(guess_N, label_N, count_K)[guess_N]
     pruned: set[int] = set()
     for label, other in zip(*np.nonzero(noise_KK), strict=True):

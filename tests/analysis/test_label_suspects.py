@@ -27,7 +27,8 @@ def slow_joint(probabilities_NK: npt.NDArray[np.floating], labels_N: npt.NDArray
 def slow_suspects(probabilities_NK: npt.NDArray[np.floating], labels_N: npt.NDArray[np.integer]) -> set[int]:
     """Prune by noise rate: for i != j the n * Q[i][j] images labeled i with the largest p_j - p_i.
 
-    Less those that are given their own label, with or without the sizes of the classes; all classes here are known.
+    Less those whose label is at least a quarter as probable as another, or is given them once the sizes of the classes
+    are divided out; all classes here are known.
     """
     joint = slow_joint(probabilities_NK, labels_N)
     pruned = set()
@@ -40,7 +41,8 @@ def slow_suspects(probabilities_NK: npt.NDArray[np.floating], labels_N: npt.NDAr
                 pruned |= set(by_margin[:many])
     counts = [int((labels_N == label).sum()) for label in range(len(joint))]
     even = probabilities_NK / np.maximum(counts, 1)
-    return {n for n in pruned if probabilities_NK[n].argmax() != labels_N[n] and even[n].argmax() != labels_N[n]}
+    outweighed = {n for n in pruned if probabilities_NK[n].max() >= 4 * probabilities_NK[n][labels_N[n]]}
+    return {n for n in outweighed if even[n].argmax() != labels_N[n]}
 
 
 def noisy(seed: int, images: int = 300, classes: int = 4) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.integer]]:
@@ -130,3 +132,11 @@ def test_never_more_than_half_of_a_class_is_suspected(skill: float) -> None:
         odds_NK = probabilities_NK * np.exp(skill * np.eye(4)[labels_N])
         found = [labels_N[one.place] for one in label_suspects(odds_NK / odds_NK.sum(1, keepdims=True), labels_N)]
         assert (np.bincount(found, minlength=4) <= np.array([75, 50, 25, 12])).all()
+
+
+def test_a_label_holds_until_another_is_four_times_as_probable() -> None:
+    labels_N = np.repeat([0, 1], 50)
+    probabilities_NK = 0.5 * np.eye(2)[labels_N] + 0.25
+    for own, places in ((0.21, []), (0.19, [3])):
+        probabilities_NK[3] = (own, 1 - own)
+        assert [one.place for one in label_suspects(probabilities_NK, labels_N)] == places
