@@ -14,6 +14,7 @@ from finetune_advisor.analysis.label_suspects import label_suspects
 from finetune_advisor.analysis.outliers import outliers
 from finetune_advisor.artifacts.health import (
     BadFile,
+    BlankImage,
     FoldLeak,
     Health,
     ImageSizes,
@@ -22,13 +23,18 @@ from finetune_advisor.artifacts.health import (
     NearDuplicates,
     OddImage,
     Outlier,
+    Tones,
     ValueScale,
 )
 from finetune_advisor.data import health as checks
+from finetune_advisor.data.decode import read_image
 from finetune_advisor.dataset import TRAINABLE, Dataset
 
 MANY_ODD = 1000
-"""Odd images that are named at most, so that a profile stays small."""
+"""Odd or blank images that are named at most, so that a profile stays small."""
+
+LEVELS_IMAGES = 50
+"""Images whose gray levels are counted: whether most of a data set has few shows in these."""
 
 
 def health(
@@ -38,7 +44,7 @@ def health(
     leak: FoldLeak | None = None,
     values: ValueScale | None = None,
 ) -> Health:
-    """Bad files, copies and where they cross, odd images, label suspects, outliers, imbalance.
+    """Bad files, copies and where they cross, odd and blank images, label suspects, outliers, imbalance.
 
     Labels of test images serve only to say which copies contradict each other.
 
@@ -66,6 +72,8 @@ def health(
         label_suspects=_suspects(data, probabilities_TK),
         outliers=_outliers(data, names, label_of),
         odd_images=_odd_images(data, names),
+        blank_images=_blank_images(data, names),
+        tones=_tones(data),
         sizes=_sizes(data),
         color_modes=checks.color_modes(data.looks),
         values=values,
@@ -104,9 +112,41 @@ def _odd_images(data: Dataset, names: list[str]) -> tuple[OddImage, ...]:
     return tuple(OddImage(path=names[place], reason=reason) for place, reason in found)
 
 
+def _blank_images(data: Dataset, names: list[str]) -> tuple[BlankImage, ...]:
+    """A thumbnail averages fine texture away, so those that look blank are read again."""
+    return tuple(
+        BlankImage(path=names[place], reason=color)
+        for place in checks.perhaps_blank(data.looks)[:MANY_ODD].tolist()
+        if (color := checks.blank_color(_pixels(data, place))) is not None
+    )
+
+
+def _tones(data: Dataset) -> Tones:
+    images = len(data.listing.samples)
+    sample = np.unique(np.linspace(0, images - 1, min(images, LEVELS_IMAGES)).astype(int)).tolist()
+    levels = [checks.gray_levels(_pixels(data, place)) for place in sample]
+    return Tones(
+        images=images,
+        dark=len(checks.dark_images(data.looks)),
+        levels_images=len(levels),
+        few_levels=sum(1 < each <= checks.FEW_LEVELS for each in levels),
+        levels=int(np.median(levels)),
+    )
+
+
+def _pixels(data: Dataset, place: int) -> npt.NDArray[np.uint8]:
+    """The image as RGB (H, W, 3)."""
+    return np.asarray(read_image(data.listing.samples[place].path))
+
+
 def _sizes(data: Dataset) -> ImageSizes:
     sizes = checks.image_sizes(data.looks)
-    return ImageSizes(shorter_side=sizes.shorter_side, aspect=sizes.aspect, off_square=sizes.off_square)
+    return ImageSizes(
+        shorter_side=sizes.shorter_side,
+        aspect=sizes.aspect,
+        off_square=sizes.off_square,
+        kept_by_crop=sizes.kept_by_crop,
+    )
 
 
 def _imbalance(data: Dataset) -> Imbalance:

@@ -55,6 +55,36 @@ class OddImage(Fact):
     reason: str
 
 
+class BlankImage(Fact):
+    """An image that shows nothing: every pixel has nearly the same color."""
+
+    path: Name
+    reason: str
+    """Which color, in words: `all black`, `all white`, `all one color (R, G, B)`."""
+
+
+class Tones(Fact):
+    """How bright the images are, and in how many steps: a wrong scale of the pixel values shows here."""
+
+    images: int
+    dark: int
+    """Images with hardly a spot brighter than a fifth of the full scale, black ones among them."""
+    levels_images: int
+    """Images whose levels were counted: a sample."""
+    few_levels: int
+    """Of these, the images that have at most 16 different gray levels."""
+    levels: int
+    """Different gray levels of the median image of the sample."""
+
+    @property
+    def mostly_dark(self) -> bool:
+        return 2 * self.dark > self.images
+
+    @property
+    def mostly_few_levels(self) -> bool:
+        return 2 * self.few_levels > self.levels_images
+
+
 GRAY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "F"})
 """Pillow's color modes without color."""
 
@@ -76,6 +106,8 @@ class ImageSizes(Fact):
     """5 %, 50 % and 95 % quantile of width over height."""
     off_square: float
     """Share of images whose longer side is at least 1.25 times the shorter one."""
+    kept_by_crop: float | None = None
+    """Median over the images of the share of its area that the largest square in its middle shows."""
 
     @property
     def many_off_square(self) -> bool:
@@ -146,6 +178,9 @@ class Health(Fact):
     outliers: tuple[Outlier, ...] = ()
     """Farthest first."""
     odd_images: tuple[OddImage, ...] = ()
+    blank_images: tuple[BlankImage, ...] = ()
+    """Black, white and other images of one color; at most 1,000 are named."""
+    tones: Tones | None = None
     sizes: ImageSizes | None = None
     color_modes: dict[str, int] = Field(default_factory=dict)
     """Images of each color mode, as Pillow names them."""

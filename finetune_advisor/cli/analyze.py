@@ -105,7 +105,7 @@ def analyze(
     """Measure the images, choose a recipe, and say why.
 
     Writes recipe.yaml, every chosen line with its reason, and analysis/: report.html to look at, profile.json with all
-    figures, clean.csv with the images that nothing is wrong with.
+    figures, clean.csv without unreadable files and extra copies, review.csv with what wants a look.
 
     Examples: finetune-advisor analyze ./data
     · finetune-advisor analyze scans.csv --group patient

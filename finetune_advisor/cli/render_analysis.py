@@ -13,7 +13,7 @@ from rich.text import Text
 from finetune_advisor.advice.sentences import trial_scores, why
 from finetune_advisor.cli.table_map import LEFT, FittingMap
 from finetune_advisor.reporting.chosen import chosen_stages
-from finetune_advisor.reporting.findings import Finding, Harm, findings, split_leak
+from finetune_advisor.reporting.findings import Finding, Harm, findings, split_leak, wants_review
 from finetune_advisor.reporting.names import quoted, shown
 from finetune_advisor.reporting.sentences import FORECAST_HOLDS, duration, gain_sentence
 
@@ -57,7 +57,7 @@ def render_analysis(
     parts += [_probe_bars(profile, advice.recipe), Text()]
     parts += [_expectation(profile, advice, expected_seconds), *_more_images(profile), Text()]
     parts += [*_health(profile), Text()]
-    return Group(*parts, _next(recipe, folder))
+    return Group(*parts, _next(recipe, folder, review=wants_review(profile.health)))
 
 
 def _headline(profile: Profile) -> Text:
@@ -161,13 +161,16 @@ def _fitting(finding: Finding, columns: int) -> str:
     return text
 
 
-def _next(recipe: Path, folder: Path) -> RenderableType:
+def _next(recipe: Path, folder: Path, *, review: bool) -> RenderableType:
     place = shown(str(folder), COLUMNS - LABEL - len("/report.html"))
     lines = [
         Text.assemble(shown(str(recipe), COLUMNS - LABEL - 2), ("  every choice with its reason", "dim")),
         Text.assemble(f"{place}/report.html", ("  all of this with pictures", "dim")),
-        Text.assemble(f"{place}/profile.json, clean.csv", ("  every figure; images with no fault", "dim")),
+        Text.assemble(f"{place}/profile.json", ("  every figure", "dim")),
+        Text.assemble(f"{place}/clean.csv", ("  without unreadable files and extra copies", "dim")),
     ]
+    if review:
+        lines.append(Text.assemble(f"{place}/review.csv", ("  images that want a look", "dim")))
     if (folder / "groups.csv").is_file():
         lines.append(Text.assemble(f"{place}/groups.csv", ("  near-duplicates on one side of the split", "dim")))
     command = "finetune-advisor run" + ("" if str(recipe) == "recipe.yaml" else f" {quoted(recipe, 'RECIPE')}")

@@ -31,6 +31,21 @@ RARE = 0.05
 OFF_SQUARE = 1.25
 """Longer over shorter side from which a center crop loses a fifth of the image."""
 
+BLANK_RANGE = 6
+"""Gray levels between the darkest and the brightest spot of a thumbnail up to which an image may be blank."""
+
+BLANK_DEVIATION = 4.0
+"""Standard deviation of each channel's pixels up to which it is: as with a lens cap on, noise and compression count."""
+
+DARK = 51
+"""Gray level, a fifth of the full scale, that hardly a spot of a very dark image reaches."""
+
+DARK_QUANTILE = 0.98
+"""Share of the spots of a thumbnail that have to stay below: a bright frame or date does not make an image bright."""
+
+FEW_LEVELS = 16
+"""Gray levels of an image that has few: what is left of 12 bits when only the upper 4 survive; a drawing has as few."""
+
 Copies = tuple[tuple[str, ...], ...]
 """Groups of names of images that are the same; at least two in each."""
 
@@ -137,6 +152,40 @@ def _rare(odd_N: npt.NDArray[np.bool_]) -> list[int]:
     return places if len(places) <= max(1, RARE * len(odd_N)) and len(odd_N) > 2 else []
 
 
+def perhaps_blank(looks: Looks) -> npt.NDArray[np.intp]:
+    """Places of images whose thumbnail is nearly of one gray level; whether they are blank, `blank_color` tells."""
+    if not len(looks):
+        return np.array([], np.intp)
+    spots_NP = looks.thumbnails_NHW.reshape(len(looks), -1)
+    return np.flatnonzero(spots_NP.max(axis=1).astype(int) - spots_NP.min(axis=1) <= BLANK_RANGE)
+
+
+def blank_color(rgb_HWC: npt.NDArray[np.uint8]) -> str | None:
+    """The color of an image that shows nothing else, in words; None where it shows something, if only fine texture."""
+    pixels_PC = rgb_HWC.reshape(-1, 3)
+    if (pixels_PC.std(axis=0) > BLANK_DEVIATION).any():
+        return None
+    red, green, blue = (round(value) for value in pixels_PC.mean(axis=0).tolist())
+    if max(red, green, blue) <= 2 * BLANK_DEVIATION:
+        return "all black"
+    if min(red, green, blue) >= 255 - 2 * BLANK_DEVIATION:
+        return "all white"
+    return f"all one color ({red}, {green}, {blue})"
+
+
+def dark_images(looks: Looks) -> npt.NDArray[np.intp]:
+    """Places of images that are very dark, black ones among them."""
+    if not len(looks):
+        return np.array([], np.intp)
+    spots_NP = looks.thumbnails_NHW.reshape(len(looks), -1)
+    return np.flatnonzero(np.quantile(spots_NP, DARK_QUANTILE, axis=1) < DARK)
+
+
+def gray_levels(rgb_HWC: npt.NDArray[np.uint8]) -> int:
+    """How many different levels the most varied channel of an image has, 1 to 256."""
+    return max(int((np.bincount(rgb_HWC[..., channel].ravel(), minlength=256) > 0).sum()) for channel in range(3))
+
+
 def color_modes(looks: Looks) -> dict[str, int]:
     """Images of each color mode, most frequent first."""
     return dict(sorted(Counter(looks.modes).items(), key=lambda item: (-item[1], item[0])))
@@ -144,11 +193,13 @@ def color_modes(looks: Looks) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Quantiles (5, 50, 95 %) of the shorter side in pixels and of width over height, and how many are off square."""
+    """Quantiles (5, 50, 95 %) of the shorter side in pixels and of width over height, how many are off square, and what
+    the largest square in the middle shows of the median image."""
 
     shorter_side: tuple[float, float, float]
     aspect: tuple[float, float, float]
     off_square: float
+    kept_by_crop: float
 
 
 def image_sizes(looks: Looks) -> Sizes:
@@ -160,6 +211,7 @@ def image_sizes(looks: Looks) -> Sizes:
         shorter_side=_quantiles(np.minimum(width_N, height_N)),
         aspect=_quantiles(aspect_N),
         off_square=float(np.mean(np.maximum(aspect_N, 1 / aspect_N) >= OFF_SQUARE)),
+        kept_by_crop=float(np.median(np.minimum(aspect_N, 1 / aspect_N))),
     )
 
 

@@ -49,7 +49,7 @@ def label_suspects(case: Case) -> Finding | None:
         return None
     return Finding(
         sign="label_suspects",
-        title=f"{counted(len(case.suspects), 'label')} worth a second look",
+        title=f"{counted(len(case.suspects), 'label')} may be wrong",
         evidence="classifiers that did not see these images contradict their labels",
         meaning="Wrong labels teach wrong answers and make right ones count as wrong. Look before you change them.",
         figures={"images": float(len(case.suspects))},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +12,17 @@ from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.reporting.balance import balance, largest_share
 from finetune_advisor.reporting.charts import probe_plot, similarity_plot, stage_plot, table_plot
 from finetune_advisor.reporting.curve_chart import curve_plot
-from finetune_advisor.reporting.findings import findings, split_leak
-from finetune_advisor.reporting.gallery import gallery
+from finetune_advisor.reporting.findings import findings, split_leak, wants_review
+from finetune_advisor.reporting.gallery import ClassStrip, gallery
 from finetune_advisor.reporting.names import quoted, shown
 from finetune_advisor.reporting.pages import template
 from finetune_advisor.reporting.references import references
 from finetune_advisor.reporting.sentences import FORECAST_HOLDS, gain_sentence
-from finetune_advisor.reporting.thumbnails import thumbnails
+from finetune_advisor.reporting.thumbnails import SIDE, SMALL, thumbnails
 from finetune_advisor.reporting.yaml_lines import yaml_lines
+
+FEW_CLASSES = 4
+"""Classes whose images are shown larger, two classes side by side."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def write_page(
     images: Mapping[str, Path],
     version: str,
     clean: Path | None = None,
+    strips: Sequence[ClassStrip] = (),
     now: datetime | None = None,
 ) -> None:
     """Write the page, whole or not at all.
@@ -61,14 +65,24 @@ def write_page(
         advised: what the advice says of it.
         recipe: where the recipe was written, for the commands on the page.
         images: name in the profile -> the file itself; without it the name is shown instead.
-        clean: the manifest without the images that something is wrong with, where one was written.
+        clean: the manifest without unreadable files and extra copies, where one was written; review.csv lies beside it.
+        strips: a few images of each class.
         version: of this package.
         now: the date on the page; None is today.
 
     Raises:
         StorageError: the file cannot be written.
     """
-    html = page(profile, advised=advised, recipe=recipe, images=images, version=version, clean=clean, now=now)
+    html = page(
+        profile,
+        advised=advised,
+        recipe=recipe,
+        images=images,
+        version=version,
+        clean=clean,
+        strips=strips,
+        now=now,
+    )
     atomic_write(path, html.encode(errors="backslashreplace"))
 
 
@@ -80,6 +94,7 @@ def page(
     images: Mapping[str, Path],
     version: str,
     clean: Path | None = None,
+    strips: Sequence[ClassStrip] = (),
     now: datetime | None = None,
 ) -> str:
     """The HTML that `write_page` writes."""
@@ -97,6 +112,14 @@ def page(
         findings=findings(profile),
         gallery=pictures,
         thumbnails=thumbnails(pictures.keys(), images, value_range=profile.value_range),
+        strips=strips,
+        strip_thumbnails=thumbnails(
+            (one.key for strip in strips for one in strip.pictures),
+            images,
+            side=SIDE if len(strips) <= FEW_CLASSES else SMALL,
+            value_range=profile.value_range,
+        ),
+        few_classes=FEW_CLASSES,
         balance=balance(profile),
         guess=largest_share(profile),
         table=table_plot(profile, advised.cells, advised.meanings),
@@ -131,11 +154,10 @@ def _commands(profile: Profile, recipe: Path, clean: Path | None) -> tuple[tuple
         other = f"{profile.neighbors[0].cell}"
         command = f"finetune-advisor analyze {data} --strategy {other} -o {other}.yaml"
         found.append((command, "The recipe across the border, to compare."))
-    if clean is not None and any(finding.harm != "note" for finding in findings(profile)):
+    if clean is not None and (profile.health.bad_files or profile.health.exact_duplicates):
         command = f"finetune-advisor analyze {quoted(clean, 'CLEAN_CSV')}"
-        found.append((command, "Start again without the images that something is wrong with."))
-    if profile.health.label_suspects:
-        found.append(
-            (f"finetune-advisor analyze {data}", "After correcting labels: only what changed is measured again.")
-        )
+        found.append((command, "Start again without unreadable files and extra copies."))
+    if wants_review(profile.health):
+        purpose = "After looking through review.csv and correcting what is wrong: only what changed is measured again."
+        found.append((f"finetune-advisor analyze {data}", purpose))
     return tuple(found)

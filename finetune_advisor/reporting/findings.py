@@ -64,10 +64,16 @@ def findings(profile: Profile) -> tuple[Finding, ...]:
     """Everything else that matters, most harmful first; empty where the files are sound."""
     health = profile.health
     found = [*_leak(health.leak), *_copies_across_classes(health), *_unreadable(health), *_copies(health)]
-    found += [*_suspects(health), *_uneven(health), *_outliers(health), *_odd(health), *_ignored(health)]
-    found += _scale(health.values)
+    found += [*_suspects(health), *_uneven(health), *_blank(health), *_tones(health)]
+    found += [*_outliers(health), *_odd(health), *_ignored(health), *_scale(health.values)]
     found += [Finding("warn", shown(note, NOTE)) for note in health.notes]
     return tuple(sorted(found, key=lambda finding: get_args(Harm).index(finding.harm)))
+
+
+def wants_review(health: Health) -> bool:
+    """Whether review.csv names any image."""
+    wanted = (health.label_suspects, health.duplicates_across_classes, health.blank_images)
+    return any((*wanted, health.outliers, health.odd_images))
 
 
 def _leak(leak: FoldLeak | None) -> Iterator[Finding]:
@@ -107,13 +113,38 @@ def _copies(health: Health) -> Iterator[Finding]:
         yield Finding("warn", f"{_sets(near)} of near-copies{kept}", _groups(near), len(near))
 
 
+def _blank(health: Health) -> Iterator[Finding]:
+    if blank := health.blank_images:
+        examples = tuple(f"{shown(one.path, NAME)} ({shown(one.reason, REASON)})" for one in blank[:MOST_EXAMPLES])
+        text = f"{counted(len(blank), 'blank image')}: black, white or one color all over."
+        yield Finding("warn", text, examples, len(blank))
+
+
+def _tones(health: Health) -> Iterator[Finding]:
+    tones = health.tones
+    if tones is None:
+        return
+    if tones.mostly_dark:
+        text = (
+            f"{tones.dark:,} of {tones.images:,} images are very dark, hardly a spot above 50 of 255: "
+            "is the scale of the pixel values right?"
+        )
+        yield Finding("warn", text)
+    if tones.mostly_few_levels:
+        text = (
+            f"{tones.few_levels} of {tones.levels_images} images looked at have at most 16 gray levels: "
+            "drawings, or fine differences were lost."
+        )
+        yield Finding("warn" if tones.mostly_dark else "note", text)
+
+
 def _suspects(health: Health) -> Iterator[Finding]:
     if suspects := health.label_suspects:
         examples = tuple(
-            f"{shown(one.path, NAME)} looks like {shown(one.suggestion, CLASS)}, not {shown(one.label, CLASS)}"
+            f"{shown(one.path, NAME)}: {shown(one.label, CLASS)}, or {shown(one.suggestion, CLASS)}?"
             for one in suspects[:MOST_EXAMPLES]
         )
-        yield Finding("warn", f"{counted(len(suspects), 'label')} worth a second look.", examples, len(suspects))
+        yield Finding("warn", f"{counted(len(suspects), 'label')} may be wrong.", examples, len(suspects))
 
 
 def _outliers(health: Health) -> Iterator[Finding]:

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
+from finetune_advisor.artifacts.facts import legible
 from finetune_advisor.artifacts.health import Health
+from finetune_advisor.data.sources import Listing
 from finetune_advisor.reporting.names import shown
 from finetune_advisor.reporting.sentences import percent
 
@@ -18,6 +22,12 @@ MOST_IN_GROUP = 4
 
 MOST_PICTURES = 12
 """Single pictures of one kind."""
+
+OF_EACH_CLASS = 5
+"""Images that stand for a class: one may be odd, five show what the class is."""
+
+MOST_CLASSES = 20
+"""Classes that are shown so: more do not fit on a screen."""
 
 MOST_ROWS = 50
 """Rows of a table of files."""
@@ -59,6 +69,8 @@ class Gallery:
     more_outliers: int
     odd: tuple[Picture, ...]
     more_odd: int
+    blank: tuple[Picture, ...]
+    more_blank: int
     unreadable: tuple[tuple[str, str], ...]
     more_unreadable: int
 
@@ -66,8 +78,55 @@ class Gallery:
         """Names of all images that are shown."""
         for group in self.copies:
             yield from (picture.key for picture in group.pictures)
-        for picture in (*self.suspects, *self.outliers, *self.odd):
+        for picture in (*self.suspects, *self.outliers, *self.odd, *self.blank):
             yield picture.key
+
+
+@dataclass(frozen=True, slots=True)
+class ClassStrip:
+    """A few images of a class, side by side."""
+
+    name: str
+    images: int
+    """Images of the class, readable ones."""
+    pictures: tuple[Picture, ...]
+
+
+def class_strips(listing: Listing, *, bad_files: Iterable[str] = ()) -> tuple[ClassStrip, ...]:
+    """Five images of each class, spread over its names; of more than 20 classes a sample spread over their names.
+
+    Training images are shown where a class has some.
+
+    Args:
+        listing: all images.
+        bad_files: names of those that cannot be read, as the profile has them.
+    """
+    unreadable = set(bad_files)
+    all_names: list[list[str]] = [[] for _ in listing.classes]
+    trainable: list[list[str]] = [[] for _ in listing.classes]
+    for sample in listing.samples:
+        name = legible(sample.name)
+        if name not in unreadable:
+            all_names[sample.label].append(name)
+            if sample.split != "test":
+                trainable[sample.label].append(name)
+    return tuple(
+        ClassStrip(
+            shown(legible(listing.classes[label]), NAME),
+            len(all_names[label]),
+            tuple(
+                Picture(names[place], f"{shown(legible(listing.classes[label]), 40)}: {shown(names[place], NAME)}")
+                for names in [trainable[label] or all_names[label]]
+                for place in _spread(len(names), OF_EACH_CLASS)
+            ),
+        )
+        for label in _spread(len(listing.classes), MOST_CLASSES)
+    )
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Places at equal distances from the first to the last, all of them where there are no more than `most`."""
+    return [int(place) for place in np.unique(np.linspace(0, count - 1, min(count, most)).round())] if count else []
 
 
 def gallery(health: Health) -> Gallery:
@@ -76,6 +135,7 @@ def gallery(health: Health) -> Gallery:
     suspects, more_suspects = _first(health.label_suspects, MOST_PICTURES)
     outliers, more_outliers = _first(health.outliers, MOST_PICTURES)
     odd, more_odd = _first(health.odd_images, MOST_PICTURES)
+    blank, more_blank = _first(health.blank_images, MOST_PICTURES)
     bad, more_bad = _first(health.bad_files, MOST_ROWS)
     return Gallery(
         copies=tuple(groups[:MOST_GROUPS]),
@@ -84,7 +144,7 @@ def gallery(health: Health) -> Gallery:
             _picture(
                 one.path,
                 f"labeled {shown(one.label, 30)} ({percent(one.label_probability)})",
-                f"looks like {shown(one.suggestion, 30)} ({percent(one.suggestion_probability)})",
+                f"perhaps {shown(one.suggestion, 30)} ({percent(one.suggestion_probability)})",
             )
             for one in suspects
         ),
@@ -96,6 +156,8 @@ def gallery(health: Health) -> Gallery:
         more_outliers=more_outliers,
         odd=tuple(_picture(one.path, shown(one.reason, NAME)) for one in odd),
         more_odd=more_odd,
+        blank=tuple(_picture(one.path, shown(one.reason, NAME)) for one in blank),
+        more_blank=more_blank,
         unreadable=tuple((shown(one.path, NAME), shown(one.reason, NAME)) for one in bad),
         more_unreadable=more_bad,
     )

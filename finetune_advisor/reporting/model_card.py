@@ -150,7 +150,7 @@ def _facts(profile: Profile | None) -> Iterator[str]:
     found = [
         counted(len(health.bad_files), "file that cannot be read", "files that cannot be read"),
         counted(len(health.near_duplicates), "near-duplicate group"),
-        counted(len(health.label_suspects), "suspect label"),
+        counted(len(health.label_suspects), "label that may be wrong", "labels that may be wrong"),
     ]
     yield f"Health: {', '.join(found)}."
 

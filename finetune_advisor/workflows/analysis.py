@@ -14,10 +14,10 @@ from finetune_advisor.analysis.analyze import LIMIT, analyze
 from finetune_advisor.artifacts.facts import legible
 from finetune_advisor.artifacts.profile import PROFILE_NAME, Cell, Profile
 from finetune_advisor.artifacts.recipe_file import is_edited
-from finetune_advisor.artifacts.storage import atomic_write, cache_root, require_writable
+from finetune_advisor.artifacts.storage import atomic_write, require_writable
 from finetune_advisor.backbones.bundled import RULER
 from finetune_advisor.backbones.devices import torch_device
-from finetune_advisor.data.clean_manifest import clean_manifest
+from finetune_advisor.data.clean_manifest import clean_manifest, review_table
 from finetune_advisor.data.manifest_text import manifest_text
 from finetune_advisor.data.sample import stratified_sample
 from finetune_advisor.data.sources import Listing, open_source
@@ -26,7 +26,7 @@ from finetune_advisor.data.split import redrawn
 from finetune_advisor.errors import RunError
 from finetune_advisor.workflows.page import write_report
 
-PAGE_NAME, CLEAN_NAME, GROUPS_NAME = "report.html", "clean.csv", "groups.csv"
+PAGE_NAME, CLEAN_NAME, REVIEW_NAME, GROUPS_NAME = "report.html", "clean.csv", "review.csv", "groups.csv"
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,16 @@ class Analysis:
     """How long the recipe should run here; None where nobody measured it."""
 
     def save(self, recipe: Path, folder: Path) -> None:
-        """Write profile, page and clean manifest into `folder`, then the recipe: each whole or not at all."""
+        """Write profile, page, clean manifest and what wants a look into `folder`, then the recipe.
+
+        Each is written whole or not at all.
+        """
         self.profile.save(folder / PROFILE_NAME)
         manifest = clean_manifest(self.listing, self.profile.health, relative_to=folder)
         atomic_write(folder / CLEAN_NAME, manifest.encode(errors="surrogateescape"))
         self._save_groups(folder / GROUPS_NAME)
+        review = review_table(self.listing, self.profile.health, relative_to=folder)
+        atomic_write(folder / REVIEW_NAME, review.encode(errors="surrogateescape"))
         write_report(
             folder / PAGE_NAME,
             self.profile,
@@ -67,8 +72,6 @@ class Analysis:
             return  # it is what was analyzed
         if self.profile.groups is None or self.profile.sampled is not None:
             reason = "only a sample of the images was looked at; --limit N looks at more"
-        elif cache_root() in self.listing.root.parents:
-            reason = "the images have no files of their own; unpack them into a folder and analyze that"
         else:
             text = grouped_manifest(self.listing, self.profile.groups, seed=self.profile.seed, relative_to=path.parent)
             atomic_write(path, text.encode(errors="surrogateescape"))
@@ -91,7 +94,7 @@ def grouped_manifest(listing: Listing, groups: Sequence[Sequence[str]], *, seed:
     group_of = {name: f"g{number:0{width}}" for number, group in enumerate(groups, start=1) for name in group}
     named = {sample.name: group_of[key] for sample in listing.samples if (key := legible(sample.name)) in group_of}
     samples = (replace(sample, group=named.get(sample.name)) for sample in redrawn(listing, named, seed=seed).samples)
-    return manifest_text(samples, listing.classes, relative_to=relative_to)
+    return manifest_text(samples, listing.classes, relative_to=relative_to, packed=listing.packed)
 
 
 def require_place(recipe: Path, folder: Path, *, force: bool = False) -> None:

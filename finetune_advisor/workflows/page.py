@@ -8,10 +8,12 @@ from finetune_advisor import __version__
 from finetune_advisor.advice.advise import Advice
 from finetune_advisor.advice.sentences import why
 from finetune_advisor.advice.table import CELLS, MEANING
+from finetune_advisor.artifacts.facts import legible
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.data.sources import Listing
 from finetune_advisor.reporting.analysis_page import Advised, write_page
 from finetune_advisor.reporting.chosen import chosen_stages
+from finetune_advisor.reporting.gallery import class_strips
 
 
 def write_report(
@@ -32,7 +34,7 @@ def write_report(
         advice: what was made of it.
         listing: where the images lie.
         recipe: the file that the recipe is written to.
-        clean: the manifest without the images that something is wrong with, where one is written.
+        clean: the manifest without unreadable files and extra copies, where one is written.
         seconds: how long the recipe should run here; None where nobody measured it.
 
     Raises:
@@ -48,5 +50,13 @@ def write_report(
         recipe_yaml=advice.yaml(recipe.parent),
         seconds=seconds,
     )
-    images = {sample.name: sample.path for sample in listing.samples}
-    write_page(path, profile, advised=advised, recipe=recipe, images=images, version=__version__, clean=clean)
+    write_page(
+        path,
+        profile,
+        advised=advised,
+        recipe=recipe,
+        images={legible(sample.name): sample.path for sample in listing.samples},
+        version=__version__,
+        clean=clean,
+        strips=class_strips(listing, bad_files=[bad.path for bad in profile.health.bad_files]),
+    )

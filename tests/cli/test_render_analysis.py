@@ -87,11 +87,13 @@ def test_what_matters_is_said(full: Profile, show: Show) -> None:
         "accuracy 0.895 [0.872, 0.914] on unseen images",
         "about 41 s on this machine; this analysis took 16 s",
         "ten times the images would bring about +3.5 points",
-        "15 labels worth a second look.",
-        "looks like bees, not ants and 14 more",
+        "15 labels may be wrong.",
+        "ants, or bees? and 14 more",
         "1 unreadable file left out.",
         "analysis/report.html",
-        "analysis/profile.json, clean.csv",
+        "analysis/profile.json",
+        "analysis/clean.csv  without unreadable files and extra copies",
+        "analysis/review.csv  images that want a look",
         "finetune-advisor run",
     ):
         assert words in text, words
@@ -132,9 +134,11 @@ def test_findings_take_a_line_and_their_names_another(full: Profile, show: Show)
 
 
 def test_sound_data_is_called_sound(full: Profile, profiles: ModuleType, show: Show) -> None:
-    empty: dict[str, object] = {field: () for field in type(full.health).model_fields if field not in ("sizes", "leak")}
+    empty: dict[str, object] = {
+        field: () for field in type(full.health).model_fields if field not in ("sizes", "leak", "tones")
+    }
     balanced = full.health.imbalance.model_copy(update={"ratio": 1.0})
-    text = show(with_health(full, **{**empty, "color_modes": {}, "leak": None, "imbalance": balanced}))
+    text = show(with_health(full, **{**empty, "color_modes": {}, "leak": None, "tones": None, "imbalance": balanced}))
     assert "no unreadable files, no copies" in text
 
 

@@ -3,13 +3,17 @@ import pytest
 
 from finetune_advisor.data.health import (
     all_copies,
+    blank_color,
     color_modes,
     crossing,
+    dark_images,
     exact_duplicates,
+    gray_levels,
     image_sizes,
     imbalance,
     near_duplicate_groups,
     odd_images,
+    perhaps_blank,
 )
 from finetune_advisor.data.looks import THUMBNAIL, Looks
 from finetune_advisor.data.near_duplicates import Pair
@@ -80,3 +84,44 @@ def test_sizes_are_quantiles():
     assert sizes.shorter_side == (85, 100, 100)
     assert sizes.aspect == pytest.approx((0.85, 1.3, 1.75))
     assert sizes.off_square == pytest.approx((56 + 1) / 101, abs=0.01), "80 x 100 is 1.25 to 1 too"
+
+
+def test_what_a_crop_shows_is_that_of_the_median_image_wide_or_tall():
+    assert image_sizes(looks_of([(3000, 100), (100, 3000), (100, 100)])).kept_by_crop == pytest.approx(1 / 30)
+    assert image_sizes(looks_of([(200, 100), (100, 100), (100, 100)])).kept_by_crop == 1
+
+
+def toned(*thumbnails: np.ndarray) -> Looks:
+    thumb_NHW = np.stack([np.broadcast_to(each, (THUMBNAIL, THUMBNAIL)).astype(np.uint8) for each in thumbnails])
+    return Looks(thumb_NHW, np.full((len(thumb_NHW), 2), 64), ("RGB",) * len(thumb_NHW))
+
+
+def test_blank_images_are_told_from_dim_ones_and_fine_texture():
+    shade = np.linspace(0, 40, THUMBNAIL)
+    assert perhaps_blank(toned(np.array(0), np.array(255), shade, 128 + shade / 20)).tolist() == [0, 1, 3]
+    flat_HWC = np.zeros((64, 64, 3), np.uint8)
+    noise_HWC = np.random.default_rng(0).integers(0, 6, (64, 64, 3)).astype(np.uint8)
+    assert blank_color(flat_HWC) == blank_color(noise_HWC) == "all black"
+    assert blank_color(flat_HWC + 250) == "all white"
+    assert blank_color(flat_HWC + np.array([200, 10, 0], np.uint8)) == "all one color (200, 10, 0)"
+    checkers_HWC = np.indices((64, 64)).sum(axis=0)[..., None].repeat(3, axis=2) % 2 * 40 + 100
+    assert blank_color(checkers_HWC.astype(np.uint8)) is None, "its thumbnail is one gray level"
+
+
+def test_an_image_is_dark_when_hardly_a_spot_is_bright():
+    dim = np.linspace(0, 45, THUMBNAIL)
+    strokes, dot = np.zeros((2, THUMBNAIL, THUMBNAIL))
+    strokes[10:30, 20:24] = 255
+    dot[:] = dim
+    dot[5, 5] = 255
+    assert dark_images(toned(dim, strokes, dot, np.array(0), 2 * dim)).tolist() == [0, 2, 3], (
+        "a digit on black is bright"
+    )
+    assert dark_images(looks_of([])).tolist() == perhaps_blank(looks_of([])).tolist() == []
+
+
+def test_gray_levels_are_those_of_the_most_varied_channel():
+    ramp_HWC = np.zeros((4, 256, 3), np.uint8)
+    ramp_HWC[..., 1] = np.arange(256) // 16
+    assert gray_levels(ramp_HWC) == 16
+    assert gray_levels(np.zeros((4, 4, 3), np.uint8)) == 1

@@ -14,6 +14,7 @@ from finetune_advisor.artifacts.diagnosis import Diagnosis, Edit, Finding
 from finetune_advisor.artifacts.ensemble import Cost, Ensemble, EnsembleMember, Gain
 from finetune_advisor.artifacts.health import (
     BadFile,
+    BlankImage,
     FoldLeak,
     Health,
     ImageSizes,
@@ -22,6 +23,7 @@ from finetune_advisor.artifacts.health import (
     NearDuplicates,
     OddImage,
     Outlier,
+    Tones,
 )
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.predictions import Answer
@@ -83,6 +85,8 @@ def full_health(names: list[str], first: str, second: str) -> Health:
             OddImage(path=n(26), reason="12 times as wide as high"),
             OddImage(path="train/gone.jpg", reason="?"),
         ),
+        blank_images=(BlankImage(path=n(27), reason="all black"),),
+        tones=Tones(images=1200, dark=700, levels_images=50, few_levels=40, levels=16),
         sizes=ImageSizes(shorter_side=(230, 256, 256), aspect=(0.75, 1.33, 1.5), off_square=0.81),
         color_modes={"RGB": 1180, "L": 20},
         leak=FoldLeak(

@@ -10,10 +10,14 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from finetune_advisor.artifacts.profile import Profile
+from finetune_advisor.data.sources import Listing, Sample
 from finetune_advisor.reporting.analysis_page import Advised, page, write_page
+from finetune_advisor.reporting.gallery import ClassStrip, class_strips
 
 Advise = Callable[..., Advised]
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -97,7 +101,11 @@ def test_what_was_measured_is_on_the_page(full: Profile, advise: Advise, picture
         "0.895 ± 0.011",
         "Ten times the images would bring about",
         "padded instead of cropped",
-        "looks like dotted (95 %)",
+        "perhaps dotted (95 %)",
+        "15 labels may be wrong.",
+        "1 blank image: black, white or one color all over.",
+        "700 of 1,200 images are very dark",
+        "40 of 50 images looked at have at most 16 gray levels",
         "near-copies, correlation 0.97",
         "in more than one split",
         "2.7 times as far as usual",
@@ -193,3 +201,30 @@ def test_writing_the_page_loads_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_first_thing_shown_is_five_images_of_each_class(full: Profile, advise: Advise, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images, samples = {}, []
+    for label in range(20):
+        for number in range(5):
+            name = f"train/c{label}/{number}.jpg"
+            images[name] = tmp_path / f"{label}-{number}.jpg"
+            pixels_HWC = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels_HWC).resize((320, 240), Image.Resampling.BICUBIC).save(images[name])
+            samples.append(Sample(str(tmp_path), name, label, "train"))
+    images["train/c0/0.jpg"] = tmp_path / "gone.jpg"
+    listing = Listing(tmp_path, str(tmp_path), tuple(f"c{label}" for label in range(20)), tuple(samples), ())
+    many = full.model_copy(update={"classes": tuple(f"c{label}" for label in range(400))})
+
+    def html(profile: Profile, strips: tuple[ClassStrip, ...]) -> str:
+        return page(profile, advised=advise(profile), recipe=Path("r.yaml"), images=images, version="1", strips=strips)
+
+    shown = html(many, class_strips(listing))
+    pictures = [attributes for tag, attributes in Structure(shown).tags if tag == "img"]
+    assert [one["alt"] for one in pictures[:2]] == ["c0: train/c0/1.jpg", "c0: train/c0/2.jpg"]
+    assert len(pictures) == 99 and "no picture of c0: train/c0/0.jpg" in shown
+    assert shown.index('alt="c19: ') < shown.index("expected accuracy")
+    assert "20 of 400 classes, spread over their names." in Structure(shown).text
+    assert len(shown) - len(html(many, ())) < 350_000
+    assert "classes, spread" not in html(many.model_copy(update={"classes": listing.classes}), class_strips(listing))

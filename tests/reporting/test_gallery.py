@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from finetune_advisor.artifacts.health import Health, NearDuplicates
 from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.reporting.gallery import MOST_GROUPS, MOST_IN_GROUP, gallery
+from finetune_advisor.data.sources import Listing, Sample
+from finetune_advisor.reporting.gallery import (
+    MOST_CLASSES,
+    MOST_GROUPS,
+    MOST_IN_GROUP,
+    OF_EACH_CLASS,
+    class_strips,
+    gallery,
+)
 
 
 def copies(full: Profile, **groups: object) -> Health:
@@ -58,10 +68,36 @@ def test_suspects_say_both_labels_with_their_probabilities(full: Profile) -> Non
     shown = gallery(full.health)
     assert (len(shown.suspects), shown.more_suspects) == (12, 3)
     label, suggestion = (note.replace("\N{NO-BREAK SPACE}", " ") for note in shown.suspects[0].notes)
-    assert (label, suggestion) == ("labeled banded (2 %)", "looks like dotted (95 %)")
+    assert (label, suggestion) == ("labeled banded (2 %)", "perhaps dotted (95 %)")
 
 
 def test_very_many_groups_take_no_time(full: Profile) -> None:
     groups = tuple((f"{n}/a", f"{n}/b") for n in range(50_000))
     shown = gallery(copies(full, exact_duplicates=groups, duplicates_across_classes=groups))
     assert shown.more_copies == 50_000 - MOST_GROUPS
+
+
+def listing_of(counts: dict[str, int], split: str) -> Listing:
+    samples = [
+        Sample("/data", f"{split}/{name}/{number:03}.jpg", label, "test" if split == "test" else None)
+        for label, (name, count) in enumerate(counts.items())
+        for number in range(count)
+    ]
+    return Listing(Path("/data"), "/data", tuple(counts), tuple(samples), ())
+
+
+def test_five_readable_images_stand_for_each_class() -> None:
+    train, test = listing_of({"ants": 9, "bees": 3, "wasps": 0}, "train"), listing_of({"ants": 4, "wasps": 2}, "test")
+    moved = [Sample("/data", s.name, {"ants": 0, "wasps": 2}[s.name.split("/")[1]], s.split) for s in test.samples]
+    both = Listing(Path("/data"), "/data", train.classes, (*train.samples, *moved), ())
+    ants, bees, wasps = class_strips(both, bad_files=["train/ants/000.jpg", "train/bees/001.jpg"])
+    assert [(each.name, each.images) for each in (ants, bees, wasps)] == [("ants", 12), ("bees", 2), ("wasps", 2)]
+    assert [one.key[-7:-4] for one in ants.pictures] == ["001", "003", "005", "006", "008"], "none of the test images"
+    assert [one.name for one in bees.pictures] == ["bees: train/bees/000.jpg", "bees: train/bees/002.jpg"]
+    assert len(wasps.pictures) == 2, "test images where there are no others"
+
+
+def test_of_many_classes_a_sample_is_shown() -> None:
+    strips = class_strips(listing_of({f"c{number:03}": 6 for number in range(300)}, "train"))
+    assert len(strips) == MOST_CLASSES and {len(strip.pictures) for strip in strips} == {OF_EACH_CLASS}
+    assert (strips[0].name, strips[-1].name) == ("c000", "c299")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import ModuleType
 
 import pytest
 from PIL import Image
@@ -14,16 +12,10 @@ from PIL import Image
 from finetune_advisor.advice.advise import Advice
 from finetune_advisor.artifacts.profile import Predicted, Profile
 from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.data.sources import Listing, Sample
 from finetune_advisor.workflows.page import write_report
 
 PROFILES = Path(__file__).parents[1] / "reporting" / "conftest.py"
-
-
-@dataclass(frozen=True)
-class Images:
-    """What the page needs of a listing."""
-
-    samples: tuple[Any, ...]
 
 
 @pytest.fixture
@@ -44,7 +36,9 @@ def test_recipe_reasons_pictures_and_commands_are_on_the_page(profiles: ModuleTy
     profile = profile.model_copy(update={"size": profile.size.model_copy(update={"amount": None, "threshold": 200.0})})
     expected = Predicted(accuracy=0.81, low=0.77, high=0.84, basis="the all probe, out of fold")
     advice = Advice(load_recipe("stage_probe"), {"strategy": "Because of the tests."}, expected, "Made up.")
-    listing: Any = Images(tuple(SimpleNamespace(name=name, path=tmp_path / name) for name in names))
+    classes = ("ants", "bees")
+    samples = tuple(Sample(str(tmp_path), name, classes.index(name.split("/")[1]), None) for name in names)
+    listing = Listing(tmp_path, str(tmp_path), classes, samples, ())
     path = tmp_path / "analysis" / "report.html"
     write_report(
         path,
@@ -59,3 +53,4 @@ def test_recipe_reasons_pictures_and_commands_are_on_the_page(profiles: ModuleTy
     for words in ("# Because of the tests.", "0.810", "2 min", "finetune-advisor analyze analysis/clean.csv", "✓ all"):
         assert words in html, words
     assert html.count("data:image/jpeg;base64,") >= 10
+    assert html.index('alt="ants: ') < html.index('alt="bees: ') < html.index("expected accuracy")

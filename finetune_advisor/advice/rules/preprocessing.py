@@ -9,6 +9,9 @@ from finetune_advisor.advice.table import TRAINED
 from finetune_advisor.artifacts.health import SMALL_PX
 from finetune_advisor.artifacts.profile import Cell, Profile
 
+LEAST_KEPT = 0.5
+"""Share of the median image that a crop has to show where padding was not tried."""
+
 
 def scale(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """That of the pretraining."""
@@ -58,6 +61,13 @@ def value_range(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG0
 def fit(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """Crop as in the pretraining, or pad where the data shows that what a crop cuts off is missed."""
     sizes, effect = profile.health.sizes, profile.view("pad")
+    if sizes is not None and _crop_hides_most(profile):
+        reason = (
+            f"A center crop would show {100 * (sizes.kept_by_crop or 0):.0f} % of the median image; "
+            "whether padding scores more was not measured."
+        )
+        yield Choice("preprocessing.fit", "pad", reason)
+        return
     if pads(profile):
         assert sizes is not None and effect is not None
         gain = effect.refitted - effect.accuracy
@@ -84,8 +94,17 @@ def fit(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
 
 
 def pads(profile: Profile) -> bool:
-    """Whether images are padded: enough of them are far from square, and a probe gains more than a standard error."""
+    """Whether images are padded: a crop would hide most of them and nobody measured what that costs; or enough of them
+    are far from square, and a probe gains more than a standard error."""
     sizes, effect = profile.health.sizes, profile.view("pad")
     if sizes is None or effect is None or not sizes.many_off_square:
-        return False
+        return _crop_hides_most(profile)
     return effect.refitted - effect.accuracy > effect.std
+
+
+def _crop_hides_most(profile: Profile) -> bool:
+    """Where padding was not tried, as on very few images, the shape of the images decides."""
+    sizes = profile.health.sizes
+    if sizes is None or sizes.kept_by_crop is None or profile.view("pad") is not None:
+        return False
+    return sizes.kept_by_crop < LEAST_KEPT

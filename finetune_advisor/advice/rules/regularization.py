@@ -7,12 +7,6 @@ from collections.abc import Iterator
 from finetune_advisor.advice.choice import KEEP, Choice
 from finetune_advisor.artifacts.profile import Cell, Profile
 
-SMOOTHING, MOST_SMOOTHING = 0.1, 0.3
-"""Share of the label that is spread over all classes: the shipped recipes', and the most, whatever the labels."""
-
-SMOOTHING_PER_SUSPECT = 2.0
-"""Smoothing for each share of suspicious labels: about half of the wrong labels are found."""
-
 DROPOUT_MIDDLE, DROPOUT_SLOPE = 0.2, -0.2
 """Dropout at the border between little and plenty, as measured for the shipped recipes, and how it falls with the
 amount. The slope is set by hand."""
@@ -31,19 +25,12 @@ def loss(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
 
 
 def label_smoothing(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """More of it where many labels are in doubt."""
-    suspects, images = len(profile.health.label_suspects), profile.size.images
-    if profile.sampled is not None:
-        images = profile.sampled.images
-    share = suspects / images
-    smoothing = round(min(max(SMOOTHING, SMOOTHING_PER_SUSPECT * share), MOST_SMOOTHING), 2)
-    if suspects == 0:
-        reason = f"None of {images:,} labels is contradicted by the probes: the shipped recipe's."
-    else:
-        reason = f"Probes contradict {suspects} of {images:,} labels ({100 * share:.1f} %)."
-        if smoothing > SMOOTHING:
-            reason += f" More than the usual {SMOOTHING:g}, so that wrong labels pull less."
-    yield Choice("loss.label_smoothing", smoothing, reason)
+    """The shipped recipe's: nobody measured that more of it makes up for labels that may be wrong."""
+    suspects = len(profile.health.label_suspects)
+    reason = "As shipped, for all data alike."
+    if suspects:
+        reason += f" Labels that may be wrong: {suspects:,}. They are in review.csv, for you to check."
+    yield Choice("loss.label_smoothing", KEEP, reason)
 
 
 def weight_decay(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune_advisor.artifacts.paths import HUB as PREFIX
-from finetune_advisor.data.sources.archive import archive_root, is_archive, list_archive
+from finetune_advisor.data.sources.archive import archive_files, archive_root, is_archive, list_archive
 from finetune_advisor.data.sources.class_names import called_as, class_notes, merged
 from finetune_advisor.data.sources.folder import list_folder
 from finetune_advisor.data.sources.hub import is_saved_dataset, list_hub, list_saved
-from finetune_advisor.data.sources.listing import ClassFolders, Listing, Reading, Sample, Split
-from finetune_advisor.data.sources.manifest import COLUMNS, list_manifest
+from finetune_advisor.data.sources.listing import USUAL, ClassFolders, Listing, Reading, Sample, Split
+from finetune_advisor.data.sources.manifest import COLUMNS, Inside, first_path, list_manifest
 from finetune_advisor.data.sources.near_paths import nearest
 from finetune_advisor.data.sources.scan import image_suffixes
 from finetune_advisor.data.sources.table import TABLE_SUFFIXES, open_table
@@ -60,7 +60,8 @@ def open_source(
     """List the labeled images that `path` names, without opening any.
 
     It is a folder of class folders, split or not (`list_folder`); a CSV, TSV or Parquet manifest (`list_manifest`); a
-    zip or tar archive of either (`list_archive`), which is unpacked into the cache; a folder written by `save_to_disk`
+    zip or tar archive of either (`list_archive`), which is unpacked into the cache; a manifest whose paths lead into an
+    archive (`photos.zip/cats/1.jpg`) or into one of the data sets that follow; a folder written by `save_to_disk`
     of Hugging Face's `datasets`, or `hf:NAME[:CONFIG]` (`list_hub`). Whoever wants to train on the images checks them
     with `require_trainable`. What was read otherwise than one may expect is logged as a warning and kept in `notes`.
 
@@ -146,7 +147,7 @@ def _listed(path: str | Path, reading: Reading) -> Listing:
                 f"{place} is a table, whose labels say the classes; there are no class folders to choose.",
                 "Leave --class-folders (recipe: data.class_folders) out.",
             )
-        return list_manifest(place, reading)
+        return list_manifest(place, reading, inside=_inside(place, reading))
     if is_archive(place):
         return list_archive(place, reading)
     raise _unknown(place)
@@ -169,7 +170,7 @@ def _require_no_columns(place: Path, reading: Reading) -> None:
 def source_root(source: str | Path) -> Path:
     """The folder that the names of a source's images are relative to.
 
-    A folder or manifest is not read for it and may be gone.
+    A folder is not read for it and may be gone; so may a manifest, unless its images are in an archive.
 
     Raises:
         DataError, StorageError: see `open_source`.
@@ -180,8 +181,31 @@ def source_root(source: str | Path) -> Path:
     if not place.is_dir() and is_archive(place):
         return archive_root(place)
     if not place.is_dir() and place.suffix.lower() in TABLE_SUFFIXES:
-        return place.parent
+        inside = _inside(place) if place.is_file() else None
+        return inside.root if inside else place.parent
     return list_saved(place).root if is_saved_dataset(place) else place
+
+
+def _inside(manifest: Path, reading: Reading = USUAL) -> Inside | None:
+    """What the paths of a manifest lead into, judged by the first; None where that is a file of its own.
+
+    Such manifests are written by `analyze` for images that have no files of their own.
+    """
+    path = first_path(manifest, reading)
+    if path is None:
+        return None
+    if path.startswith(PREFIX):
+        source = path.rsplit("/", 2)[0]
+        return Inside(f"{source}/", source, list_hub(source).root)
+    parts = path.split("/")
+    for end in range(1, len(parts)):
+        place = _absolute(manifest.parent / "/".join(parts[:end]))
+        if is_archive(place) and place.is_file():
+            return Inside("/".join(parts[:end]) + "/", str(place), archive_files(place))
+    folder = _absolute(manifest.parent / path).parent.parent
+    if len(parts) > 2 and is_saved_dataset(folder):
+        return Inside("/".join(parts[:-2]) + "/", str(folder), list_saved(folder).root)
+    return None
 
 
 def _absolute(path: str | Path) -> Path:

@@ -53,13 +53,14 @@ def list_archive(path: Path, reading: Reading = USUAL) -> Listing:
         DataError: the archive is damaged, encrypted, empty, dangerous to unpack, or its images cannot be listed.
         StorageError: the cache cannot take it.
     """
-    files = _files(path)
+    files = archive_files(path)
     try:
-        listing = _list(_entered(files, reading), path, reading)
+        entered = _entered(files, reading)
+        packed = (path / entered.relative_to(files)).as_posix()
+        return replace(_list(entered, path, reading), source=str(path), packed=packed)
     except DataError as error:
         hint = error.hint and error.hint.replace(str(files), str(path))
         raise DataError(error.message.replace(str(files), str(path)), hint) from error
-    return replace(listing, source=str(path))
 
 
 def archive_root(path: Path, reading: Reading = USUAL) -> Path:
@@ -68,10 +69,15 @@ def archive_root(path: Path, reading: Reading = USUAL) -> Path:
     Raises:
         DataError, StorageError: see `list_archive`.
     """
-    return _entered(_files(path), reading)
+    return _entered(archive_files(path), reading)
 
 
-def _files(path: Path) -> Path:
+def archive_files(path: Path) -> Path:
+    """The folder of the cache that an archive's members lie in, under their own names; unpacks it if need be.
+
+    Raises:
+        DataError, StorageError: see `list_archive`.
+    """
     try:
         before = _state(path)
         key = digest(path)

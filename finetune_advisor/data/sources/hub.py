@@ -176,7 +176,13 @@ def _listing(loaded: Any, source: str, reading: Reading = USUAL, notes: Sequence
     samples = [Sample(root, name, label_of[label], split, value) for name, label, split, value in rows]
     samples.sort(key=lambda sample: natural(sample.name))
     return Listing(
-        root=place / FILES, source=source, classes=classes, samples=tuple(samples), ignored=(), notes=tuple(notes)
+        root=place / FILES,
+        source=source,
+        classes=classes,
+        samples=tuple(samples),
+        ignored=(),
+        notes=tuple(notes),
+        packed=source,
     )
 
 

@@ -88,6 +88,8 @@ class Listing:
         ignored: names of files that were left out because they are not images or stand in no class folder.
         notes: sentences about what was read otherwise than a person may expect, such as rows that were left out.
         reading: how the data was read, as the person asked for it.
+        packed: what the images were unpacked from, where the root lies in the cache: the absolute path of an archive or
+            of a folder in it, that of a saved data set, or `hf:NAME`. A table names an image `packed/name`.
     """
 
     root: Path
@@ -97,6 +99,7 @@ class Listing:
     ignored: tuple[str, ...]
     notes: tuple[str, ...] = ()
     reading: Reading = USUAL
+    packed: str | None = None
 
     def part(self, split: Split) -> tuple[Sample, ...]:
         """The samples of one split, in order."""

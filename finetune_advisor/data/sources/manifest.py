@@ -76,7 +76,21 @@ class _Rows:
     unlabeled: RowProblems = field(default_factory=lambda: RowProblems("line"))
 
 
-def list_manifest(path: Path, reading: Reading = USUAL, *, closed: bool = False) -> Listing:
+@dataclass(frozen=True)
+class Inside:
+    """What all paths of a manifest lead into, and where that was unpacked."""
+
+    prefix: str
+    """How the paths begin, with the slash at its end."""
+    packed: str
+    """See `Listing.packed`."""
+    root: Path
+    """The folder that the rest of a path is relative to."""
+
+
+def list_manifest(
+    path: Path, reading: Reading = USUAL, *, closed: bool = False, inside: Inside | None = None
+) -> Listing:
     """List the images that a manifest names, without opening any.
 
     - The columns are path and label, or other usual names for these, and optionally split and group, in any order and
@@ -93,15 +107,17 @@ def list_manifest(path: Path, reading: Reading = USUAL, *, closed: bool = False)
         path: absolute path of the manifest.
         reading: which columns are used.
         closed: refuse paths that lead out of the manifest's folder, as for one that came in an archive.
+        inside: what every path leads into, such as an archive; None where the images are files.
 
     Raises:
         DataError: the table cannot be read or lacks a column; or rows cannot be used, every kind of problem at once.
     """
     table = open_table(path)
     columns = _columns(table, reading)
-    root = str(path.parent)
+    root = str(inside.root if inside else path.parent)
     problems = RowProblems(table.unit)
-    rows = _read(table, columns, root, problems, closed=closed)
+    prefix = inside.prefix if inside else ""
+    rows = _read(table, columns, root, problems, closed=closed or inside is not None, prefix=prefix)
     notes: list[str] = []
     splits = _splits(rows, columns, problems, notes)
     problems.complain(path)
@@ -123,7 +139,31 @@ def list_manifest(path: Path, reading: Reading = USUAL, *, closed: bool = False)
     notes += [f"{rows.unlabeled.sentence(kind)} left out of {path.name}." for kind in rows.unlabeled.kinds]
     notes += _group_notes(rows, columns)
     notes += _missing_files(path, samples)
-    return Listing(path.parent, str(path), classes, tuple(samples), ignored=(), notes=tuple(notes))
+    return Listing(
+        root=Path(root),
+        source=str(path),
+        classes=classes,
+        samples=tuple(samples),
+        ignored=(),
+        notes=tuple(notes),
+        packed=inside.packed if inside else None,
+    )
+
+
+def first_path(path: Path, reading: Reading = USUAL) -> str | None:
+    """The first path that a manifest holds, with forward slashes; None where it has no rows or is no manifest.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    table = open_table(path)
+    if reading.path_column is not None and reading.path_column not in table.header:
+        return None  # what is missing is named where the manifest is listed
+    place = find_path(table.header, reading.path_column, path)
+    if place is None:
+        return None
+    _, cells = next(table.rows([place]), (0, None))
+    return cells[0].replace("\\", "/") if cells else None
 
 
 def is_manifest(path: Path, reading: Reading = USUAL) -> bool:
@@ -199,7 +239,9 @@ _NAME_THEM = (
 )
 
 
-def _read(table: Table, columns: _Columns, root: str, problems: RowProblems, *, closed: bool) -> _Rows:
+def _read(
+    table: Table, columns: _Columns, root: str, problems: RowProblems, *, closed: bool, prefix: str = ""
+) -> _Rows:
     """Every row with a label; what is wrong with rows is noted."""
     rows = _Rows(unlabeled=RowProblems(table.unit))
     places = columns.places
@@ -214,11 +256,12 @@ def _read(table: Table, columns: _Columns, root: str, problems: RowProblems, *, 
         name, label = row[columns.path], row[columns.label]
         if "\\" in name:
             name = _with_slashes(name, root)
-        if not _usable(name, label, number, problems, closed=closed):
+        if not _usable(name, label, number, problems, closed=closed, prefix=prefix):
             continue
         if is_missing(label):
             rows.unlabeled.add("without a label", number)
             continue
+        name = name.removeprefix(prefix)
         key = name if _PLAIN.match(name) else _normal(name, root)
         first = seen.setdefault(key, len(rows.names))
         if first < len(rows.names):
@@ -300,14 +343,16 @@ def _some(values: set[str]) -> str:
     return ", ".join(map(repr, shown[:3])) + (", ..." if len(shown) > 3 else "")
 
 
-def _usable(name: str, label: str, number: int, problems: RowProblems, *, closed: bool) -> bool:
+def _usable(name: str, label: str, number: int, problems: RowProblems, *, closed: bool, prefix: str) -> bool:
     """Whether path and label can be used at all; what is wrong is noted."""
     found = []
     if not name.strip():
         found.append("without a path")
     elif "\0" in name:
         found.append("with a NUL byte in the path")
-    elif closed and _OUTSIDE.search(name):
+    elif not name.startswith(prefix):
+        found.append(f"with a path outside {prefix}, which the first path leads into")
+    elif closed and _OUTSIDE.search(name.removeprefix(prefix)):
         found.append("with a path that leads out of the archive")
     if not label.isascii() and any("\ud800" <= letter <= "\udfff" for letter in label):
         found.append("with a label that is not UTF-8; save the table as UTF-8")

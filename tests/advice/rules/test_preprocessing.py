@@ -88,3 +88,21 @@ def test_the_measured_scale_of_values_is_written_with_its_figures(make_profile: 
     reason = advice.reasons["preprocessing.value_range"]
     for figure in ("90 of 100 training images", "from 0 to 65535", "0.04 % are clipped"):
         assert figure in reason
+
+
+@pytest.mark.parametrize(("kept", "fit"), [(0.03, "pad"), (0.49, "pad"), (0.5, "crop"), (0.75, "crop"), (None, "crop")])
+def test_images_too_few_to_measure_are_not_cropped_to_less_than_half(
+    make_profile: MakeProfile, kept: float | None, fit: str
+) -> None:
+    profile = make_profile(sizes=sizes(off_square=1.0).model_copy(update={"kept_by_crop": kept}))
+    advice = advise(profile, strategy="few_layers")
+    assert advice.recipe.preprocessing.fit == fit
+    if fit == "pad":
+        assert f"would show {100 * (kept or 0):.0f} % of the median image" in advice.reasons["preprocessing.fit"]
+    assert ("random_crop" in [each.kind for each in advice.recipe.augmentation or ()]) == (fit == "crop")
+
+
+def test_where_padding_was_measured_the_measurement_decides(make_profile: MakeProfile, effect: Effect) -> None:
+    panoramas = sizes(off_square=1.0).model_copy(update={"kept_by_crop": 0.03})
+    profile = make_profile(views=(effect("pad", refitted=-0.03),), sizes=panoramas)
+    assert advise(profile, strategy="few_layers").recipe.preprocessing.fit == "crop"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from finetune_advisor.artifacts.storage import cache_root
+from finetune_advisor.data.manifest_text import manifest_text
 from finetune_advisor.data.sources import hub, open_source, source_root
 from finetune_advisor.errors import DataError
 
@@ -71,6 +72,17 @@ def test_images_are_written_as_they_are_and_listed_by_row(tmp_path):
     ]
     assert [sample.path.read_bytes() for sample in listing.samples] == [encoded(n) for n in range(4)]
     assert listing.root == source_root(path)
+
+
+def test_a_table_names_them_by_data_set_and_row_and_finds_them_again(tmp_path):
+    listing = open_source(saved(tmp_path / "pets", made()))
+    table = tmp_path / "analysis" / "clean.csv"
+    table.parent.mkdir()
+    table.write_text(manifest_text(listing.samples, listing.classes, relative_to=table.parent, packed=listing.packed))
+    assert table.read_text().splitlines()[1] == "../pets/images/0000000.png,cat,"
+    again = open_source(table)
+    assert [sample.path.read_bytes() for sample in again.samples] == [encoded(n) for n in range(4)]
+    assert (again.packed, again.root) == (listing.packed, listing.root)
 
 
 def test_they_are_written_once(tmp_path):
@@ -151,6 +163,17 @@ def test_columns_that_leave_a_choice(tmp_path):
     message = error_of(saved(tmp_path / "unlabeled", unlabeled))
     assert "no column with labels" in message
     assert "Its columns: image (Image)" in message
+
+
+def test_a_table_names_images_of_the_hub_by_data_set_and_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_: datasets.DatasetDict({"train": made()}))
+    table = tmp_path / "clean.csv"
+    table.write_text("path,label,split\nhf:some/pets:small/train/0000001.png,dog,train\n")
+    (sample,) = open_source(table).samples
+    assert (sample.name, sample.path.read_bytes()) == ("train/0000001.png", encoded(1))
+    listing = open_source("hf:some/pets:small")
+    text = manifest_text(listing.samples, listing.classes, relative_to=tmp_path, packed=listing.packed)
+    assert table.read_text().splitlines()[1] in text.splitlines()
 
 
 def test_by_name_and_configuration(monkeypatch):
