@@ -87,7 +87,7 @@ def analyze(
             memory.keep(known)
     seconds = known.seconds.model_copy(update={"listing": listed - start, "total": perf_counter() - start})
     source = listing.source if isinstance(data, Listing) else str(data)
-    return known.model_copy(update={"data": source, "group": group, "seconds": seconds})
+    return known.model_copy(update={"data": source, "group": group or listing.group_column, "seconds": seconds})
 
 
 def _measured(listing: Listing, sample: Listing, request: Request, watch: Watch) -> Profile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from finetune_advisor.artifacts.memory import Memory
 from finetune_advisor.artifacts.profile import Profile
 
-FORMAT = 5
+FORMAT = 6
 """Raised when an analysis of the same data would come out otherwise than before."""
 
 

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from finetune_advisor.advice.sentences import trial_scores, why
+from finetune_advisor.advice.sentences import expected_accuracy, majority_sentence, trial_scores, why
 from finetune_advisor.cli.table_map import LEFT, table_map
 from finetune_advisor.reporting.chosen import chosen_stages
 from finetune_advisor.reporting.findings import Finding, Harm, findings, split_leak
@@ -110,10 +110,10 @@ def _probe_bars(profile: Profile, recipe: Recipe) -> RenderableType:
 
 def _expectation(profile: Profile, advice: Advice, seconds: float | None) -> RenderableType:
     expected = advice.expected
-    lines = [
-        Text(f"accuracy {expected.accuracy:.3f} [{expected.low:.3f}, {expected.high:.3f}] on unseen images"),
-        Text(f"from {expected.basis}", "dim"),
-    ]
+    lines = [Text(f"accuracy {expected_accuracy(expected)} on unseen images")]
+    if majority := majority_sentence(expected):
+        lines.append(Text(majority))
+    lines.append(Text(f"from {expected.basis}", "dim"))
     took = f"this analysis took {duration(profile.seconds.total)}"
     lines.append(Text(took, "dim") if seconds is None else Text(f"about {duration(seconds)} on this machine; {took}"))
     return _labeled("Expected", lines)

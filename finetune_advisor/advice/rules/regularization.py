@@ -1,17 +1,12 @@
-"""Rules for `loss` and `regularization`: what keeps few images from being learned by heart."""
+"""Rules for `regularization`: what keeps few images from being learned by heart."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from finetune_advisor.advice.choice import KEEP, Choice
+from finetune_advisor.advice.amount import BORDER
+from finetune_advisor.advice.choice import Choice, Reason, cite, say
 from finetune_advisor.artifacts.profile import Cell, Profile
-
-SMOOTHING, MOST_SMOOTHING = 0.1, 0.3
-"""Share of the label that is spread over all classes: the shipped recipes', and the most, whatever the labels."""
-
-SMOOTHING_PER_SUSPECT = 2.0
-"""Smoothing for each share of suspicious labels: about half of the wrong labels are found."""
 
 DROPOUT_MIDDLE, DROPOUT_SLOPE = 0.2, -0.2
 """Dropout at the border between little and plenty, as measured for the shipped recipes, and how it falls with the
@@ -21,48 +16,33 @@ DECAY_MIDDLE, DECAY_SLOPE = -4.0, -2.0
 """Powers of ten of weight decay, likewise."""
 
 
-def loss(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """Cross entropy, also where labels are in doubt: focal loss would look at those most."""
-    suspects = len(profile.health.label_suspects)
-    doubt = f"the {suspects} images whose labels probes contradict" if suspects else "labels that are wrong"
-    ratio = profile.health.imbalance.ratio
-    reason = f"Classes differ by a factor of {ratio:.1f} in size. Focal loss would look hardest at {doubt}."
-    yield Choice("loss", KEEP, reason)
-
-
-def label_smoothing(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """More of it where many labels are in doubt."""
-    suspects, images = len(profile.health.label_suspects), profile.size.images
-    if profile.sampled is not None:
-        images = profile.sampled.images
-    share = suspects / images
-    smoothing = round(min(max(SMOOTHING, SMOOTHING_PER_SUSPECT * share), MOST_SMOOTHING), 2)
-    if suspects == 0:
-        reason = f"None of {images:,} labels is contradicted by the probes: the shipped recipe's."
-    else:
-        reason = f"Probes contradict {suspects} of {images:,} labels ({100 * share:.1f} %)."
-        if smoothing > SMOOTHING:
-            reason += f" More than the usual {SMOOTHING:g}, so that wrong labels pull less."
-    yield Choice("loss.label_smoothing", smoothing, reason)
-
-
 def weight_decay(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """Stronger with less data."""
-    amount = _amount(profile)
-    exponent = DECAY_MIDDLE + DECAY_SLOPE * (amount - 0.5)
-    strength = float(f"{10**exponent:.1g}")
-    reason = (
-        f"The amount is {amount:.2f}: the less data, the stronger; at the border to plenty it is {10**DECAY_MIDDLE:g}."
-    )
-    yield Choice("regularization.l2.strength", strength, reason)
+    strength = float(f"{10 ** (DECAY_MIDDLE + DECAY_SLOPE * (_amount(profile) - BORDER)):.1g}")
+    yield Choice("regularization.l2.strength", strength, _by_amount(profile, strength, 10**DECAY_MIDDLE))
 
 
 def dropout(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """More of it with less data."""
-    amount = _amount(profile)
-    rate = round(DROPOUT_MIDDLE + DROPOUT_SLOPE * (amount - 0.5), 2)
-    reason = f"The amount is {amount:.2f}: the less data, the more; at the border to plenty it is {DROPOUT_MIDDLE:g}."
-    yield Choice("regularization.dropout.rate", rate, reason)
+    rate = round(DROPOUT_MIDDLE + DROPOUT_SLOPE * (_amount(profile) - BORDER), 2)
+    yield Choice("regularization.dropout.rate", rate, _by_amount(profile, rate, DROPOUT_MIDDLE))
+
+
+def _by_amount(profile: Profile, value: float, usual: float) -> Reason:
+    """What the amount made of the shipped recipe's value, which is that at the border."""
+    amount = cite(profile, "size.amount")
+    if value == usual:
+        return say(
+            "Amount of data {amount:.2f}, at the border of {border:g}: as in the recipe.", amount=amount, border=BORDER
+        )
+    return say(
+        "Amount of data {amount:.2f}, {side} the border of {border:g}: {more} than the {usual:g} of the recipe.",
+        amount=amount,
+        side="below" if value > usual else "above",
+        border=BORDER,
+        more="more" if value > usual else "less",
+        usual=usual,
+    )
 
 
 def _amount(profile: Profile) -> float:

@@ -140,7 +140,14 @@ def _listing(loaded: Any, source: str, group: str | None) -> Listing:
     label_of = {name: place for place, name in enumerate(classes)}
     samples = [Sample(root, name, label_of[label], split, value) for name, label, split, value in rows]
     samples.sort(key=lambda sample: natural(sample.name))
-    return Listing(root=place / FILES, source=source, classes=classes, samples=tuple(samples), ignored=())
+    return Listing(
+        root=place / FILES,
+        source=source,
+        classes=classes,
+        samples=tuple(samples),
+        ignored=(),
+        group_column=columns.group,
+    )
 
 
 def _parts(loaded: Any, source: str) -> dict[str, Any]:

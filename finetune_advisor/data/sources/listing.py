@@ -54,6 +54,7 @@ class Listing:
         classes: class names; a sample's label is an index into them.
         samples: the labeled images.
         ignored: names of files that were left out because they are not images or stand in no class folder.
+        group_column: what the column is called whose values are the samples' groups; None where there is none.
     """
 
     root: Path
@@ -61,6 +62,7 @@ class Listing:
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     ignored: tuple[str, ...]
+    group_column: str | None = None
 
     def part(self, split: Split) -> tuple[Sample, ...]:
         """The samples of one split, in order."""

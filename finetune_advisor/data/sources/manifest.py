@@ -71,7 +71,14 @@ def list_manifest(path: Path, *, group: str | None = None, closed: bool = False)
     ]
     samples.sort(key=lambda sample: natural(sample.name))
     _require_files(path, samples)
-    return Listing(root=path.parent, source=str(path), classes=classes, samples=tuple(samples), ignored=())
+    return Listing(
+        root=path.parent,
+        source=str(path),
+        classes=classes,
+        samples=tuple(samples),
+        ignored=(),
+        group_column=table.header[columns["group"]] if "group" in columns else None,
+    )
 
 
 def is_manifest(path: Path) -> bool:
