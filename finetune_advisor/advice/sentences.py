@@ -45,33 +45,33 @@ def amount_reason(profile: Profile) -> Reason:
     )
 
 
-def similarity_reason(profile: Profile) -> Reason:
-    """The similarity to ImageNet, with its interval, beside the border."""
+def similarity_reason(profile: Profile, *, interval: bool = True) -> Reason:
+    """The similarity to ImageNet beside the border, with its interval where that decides which neighbors are named."""
     similarity = profile.similarity
     assert similarity.threshold is not None, "the profile is not placed"
     below = similarity.verdict == "different"
-    return say(
-        "similarity to ImageNet {score:.{digits}f} [{low:.2f}, {high:.2f}], {side} {border:.2f}",
-        score=cite(profile, "similarity.score"),
-        digits=digits_beside(similarity.score, similarity.threshold, below=below, digits=2),
-        low=cite(profile, "similarity.low"),
-        high=cite(profile, "similarity.high"),
-        side="below" if below else "at least",
-        border=cite(profile, "similarity.threshold"),
-    )
+    figures: dict[str, object] = {
+        "score": cite(profile, "similarity.score"),
+        "digits": digits_beside(similarity.score, similarity.threshold, below=below, digits=2),
+        "side": "below" if below else "at least",
+        "border": cite(profile, "similarity.threshold"),
+    }
+    if not interval:
+        return Reason("similarity to ImageNet {score:.{digits}f}, {side} {border:.2f}", figures)
+    figures |= {"low": cite(profile, "similarity.low"), "high": cite(profile, "similarity.high")}
+    return Reason("similarity to ImageNet {score:.{digits}f} [{low:.2f}, {high:.2f}], {side} {border:.2f}", figures)
 
 
 def trial_reason(profile: Profile) -> Reason:
-    """What a trial decided, with the last scores of the best two recipes."""
-    trial, table = profile.trial, cell_of_verdicts(profile)
+    """What a trial decided, with the last scores of the two best recipes."""
+    trial = profile.trial
     assert trial is not None, "there was a trial"
     decided = cite(profile, "trial")
     scores = ", ".join(f"{rung.cell} {rung.accuracy:.3f}" for rung in _ranked(trial)[:2])
-    constants = {"minutes": f"{trial.minutes:g}", "winner": trial.winner, "scores": scores, "table": table}
+    constants = {"minutes": f"{trial.minutes:g}", "winner": trial.winner, "scores": scores}
     if not trial.decided:
         return say("a trial of {minutes} min could not tell ({scores})", decided, **constants)
-    side = "the table points there too" if trial.winner == table else "the table alone points to {table}"
-    return say(f"a trial of {{minutes}} min decided for {{winner}} ({{scores}}); {side}", decided, **constants)
+    return say("a trial of {minutes} min decided for {winner} ({scores})", decided, **constants)
 
 
 def transfer_change(profile: Profile, view: View) -> Change:
@@ -107,7 +107,9 @@ def cell_sentence(profile: Profile, cell: Cell) -> str:
     if cell != profile.cell:
         return f"Chosen by hand: {what}; {pointer(profile)}."
     if profile.trial is not None and profile.trial.decided:
-        return f"A trial of {profile.trial.minutes:g} min decided: {what}."
+        return (
+            f"A trial of {profile.trial.minutes:g} min decided: {what}; the table alone: {cell_of_verdicts(profile)}."
+        )
     near = ", ".join(neighbor.cell for neighbor in profile.neighbors)
     return f"Together: {what}{f' (near a border: {near})' if near else ''}."
 

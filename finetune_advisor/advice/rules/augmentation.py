@@ -164,7 +164,7 @@ def _to_be_shown(profile: Profile, view: View, technique: Any, words: str) -> _I
         return kind, None, blind_reason(effect, profile)
     change, both, gates = transfer_change(profile, view), refit_change(profile, view), gates_of(effect, profile)
     if change.difference < -max(effect.transferred_std, TINY_FALL):
-        return kind, None, say(f"{words} {{change}}", *both.cites, *gates, change=change)
+        return kind, None, say(f"{words} {{change}}", *gates, change=change)
     if both.difference < -effect.std:
         return kind, None, say("trained on both {both}", *change.cites, *gates, both=both)
     template = (

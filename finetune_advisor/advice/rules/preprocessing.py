@@ -23,7 +23,8 @@ def size(profile: Profile, cell: Cell) -> Iterator[Choice]:
 def _smaller(profile: Profile) -> tuple[bool, Reason]:
     """Whether images are trained on at the size of the view `small`, and why."""
     effect, sizes = profile.view("small"), profile.health.sizes
-    as_measured = say("{usual} pixels, as in the analysis", usual=cite(profile, "size_px"))
+    usual = cite(profile, "size_px")
+    as_measured = say("{usual} pixels, as in the analysis", usual=usual)
     if effect is None:
         return False, say("{kept}; no smaller size was tried.", cite(profile, "views.small"), kept=as_measured)
     if not effect.beats_majority:
@@ -31,8 +32,8 @@ def _smaller(profile: Profile) -> tuple[bool, Reason]:
     gates, change = gates_of(effect, profile), refit_change(profile, "small")
     if change.difference < -effect.std:
         template = "At {small} pixels a linear classifier scores {change}: more than one standard error is lost."
-        return False, say(template, *gates, small=SMALL_PX, change=change)
-    measured = (*gates, *change.cites)
+        return False, say(template, usual, *gates, small=SMALL_PX, change=change)
+    measured = (usual, *gates, *change.cites)
     if sizes is None:
         template = "{kept}; the size of the images was not measured."
         return False, say(template, *measured, cite(profile, "health.sizes"), kept=as_measured)
@@ -47,7 +48,7 @@ def _smaller(profile: Profile) -> tuple[bool, Reason]:
         "At {small} pixels a linear classifier scores {change}; half of the images have a shorter side of at most "
         "{side:.0f} pixels."
     )
-    return True, say(template, *gates, small=SMALL_PX, change=change, side=side)
+    return True, say(template, usual, *gates, small=SMALL_PX, change=change, side=side)
 
 
 def fit(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from finetune_advisor.advice.choice import KEEP, Choice, Cite, Reason, cite, say
 from finetune_advisor.advice.sentences import amount_reason, pointer, similarity_reason, trial_reason
-from finetune_advisor.advice.table import ALL, TOP, best_probe, probe_of_cell
+from finetune_advisor.advice.table import ALL, CELLS, TOP, best_probe, probe_of_cell
 from finetune_advisor.artifacts.profile import Cell, ProbeScore, Profile
 from finetune_advisor.techniques.initialization import Probe, Zeros
 
@@ -39,10 +39,17 @@ def _placed(profile: Profile) -> Reason:
     return say(
         "{amount}; {similarity}.{trial}{near}",
         amount=_sentence(amount_reason(profile), end=""),
-        similarity=similarity_reason(profile),
+        similarity=similarity_reason(profile, interval=_near_by_similarity(profile)),
         trial="" if profile.trial is None else say(" {it}", it=_sentence(trial_reason(profile))),
         near=f" Near a border: {near}." if near and profile.trial is None else "",
     )
+
+
+def _near_by_similarity(profile: Profile) -> bool:
+    """Whether a cell is named that lies across the border of similarity: then the interval decided that."""
+    columns = {cell: column for (_, column), cell in CELLS.items()}
+    others = {columns[neighbor.cell] for neighbor in profile.neighbors}
+    return profile.trial is None and others - {profile.similarity.verdict} != set()
 
 
 def _sentence(reason: Reason, *, end: str = ".") -> Reason:
@@ -64,40 +71,41 @@ def depth(profile: Profile, cell: Cell) -> Iterator[Choice]:
 def _places(profile: Profile) -> Choice:
     """All stages joined, or a single one; the top layer alone is the linear probe."""
     best, top = probe_of_cell(profile, "stage_probe"), profile.probe(TOP)
-    stages = single_stages(profile)
-    single = best_probe(stages) if stages else best
-    would_do = ""
+    single = best_probe(single_stages(profile) or (best,))
+    would_do: Reason | str = ""
     if top.log_loss <= best.log_loss:
         would_do = say(" linear_probe has no more ({top:.3f}).", top=cite(profile, f"probes.{TOP}.log_loss"))
-    figures = {
+    figures: dict[str, object] = {
         "single": single.stage,
         "loss": cite(profile, f"probes.{single.stage}.log_loss"),
-        "accuracy": cite(profile, f"probes.{single.stage}.accuracy"),
-        "std": cite(profile, f"probes.{single.stage}.std"),
         "would_do": would_do,
     }
-    if best.stage == ALL:
-        figures |= {
-            "joined": cite(profile, "probes.all.log_loss"),
-            "joined_accuracy": cite(profile, "probes.all.accuracy"),
-        }
-        template = (
-            "On held-out folds all stages joined have a log loss of {joined:.3f}, {single} alone {loss:.3f}.{would_do}"
-        )
-        if single.log_loss < best.log_loss:
-            template = (
-                "{single} alone has less log loss ({loss:.3f} to {joined:.3f}) but is not more accurate by one "
-                "standard error ({accuracy:.3f} to {joined_accuracy:.3f}, {std:.3f}): joined.{would_do}"
-            )
-        return Choice("strategy.stages", ALL, Reason(template, figures, (cite(profile, "probes"),)))
-    template = "Of the single stages {single} has the least log loss on held-out folds: {loss:.3f}.{would_do}"
     if any(probe.stage == ALL for probe in profile.probes):
-        figures["joined_accuracy"] = cite(profile, "probes.all.accuracy")
+        figures["joined"] = cite(profile, "probes.all.log_loss")
+    accuracies: dict[str, object] = {}
+    if "joined" in figures and single.log_loss < profile.probe(ALL).log_loss:
+        accuracies = {
+            "accuracy": cite(profile, f"probes.{single.stage}.accuracy"),
+            "joined_accuracy": cite(profile, "probes.all.accuracy"),
+            "std": cite(profile, f"probes.{single.stage}.std"),
+        }
+    if "joined" not in figures:
+        template = "Of the single stages {single} has the least log loss on held-out folds: {loss:.3f}."
+    elif not accuracies:
+        template = "On held-out folds all stages joined have a log loss of {joined:.3f}, {single} alone {loss:.3f}."
+    elif best.stage == ALL:
         template = (
-            "{single} has the least log loss ({loss:.3f}) and is more accurate than all stages joined by over one "
-            "standard error ({accuracy:.3f} to {joined_accuracy:.3f}, {std:.3f}).{would_do}"
+            "{single} alone has less log loss ({loss:.3f} to {joined:.3f}) but is not more accurate by one standard "
+            "error ({accuracy:.3f} to {joined_accuracy:.3f} ± {std:.3f}): joined."
         )
-    return Choice("strategy.stages", [best.stage], Reason(template, figures, (cite(profile, "probes"),)))
+    else:
+        template = (
+            "{single} has less log loss than all stages joined ({loss:.3f} to {joined:.3f}) and is more accurate by "
+            "one standard error ({accuracy:.3f} to {joined_accuracy:.3f} ± {std:.3f})."
+        )
+    value = ALL if best.stage == ALL else [best.stage]
+    reason = Reason(f"{template}{{would_do}}", {**figures, **accuracies}, (cite(profile, "probes"),))
+    return Choice("strategy.stages", value, reason)
 
 
 def _trained(profile: Profile) -> Choice:
