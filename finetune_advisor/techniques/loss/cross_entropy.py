@@ -25,10 +25,7 @@ class CrossEntropy(Loss):
     """
 
     source: ClassVar[str] = "Szegedy et al. 2016, Rethinking the Inception Architecture (label smoothing)"
-    advised: ClassVar[str] = (
-        "Wherever layers are trained, with a smoothing of 0.1, and more where probes contradict more than 5 % of the "
-        "labels."
-    )
+    advised: ClassVar[str] = "Wherever layers are trained, with a smoothing of 0.1."
     takes_mixed_labels: ClassVar[bool] = True
 
     kind: Literal["cross_entropy"] = "cross_entropy"
