@@ -58,7 +58,7 @@ def _header(profile: Profile, cell: Cell, expected: Predicted) -> str:
     majority = majority_sentence(expected)
     lines = [
         f"A {cell} recipe for {Path(profile.data).name}, written by `finetune-advisor analyze`.",
-        "Comments above a line say why it was chosen (± is one standard error); change what you know better, then:",
+        "Comments above a line say which figures decided; ± is one standard error. Change what you know better, then:",
         "    finetune-advisor run THIS_FILE",
         "",
         f"Expected accuracy on unseen images: {expected_accuracy(expected)}{f'; {majority}' if majority else ''}.",

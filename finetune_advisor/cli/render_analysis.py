@@ -163,7 +163,7 @@ def _fitting(finding: Finding, columns: int) -> str:
 def _next(recipe: Path, folder: Path) -> RenderableType:
     place = shown(str(folder), COLUMNS - LABEL - len("/report.html"))
     lines = [
-        Text.assemble(shown(str(recipe), COLUMNS - LABEL - 2), ("  every choice with its reason", "dim")),
+        Text.assemble(shown(str(recipe), COLUMNS - LABEL - 2), ("  what was decided, and by which figures", "dim")),
         Text.assemble(f"{place}/report.html", ("  all of this with pictures", "dim")),
         Text.assemble(f"{place}/profile.json, clean.csv", ("  every figure; images with no fault", "dim")),
     ]

@@ -33,7 +33,9 @@ def _by_amount(profile: Profile, value: float, usual: float) -> Reason:
     amount = cite(profile, "size.amount")
     if value == usual:
         return say(
-            "Amount of data {amount:.2f}, at the border of {border:g}: as in the recipe.", amount=amount, border=BORDER
+            "Amount of data {amount:.2f}, near the border of {border:g}: as in the recipe.",
+            amount=amount,
+            border=BORDER,
         )
     return say(
         "Amount of data {amount:.2f}, {side} the border of {border:g}: {more} than the {usual:g} of the recipe.",
