@@ -1,4 +1,4 @@
-"""The verb: Profile -> Recipe, every chosen line with its reason."""
+"""The verb: Profile -> Recipe, every line that the data decided with its reason."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_advisor.advice.rules import KEEP, choices
-from finetune_advisor.advice.sentences import why
-from finetune_advisor.advice.table import leak_warning, place, predict
+from finetune_advisor.advice.sentences import expected_accuracy, majority_sentence
+from finetune_advisor.advice.table import leak_warning, placed, predict
 from finetune_advisor.artifacts.profile import Cell, Predicted, Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe, recipe_for_file
@@ -16,7 +16,7 @@ from finetune_advisor.techniques.strategy import FewLayers, LinearProbe, ManyLay
 
 @dataclass(frozen=True)
 class Advice:
-    """A recipe for measured data, and the reason for every line that was chosen."""
+    """A recipe for measured data, and the reason for every line that the data decided."""
 
     recipe: Recipe
     reasons: dict[str, str]
@@ -44,27 +44,27 @@ def advise(profile: Profile, *, strategy: Cell | None = None) -> Advice:
         profile: from `analyze`; placed in the table here if it is not yet.
         strategy: a cell to use instead of the one the table points to.
     """
-    placed = profile if profile.cell else place(profile)
-    assert placed.cell is not None
-    cell = strategy or placed.cell
-    chosen = choices(placed, cell)
+    known = placed(profile)
+    assert known.cell is not None, "just placed"
+    cell = strategy or known.cell
+    chosen = choices(known, cell)
     values = {choice.key: choice.value for choice in chosen if choice.value is not KEEP}
     recipe = change_recipe(load_recipe(cell), values)
-    expected = predict(placed, cell)
-    reasons = {choice.key: choice.reason for choice in chosen}
-    return Advice(recipe, reasons, expected, _header(placed, cell, expected))
+    expected = predict(known, cell)
+    reasons = {choice.key: str(choice.reason) for choice in chosen if choice.reason is not None}
+    return Advice(recipe, reasons, expected, _header(known, cell, expected))
 
 
 def _header(profile: Profile, cell: Cell, expected: Predicted) -> str:
+    majority = majority_sentence(expected)
     lines = [
         f"A {cell} recipe for {Path(profile.data).resolve().name}, written by `finetune-advisor analyze`.",
-        "Comments above a line say why it was chosen; change what you know better, then:",
+        "Comments above a line say which figures decided; ± is one standard error. Change what you know better, then:",
         "    finetune-advisor run THIS_FILE",
         "",
-        *why(profile, cell),
-        f"Expected accuracy on unseen images: {expected.accuracy:.3f} [{expected.low:.3f}, {expected.high:.3f}], "
-        f"from {expected.basis}.",
+        f"Expected accuracy on unseen images: {expected_accuracy(expected)}{f'; {majority}' if majority else ''}.",
+        f"It comes from {expected.basis}.",
     ]
     if leak_warning(profile):
-        lines.insert(-1, "The folds that this rests on may lie: relatives of an image may stand on both sides.")
+        lines.insert(-2, "The folds that this rests on may lie: relatives of an image may stand on both sides.")
     return "\n".join(lines)

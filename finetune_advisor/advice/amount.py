@@ -1,9 +1,13 @@
 """How much data there is, as a continuous number: 0 is hardly any, 1 more than could be asked for.
 
-The images of an effective class are compared, on a logarithmic scale, with a border. The border is the calibrated one,
-moved by what the probe's learning curve says: a steep curve means that even the probe is still starved.
+The images per class are compared, on a logarithmic scale, with a border. The border is the calibrated one, moved by
+what the probe's learning curve says: a steep curve means that even the probe is still starved.
 
-amount = logistic(per_decade * (log10(images a class) - log10(border)))
+amount = logistic(per_decade * (log10(images per class) - log10(border)))
+
+Images per class are those per effective class, which common classes make up almost alone: 400 images of one class and 2
+of another count as 390. So the smallest class bounds them: layers cannot learn a class from two images, however many
+there are of the others.
 """
 
 from __future__ import annotations
@@ -18,6 +22,10 @@ from finetune_advisor.metrics import Z95
 
 BORDER = 0.5
 """The amount from which there is plenty: where the logistic function has its middle."""
+
+RARE_CLASS_FACTOR = 20
+"""Images per class that count for each image of the smallest class, by hand: with fewer than about ten images in a
+class there is never plenty."""
 
 LEAST_ERROR = 1e-3
 """Error of a probe below which a share of it means nothing."""
@@ -50,16 +58,27 @@ def _error_now(size: Size) -> float:
 
 
 def plenty_per_class(size: Size, borders: Amount | None = None) -> float:
-    """Images an effective class from which there is plenty, for this learning curve."""
+    """Images per class from which there is plenty, for this learning curve."""
     return float(10 ** _border(size, borders or calibration().amount).mean)
 
 
+def counted_per_class(size: Size) -> float:
+    """Images per class that the amount counts; see the top of the file."""
+    return min(size.per_effective_class, RARE_CLASS_FACTOR * size.smallest_class)
+
+
 def judge_size(size: Size, borders: Amount) -> Size:
-    """The size with its amount and verdict."""
+    """The size with its amount and verdict, and the two numbers that they compare."""
     above = _decades(size) - _border(size, borders).mean
-    amount = 1 / (1 + math.exp(-borders.per_decade * above))
-    verdict = "plenty" if above >= 0 else "little"
-    return size.model_copy(update={"amount": amount, "verdict": verdict, "threshold": BORDER})
+    return size.model_copy(
+        update={
+            "amount": 1 / (1 + math.exp(-borders.per_decade * above)),
+            "verdict": "plenty" if above >= 0 else "little",
+            "threshold": BORDER,
+            "counted_per_class": counted_per_class(size),
+            "plenty_per_class": plenty_per_class(size, borders),
+        }
+    )
 
 
 def probability_of_plenty(size: Size, borders: Amount) -> float:
@@ -68,11 +87,11 @@ def probability_of_plenty(size: Size, borders: Amount) -> float:
 
 
 def _decades(size: Size) -> float:
-    return math.log10(size.per_effective_class)
+    return math.log10(max(counted_per_class(size), 1e-9))
 
 
 def _border(size: Size, borders: Amount) -> NormalDist:
-    """The border in powers of ten of images a class, with its uncertainty."""
+    """The border in powers of ten of images per class, with its uncertainty."""
     curve = borders.curve
     share, std = _believed(error_reduction(size), curve)
     middle = math.log10(borders.plenty_per_class) + curve.decades_per_reduction * (share - curve.usual_reduction)

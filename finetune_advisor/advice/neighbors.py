@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from finetune_advisor.advice.amount import plenty_per_class
 from finetune_advisor.artifacts.profile import Cell, Neighbor, Profile
 
 WORTH_A_THOUGHT = 0.1
-"""Probability from which a cell is named beside the chosen one: one data set in ten like this belongs there."""
+"""Probability from which a cell is named beside the chosen one. It orders and selects; it is not shown."""
 
 Verdicts = tuple[str, str]
 """Of size and of similarity."""
@@ -38,27 +37,22 @@ def _decides(profile: Profile, other: Cell, *, by_amount: bool, by_similarity: b
     sides = [_about_amount(profile)] if by_amount else []
     if by_similarity:
         sides.append(_about_similarity(profile))
-    reason = " and ".join(sides)
-    try_it = f"try `analyze DATA --strategy {other} -o {other}.yaml`"
+    sentence = f"{other} begins {' and '.join(sides)}"
     if profile.trial is not None:
-        return f"{_capital(reason)}; a trial of {profile.trial.minutes:g} min could not tell them apart: {try_it}."
-    return f"{_capital(reason)}: to compare, {try_it}."
+        sentence += f"; a trial of {profile.trial.minutes:g} min could not tell them apart"
+    return f"{sentence}. Compare: `analyze DATA --strategy {other} -o {other}.yaml`."
 
 
 def _about_amount(profile: Profile) -> str:
-    each, border = profile.size.per_effective_class, plenty_per_class(profile.size)
+    each, border = profile.size.counted_per_class, profile.size.plenty_per_class
+    assert each is not None and border is not None, "the profile is not judged"
     if profile.size.verdict == "little":
-        return f"with about {max(border - each, 1):.0f} more images a class layers could be trained"
-    return f"with about {max(each - border, 1):.0f} fewer images a class the network would stay frozen"
+        return f"at {border:,.0f} images per class (here {each:,.0f})"
+    return f"below {border:,.0f} images per class (here {each:,.0f})"
 
 
 def _about_similarity(profile: Profile) -> str:
     similarity = profile.similarity
-    assert similarity.threshold is not None
-    gap = abs(similarity.score - similarity.threshold)
-    side = "above" if similarity.verdict == "similar" else "below"
-    return f"the similarity is only {gap:.2f} {side} its border"
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
+    assert similarity.threshold is not None, "the profile is not judged"
+    side = "below" if similarity.verdict == "similar" else "at"
+    return f"{side} a similarity of {similarity.threshold:.2f} (here {similarity.score:.2f})"

@@ -1,59 +1,117 @@
-"""What was measured and what follows from it, in sentences with their numbers."""
+"""What was measured and what follows from it, in sentences with their figures."""
 
 from __future__ import annotations
 
-from finetune_advisor.advice.amount import error_reduction, plenty_per_class
+import math
+
+from finetune_advisor.advice.amount import RARE_CLASS_FACTOR
+from finetune_advisor.advice.choice import Change, Cite, Reason, cite, digits_beside, say
 from finetune_advisor.advice.table import MEANING, cell_of_verdicts
-from finetune_advisor.artifacts.profile import Cell, Profile, Trial
+from finetune_advisor.artifacts.profile import Cell, Predicted, Profile, Trial, TrialRung, View, ViewEffect
 
 EVEN_SHARE = 0.9
 """Classes count as even when their effective number is at least this share of their number."""
 
+SURE_OF_ALL = 0.9995
+"""An accuracy from which three digits read as 1."""
 
-def amount_sentence(profile: Profile) -> str:
-    """How much data there is, and where plenty begins in images a class."""
+
+def amount_reason(profile: Profile) -> Reason:
+    """Which number of images per class decided, beside the border it was compared with."""
     size = profile.size
-    classes = f"{len(profile.classes)} classes"
-    if size.effective_classes < EVEN_SHARE * len(profile.classes):
-        classes += f" that weigh like {size.effective_classes:.1f} even ones"
-    border = plenty_per_class(size)
-    each = _beside(size.per_effective_class, border, below=size.verdict == "little", digits=0)
-    reduction = error_reduction(size)
-    curve = ""
-    if reduction is not None:
-        curve = f" for such a learning curve: ten times the images, {100 * reduction.share:.0f} % fewer errors"
-    sampled = ""
-    if profile.sampled is not None:
-        sampled = f" Measured on a sample of {profile.sampled.images:,} of {profile.sampled.of:,} images."
-    return (
-        f"{size.images:,} images in {classes}: {each} a class, {size.verdict} "
-        f"(plenty begins near {border:.0f}{curve}).{sampled}"
+    counted, border = cite(profile, "size.counted_per_class"), cite(profile, "size.plenty_per_class")
+    assert size.counted_per_class is not None and size.plenty_per_class is not None, "the profile is not placed"
+    below = size.verdict == "little"
+    digits = digits_beside(size.counted_per_class, size.plenty_per_class, below=below, digits=0)
+    compared = "fewer than" if below else "at least"
+    if size.counted_per_class < size.per_effective_class:
+        # The border in images of the smallest class: a class has one more or one less, so the next whole number.
+        return say(
+            "the smallest class has {smallest} images, {compared} the {least} from which layers are trained",
+            counted,
+            border,
+            smallest=cite(profile, "size.smallest_class"),
+            compared=compared,
+            least=math.ceil(size.plenty_per_class / RARE_CLASS_FACTOR - 1e-6),
+        )
+    typical = size.effective_classes < EVEN_SHARE * len(profile.classes)
+    return say(
+        "{counted:,.{digits}f} images {per}, {compared} the {border:,.0f} from which layers are trained",
+        counted=counted,
+        digits=digits,
+        per="in the class of a typical image" if typical else "per class",
+        compared=compared,
+        border=border,
     )
 
 
-def similarity_sentence(profile: Profile) -> str:
-    """How similar the images are to ImageNet, and where similar begins."""
+def similarity_reason(profile: Profile, *, interval: bool = True) -> Reason:
+    """The similarity to ImageNet beside the border, with its interval where that decides which neighbors are named."""
     similarity = profile.similarity
     assert similarity.threshold is not None, "the profile is not placed"
-    score = _beside(similarity.score, similarity.threshold, below=similarity.verdict == "different", digits=2)
-    word = "Similar to" if similarity.verdict == "similar" else "Different from"
-    return (
-        f"{word} ImageNet: score {score} [{similarity.low:.2f}, {similarity.high:.2f}], "
-        f"similar begins at {similarity.threshold:.2f}."
+    below = similarity.verdict == "different"
+    figures: dict[str, object] = {
+        "score": cite(profile, "similarity.score"),
+        "digits": digits_beside(similarity.score, similarity.threshold, below=below, digits=2),
+        "side": "below" if below else "at least",
+        "border": cite(profile, "similarity.threshold"),
+    }
+    if not interval:
+        return Reason("similarity to ImageNet {score:.{digits}f}, {side} {border:.2f}", figures)
+    figures |= {"low": cite(profile, "similarity.low"), "high": cite(profile, "similarity.high")}
+    return Reason("similarity to ImageNet {score:.{digits}f} [{low:.2f}, {high:.2f}], {side} {border:.2f}", figures)
+
+
+def trial_reason(profile: Profile) -> Reason:
+    """What a trial decided, with the last scores of the two best recipes."""
+    trial = profile.trial
+    assert trial is not None, "there was a trial"
+    decided = cite(profile, "trial")
+    scores = ", ".join(f"{rung.cell} {rung.accuracy:.3f}" for rung in _ranked(trial)[:2])
+    constants = {"minutes": f"{trial.minutes:g}", "winner": trial.winner, "scores": scores}
+    if not trial.decided:
+        return say("a trial of {minutes} min could not tell ({scores})", decided, **constants)
+    return say("a trial of {minutes} min decided for {winner} ({scores})", decided, **constants)
+
+
+def transfer_change(profile: Profile, view: View) -> Change:
+    """What another view does to classifiers that did not learn it, where it was measured."""
+    return Change(*(cite(profile, f"views.{view}.{name}") for name in ("accuracy", "transferred", "transferred_std")))
+
+
+def refit_change(profile: Profile, view: View) -> Change:
+    """What learning a view, or both ways to see an image, does to classifiers, where it was measured."""
+    return Change(*(cite(profile, f"views.{view}.{name}") for name in ("accuracy", "refitted", "std")))
+
+
+def gates_of(effect: ViewEffect, profile: Profile) -> tuple[Cite, Cite, Cite]:
+    """The figures behind `ViewEffect.beats_majority`."""
+    accuracy, majority, std = (
+        cite(profile, f"views.{effect.view}.{name}") for name in ("accuracy", "majority", "majority_std")
     )
+    return accuracy, majority, std
+
+
+def blind_reason(effect: ViewEffect, profile: Profile) -> Reason:
+    """That a classifier which knows no more than the largest class cannot tell what a view does."""
+    accuracy, majority, std = gates_of(effect, profile)
+    if effect.majority is None:
+        return say("not known whether the linear classifier beats the largest class", accuracy, majority, std)
+    template = "nothing could be measured: linear classifier {accuracy:.3f}, largest class {majority:.3f}"
+    return say(template, std, accuracy=accuracy, majority=majority)
 
 
 def cell_sentence(profile: Profile, cell: Cell) -> str:
-    """Which cell it is, and how sure that is."""
+    """Which cell it is, and which others are near."""
     what = f"{cell}, {MEANING[cell]}"
     if cell != profile.cell:
         return f"Chosen by hand: {what}; {pointer(profile)}."
     if profile.trial is not None and profile.trial.decided:
-        return f"A trial of {profile.trial.minutes:g} min decided: {what}."
-    assert profile.confidence is not None, "the profile is not placed"
-    sure = percent(profile.confidence)
-    others = ", ".join(f"{percent(neighbor.probability)} {neighbor.cell}" for neighbor in profile.neighbors)
-    return f"Together: {what} ({sure} sure{f'; {others}' if others else ''})."
+        return (
+            f"A trial of {profile.trial.minutes:g} min decided: {what}; the table alone: {cell_of_verdicts(profile)}."
+        )
+    near = ", ".join(neighbor.cell for neighbor in profile.neighbors)
+    return f"Together: {what}{f' (near a border: {near})' if near else ''}."
 
 
 def pointer(profile: Profile) -> str:
@@ -64,45 +122,41 @@ def pointer(profile: Profile) -> str:
 
 def why(profile: Profile, cell: Cell) -> tuple[str, str, str]:
     """Three lines: how much data, how similar, and what follows."""
-    return amount_sentence(profile), similarity_sentence(profile), cell_sentence(profile, cell)
+    images = f"{profile.size.images:,} images in {len(profile.classes):,} classes"
+    if profile.sampled is not None:
+        images += f", measured on a sample of {profile.sampled.images:,}"
+    amount = f"{images}: {amount_reason(profile)}."
+    return amount, sentence(similarity_reason(profile)), cell_sentence(profile, cell)
 
 
-def trial_sentence(profile: Profile, trial: Trial) -> str:
-    """What a trial showed, with the last score of each recipe that ran, and how sure that is."""
-    table = cell_of_verdicts(profile)
-    found = f"({trial_scores(trial)})"
-    if not trial.decided:
-        sentence = f"A trial of {trial.minutes:g} min could not tell {found}: {table} was kept."
-    elif trial.winner == table:
-        sentence = f"A trial of {trial.minutes:g} min decided for {trial.winner} {found}, where the table points too."
-    else:
-        sentence = (
-            f"A trial of {trial.minutes:g} min decided for {trial.winner} {found}; the table alone points to {table}."
-        )
-    if trial.unfinished:
-        sentence += " Its last round was not finished and does not count."
-    return sentence
+def expected_accuracy(expected: Predicted) -> str:
+    """The accuracy with its interval; the interval alone where no held-out image was wrong, which proves no 1.000."""
+    if expected.accuracy >= SURE_OF_ALL:
+        return f"{expected.low:.3f} to {expected.high:.3f}"
+    return f"{expected.accuracy:.3f} [{expected.low:.3f}, {expected.high:.3f}]"
+
+
+def majority_sentence(expected: Predicted) -> str | None:
+    """What the accuracy is to be compared with: naming the largest class every time."""
+    if expected.majority is None:
+        return None
+    return f"always naming the largest class: {expected.majority:.3f}"
 
 
 def trial_scores(trial: Trial) -> str:
     """The last score of each recipe that ran, best first, and what the best one is ahead by."""
-    last = {rung.cell: rung for rung in sorted(trial.rungs, key=lambda rung: rung.rung)}
-    ranked = sorted(last.values(), key=lambda rung: (rung.rung, rung.accuracy, -rung.log_loss), reverse=True)
-    scores = ", ".join(f"{rung.cell} {rung.accuracy:.3f} on {rung.images} images" for rung in ranked)
+    scores = ", ".join(f"{rung.cell} {rung.accuracy:.3f} on {rung.images} images" for rung in _ranked(trial))
     if trial.lead is None or trial.lead_std is None:
         return scores
     return f"{scores}; ahead by {100 * trial.lead:.1f} +- {100 * trial.lead_std:.1f} points"
 
 
-def percent(probability: float) -> str:
-    """A probability in whole percent that never claims certainty."""
-    if probability > 0.99:
-        return "> 99 %"
-    return "< 1 %" if probability < 0.01 else f"{100 * probability:.0f} %"
+def _ranked(trial: Trial) -> list[TrialRung]:
+    last = {rung.cell: rung for rung in sorted(trial.rungs, key=lambda rung: rung.rung)}
+    return sorted(last.values(), key=lambda rung: (rung.rung, rung.accuracy, -rung.log_loss), reverse=True)
 
 
-def _beside(value: float, border: float, *, below: bool, digits: int) -> str:
-    """A number with as many digits as it takes not to read as the border, where it lies below it."""
-    while below and f"{value:.{digits}f}" == f"{border:.{digits}f}" and digits < 6:
-        digits += 1
-    return f"{value:.{digits}f}"
+def sentence(reason: Reason) -> str:
+    """A reason as a whole sentence."""
+    text = str(reason)
+    return f"{text[:1].upper()}{text[1:]}."

@@ -11,6 +11,7 @@ Source: slides "fine-tune"; F.-F. Li and A. Karpathy, CS231n, "Transfer learning
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from statistics import NormalDist
 
@@ -49,7 +50,7 @@ TRAINED: frozenset[Cell] = frozenset({"few_layers", "many_layers"})
 def place(profile: Profile, borders: Calibration | None = None) -> Profile:
     """The profile with its verdicts, its cell, the neighbors, and what the cell's recipe should score.
 
-    A trial that was decided overrules the table: its winner is the cell, and there is no probability left to state.
+    A trial that was decided overrules the table: its winner is the cell, and there are no neighbors left to name.
     """
     borders = borders or calibration()
     judged = profile.model_copy(
@@ -73,6 +74,11 @@ def place(profile: Profile, borders: Calibration | None = None) -> Profile:
     )
 
 
+def placed(profile: Profile) -> Profile:
+    """The profile as it is where it was placed by a version that kept what the reasons cite, else placed here."""
+    return profile if profile.cell is not None and profile.size.plenty_per_class is not None else place(profile)
+
+
 def _neighbors(profile: Profile, cell: Cell, probabilities: Mapping[Cell, float]) -> tuple[Neighbor, ...]:
     verdicts = {cell: pair for pair, cell in CELLS.items()}
     return neighbors(profile, cell, probabilities=probabilities, verdicts=verdicts)
@@ -88,8 +94,9 @@ def cell_of_verdicts(profile: Profile) -> Cell:
 def cell_probabilities(profile: Profile, borders: Calibration | None = None) -> Mapping[Cell, float]:
     """Probability of each cell, the two borders taken as independent; they add up to 1.
 
-    What was measured has an interval, and so have the borders themselves: the probability that the data lies above a
-    border is that of a normal deviate with both variances.
+    They only choose which neighbors are named: nobody has compared them with outcomes, so no page shows them. What was
+    measured has an interval, and so have the borders themselves: the probability that the data lies above a border is
+    that of a normal deviate with both variances.
     """
     borders = borders or calibration()
     plenty = probability_of_plenty(profile.size, borders.amount)
@@ -106,12 +113,21 @@ def predict(profile: Profile, cell: Cell) -> Predicted:
     """
     probe = probe_of_cell(profile, cell)
     low, high = _interval(probe, profile, cell)
-    basis = f"the {probe.stage} probe, out of fold"
+    basis = f"a linear classifier ({probe.stage}) on held-out folds"
     if cell in TRAINED:
-        basis += "; training layers should add to it"
+        basis += "; with layers trained it may be higher or lower"
     if warning := leak_warning(profile):
         basis += f"; {warning}"
-    return Predicted(accuracy=probe.accuracy, low=low, high=high, basis=basis)
+    return Predicted(accuracy=probe.accuracy, low=low, high=high, basis=basis, majority=_majority(profile))
+
+
+def _majority(profile: Profile) -> float | None:
+    """Share of the largest class among the trainable images; None in profiles that did not count classes."""
+    counts: Counter[str] = Counter()
+    for split in ("train", "val"):
+        if split in profile.splits:
+            counts.update(profile.splits[split].per_class)
+    return max(counts.values()) / counts.total() if counts.total() else None
 
 
 def leak_warning(profile: Profile) -> str | None:

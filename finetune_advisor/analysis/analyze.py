@@ -89,7 +89,7 @@ def analyze(
     source = listing.source if isinstance(data, Listing) else str(data)
     reading = listing.reading
     asked = {
-        "group": group or reading.group,
+        "group": group or reading.group or listing.group_column,
         "path_column": reading.path_column,
         "label_column": reading.label_column,
         "merge_classes": reading.merge_classes,

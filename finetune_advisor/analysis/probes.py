@@ -129,4 +129,5 @@ def _score(place: str, result: logistic.CrossValidation, best: int, family_N: In
         std=result.standard_error(best, family_N),
         log_loss=float(result.losses()[best]),
         strength=result.strengths[best],
+        least_loss_strength=result.strengths[int(result.losses().argmin())],
     )

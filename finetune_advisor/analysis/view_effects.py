@@ -57,12 +57,14 @@ def view_effects(
         classes=classes,
         device=device,
     )
+    largest_N = labels_N == np.bincount(labels_N).argmax()
     return tuple(
         _effect(
             view,
             usual_N=hit_TBN[0, 0],
             transferred_N=hit_TBN[0, block],
             refitted_N=hit_TBN[block, block if view in INSTEAD else 0],
+            largest_N=largest_N,
             family_N=family_N,
         )
         for block, view in enumerate(names, start=1)
@@ -105,7 +107,13 @@ def _hits(
 
 
 def _effect(
-    view: View, *, usual_N: BoolArray, transferred_N: BoolArray, refitted_N: BoolArray, family_N: IntArray
+    view: View,
+    *,
+    usual_N: BoolArray,
+    transferred_N: BoolArray,
+    refitted_N: BoolArray,
+    largest_N: BoolArray,
+    family_N: IntArray,
 ) -> ViewEffect:
     return ViewEffect(
         view=view,
@@ -115,6 +123,8 @@ def _effect(
         refitted=float(refitted_N.mean()),
         std=paired_error(usual_N, refitted_N, family_N),
         transferred_std=paired_error(usual_N, transferred_N, family_N),
+        majority=float(largest_N.mean()),
+        majority_std=paired_error(largest_N, usual_N, family_N),
     )
 
 

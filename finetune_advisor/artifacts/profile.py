@@ -77,6 +77,10 @@ class Size(Fact):
     verdict: Literal["little", "plenty"] | None = None
     threshold: float | None = None
     """The amount from which there is plenty."""
+    counted_per_class: float | None = None
+    """Images per class that the amount counts: per effective class, or what the smallest class allows for."""
+    plenty_per_class: float | None = None
+    """Images per class from which there is plenty, for this learning curve."""
 
     @property
     def per_effective_class(self) -> float:
@@ -121,7 +125,13 @@ class ProbeScore(Fact):
     """Standard error of the accuracy: over families of images, or over folds where that is larger."""
     log_loss: float
     strength: float
+    """The strongest regularization whose log loss is within one standard error of the least."""
+    least_loss_strength: float | None = None
+    """The one with the least log loss; None in profiles of versions that did not keep it."""
 
+
+BEATS_MAJORITY = 0.02
+"""Accuracy over the share of the largest class, up to which a classifier cannot tell what a view does."""
 
 View = Literal["horizontal_flip", "vertical_flip", "rotation_90", "gray", "pad", "small"]
 """Another way of showing the images; `small` is at 128 pixels."""
@@ -143,6 +153,17 @@ class ViewEffect(Fact):
     """Standard error of `refitted - accuracy`, the images paired."""
     transferred_std: float
     """Standard error of `transferred - accuracy`, the images paired."""
+    majority: float | None = None
+    """Share of the sample's largest class; None in profiles of versions that did not keep it."""
+    majority_std: float | None = None
+    """Standard error of `accuracy - majority`, the images paired."""
+
+    @property
+    def beats_majority(self) -> bool:
+        """Whether the classifier knows more than the largest class: one that does not loses nothing by any view."""
+        if self.majority is None or self.majority_std is None:
+            return False
+        return self.accuracy - self.majority > max(BEATS_MAJORITY, 2 * self.majority_std)
 
 
 class Predicted(Fact):
@@ -153,6 +174,8 @@ class Predicted(Fact):
     high: float
     basis: str
     """Where the figure comes from."""
+    majority: float | None = None
+    """Accuracy of always naming the largest class of the trainable images; None where classes were not counted."""
 
 
 class Neighbor(Fact):

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from finetune_advisor.advice.sentences import trial_scores, why
+from finetune_advisor.advice.sentences import expected_accuracy, majority_sentence, trial_scores, why
 from finetune_advisor.cli.table_map import LEFT, FittingMap
 from finetune_advisor.reporting.chosen import chosen_stages
 from finetune_advisor.reporting.findings import Finding, Harm, findings, split_leak, wants_review
@@ -110,11 +110,10 @@ def _probe_bars(profile: Profile, recipe: Recipe) -> RenderableType:
 
 def _expectation(profile: Profile, advice: Advice, seconds: float | None) -> RenderableType:
     expected = advice.expected
-    lines = [
-        Text(f"accuracy {expected.accuracy:.3f} [{expected.low:.3f}, {expected.high:.3f}] on unseen images"),
-        Text(f"from {expected.basis}", "dim"),
-        Text(FORECAST_HOLDS, "dim"),
-    ]
+    lines = [Text(f"accuracy {expected_accuracy(expected)} on unseen images")]
+    if majority := majority_sentence(expected):
+        lines.append(Text(majority))
+    lines += [Text(f"from {expected.basis}", "dim"), Text(FORECAST_HOLDS, "dim")]
     took = f"this analysis took {duration(profile.seconds.total)}"
     lines.append(Text(took, "dim") if seconds is None else Text(f"about {duration(seconds)} on this machine; {took}"))
     return _labeled("Expected", lines)
@@ -164,7 +163,7 @@ def _fitting(finding: Finding, columns: int) -> str:
 def _next(recipe: Path, folder: Path, *, review: bool) -> RenderableType:
     place = shown(str(folder), COLUMNS - LABEL - len("/report.html"))
     lines = [
-        Text.assemble(shown(str(recipe), COLUMNS - LABEL - 2), ("  every choice with its reason", "dim")),
+        Text.assemble(shown(str(recipe), COLUMNS - LABEL - 2), ("  what was decided, and by which figures", "dim")),
         Text.assemble(f"{place}/report.html", ("  all of this with pictures", "dim")),
         Text.assemble(f"{place}/profile.json", ("  every figure", "dim")),
         Text.assemble(f"{place}/clean.csv", ("  without unreadable files and extra copies", "dim")),

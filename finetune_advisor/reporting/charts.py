@@ -14,7 +14,6 @@ from finetune_advisor.reporting.names import shown
 from finetune_advisor.reporting.position import position
 from finetune_advisor.reporting.references import Reference
 from finetune_advisor.reporting.scales import Scale, apart, path
-from finetune_advisor.reporting.sentences import percent
 
 WIDTH = 360
 ROW = 22
@@ -35,8 +34,6 @@ class TableCell:
     y: float
     name: Cell
     meaning: str
-    probability: str
-    """Empty where the cell is out of the question."""
     here: bool
     text_y: float
     """Baseline of the name, at the outer edge, where the point is least in the way."""
@@ -63,15 +60,11 @@ def table_plot(profile: Profile, cells: Mapping[tuple[str, str], Cell], meanings
     left, top, width, height, edge = 20.0, 20.0, 169.0, 118.0, 10.0
     across = Scale(0, 1, left + edge, left + 2 * width - edge)
     down = Scale(0, 1, top + edge, top + 2 * height - edge)
-    probabilities = {neighbor.cell: neighbor.probability for neighbor in profile.neighbors}
-    if profile.cell is not None and profile.confidence is not None:
-        probabilities[profile.cell] = profile.confidence
     drawn = []
     for (size, similarity), name in cells.items():
         x, y = left + width * (similarity == "different"), top + height * (size == "plenty")
-        known = percent(probabilities[name]) if name in probabilities else ""
         text_y = y + (18 if size == "little" else height - 24)
-        drawn.append(TableCell(x, y, name, meanings[name], known, name == profile.cell, text_y))
+        drawn.append(TableCell(x, y, name, meanings[name], name == profile.cell, text_y))
     place = position(profile)
     return TablePlot(
         height=top + 2 * height + 2,

@@ -68,6 +68,8 @@ def duration(seconds: float) -> str:
 
 def view_sentence(effect: ViewEffect) -> str:
     """What a view does to the accuracy, and what that means."""
+    if effect.majority is not None and not effect.beats_majority:
+        return f"Nothing could be measured: always naming the largest class scores {effect.majority:.3f}."
     lost = 100 * (effect.accuracy - effect.transferred)
     gain = 100 * (effect.refitted - effect.accuracy)
     what = "Fitted on it" if effect.view in _FIT_ALONE else "Added to the training images"

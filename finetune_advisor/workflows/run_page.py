@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune_advisor import __version__
 from finetune_advisor.advice.sentences import why
-from finetune_advisor.advice.table import place
+from finetune_advisor.advice.table import placed
 from finetune_advisor.artifacts.diagnosis import Diagnosis
 from finetune_advisor.artifacts.ensemble import Ensemble
 from finetune_advisor.artifacts.predictions import Answer
@@ -105,11 +105,11 @@ def _why(run: RunDir, recipe: Recipe) -> tuple[str, ...]:
     except DataError as problem:
         log.warning("the report does not say why this recipe: %s", problem.message)
         return ()
-    placed = profile if profile.cell is not None else place(profile)
+    known = placed(profile)
     chosen = recipe.strategy.kind
-    known = chosen in {placed.cell, *(neighbor.cell for neighbor in placed.neighbors)}
-    assert placed.cell is not None, "just placed"
-    return tuple(why(placed, chosen if known else placed.cell))  # type: ignore[arg-type]
+    named = chosen in {known.cell, *(neighbor.cell for neighbor in known.neighbors)}
+    assert known.cell is not None, "just placed"
+    return tuple(why(known, chosen if named else known.cell))  # type: ignore[arg-type]
 
 
 def _environment(path: Path) -> dict[str, Any]:

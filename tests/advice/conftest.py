@@ -46,8 +46,10 @@ def _forecast(*, now: float, later: float, half: float = 0.0, images: float = 10
     }
 
 
-def _effect(view: View, *, transferred: float = 0.0, refitted: float = 0.0, std: float = 0.01) -> ViewEffect:
-    """A view by the changes it makes to an accuracy of 0.9."""
+def _effect(
+    view: View, *, transferred: float = 0.0, refitted: float = 0.0, std: float = 0.01, majority: float | None = 0.5
+) -> ViewEffect:
+    """A view by the changes it makes to an accuracy of 0.9, beside the share of the largest class."""
     return ViewEffect(
         view=view,
         images=600,
@@ -56,89 +58,104 @@ def _effect(view: View, *, transferred: float = 0.0, refitted: float = 0.0, std:
         refitted=0.9 + refitted,
         std=std,
         transferred_std=std,
+        majority=majority,
+        majority_std=None if majority is None else std,
+    )
+
+
+def made_profile(
+    *,
+    per_class: int = 50,
+    score: float = 0.95,
+    spread: float = 0.02,
+    probes: Mapping[str, tuple[float, float]] = PROBES,
+    std: float = 0.01,
+    data: str = "photos",
+    ratio: float = 1.0,
+    stages: Mapping[str, float] | None = None,
+    views: tuple[ViewEffect, ...] = (),
+    sizes: ImageSizes | None = None,
+    modes: Mapping[str, int] | None = None,
+    leak: FoldLeak | None = None,
+    suspects: int = 0,
+    curve: Mapping[str, Any] | None = None,
+    smallest: int | None = None,
+    effective: float = 2.0,
+    group: str | None = None,
+    least_loss_strength: float | None = 1e-3,
+    sampled: Sampled | None = None,
+    trial: Trial | None = None,
+    counts: Mapping[str, int] | None = None,
+) -> Profile:
+    """What is not given is little data that looks like ImageNet, with nothing new measured."""
+    images = 2 * per_class
+    held_out = max(2, images // 5)
+    return Profile(
+        data=data,
+        group=group,
+        backbone="tf_efficientnet_lite0",
+        weights="bundled",
+        size_px=224,
+        seed=3,
+        validation=0.2,
+        images=images,
+        sampled=sampled,
+        classes=("ants", "bees"),
+        splits={
+            "train": SplitCount(images=images - held_out, per_class=dict(counts or {})),
+            "val": SplitCount(images=held_out, per_class={}),
+        },
+        health=Health(
+            bad_files=(),
+            ignored_files=(),
+            exact_duplicates=(),
+            duplicates_across_splits=(),
+            duplicates_across_classes=(),
+            label_suspects=tuple(suspect(number) for number in range(suspects)),
+            sizes=sizes,
+            color_modes=dict(modes or {}),
+            leak=leak,
+            imbalance=Imbalance(largest="ants", smallest="bees", ratio=ratio),
+        ),
+        size=Size(
+            images=images,
+            per_class=per_class,
+            effective_classes=effective,
+            smallest_class=per_class if smallest is None else smallest,
+            **(curve or {}),
+        ),
+        similarity=Similarity(
+            score=score,
+            low=score - spread,
+            high=score + spread,
+            per_stage=tuple(
+                StageSimilarity(stage=stage, score=value, divergence=1 - value)
+                for stage, value in (stages or {}).items()
+            ),
+            max_logit=9.8,
+            entropy=1.5,
+        ),
+        probes=tuple(
+            ProbeScore(
+                stage=stage,
+                accuracy=accuracy,
+                std=std,
+                log_loss=loss,
+                strength=1e-3,
+                least_loss_strength=least_loss_strength,
+            )
+            for stage, (accuracy, loss) in probes.items()
+        ),
+        views=views,
+        trial=trial,
+        seconds=Seconds(listing=0, images=0, probes=0, total=0),
     )
 
 
 @pytest.fixture
 def make_profile() -> Callable[..., Profile]:
-    """A factory: what is not given is little data that looks like ImageNet, with nothing new measured."""
-
-    def make(
-        *,
-        per_class: int = 50,
-        score: float = 0.95,
-        spread: float = 0.02,
-        probes: Mapping[str, tuple[float, float]] = PROBES,
-        std: float = 0.01,
-        data: str = "photos",
-        ratio: float = 1.0,
-        stages: Mapping[str, float] | None = None,
-        views: tuple[ViewEffect, ...] = (),
-        sizes: ImageSizes | None = None,
-        modes: Mapping[str, int] | None = None,
-        leak: FoldLeak | None = None,
-        suspects: int = 0,
-        curve: Mapping[str, Any] | None = None,
-        sampled: Sampled | None = None,
-        trial: Trial | None = None,
-        counts: Mapping[str, int] | None = None,
-    ) -> Profile:
-        images = 2 * per_class
-        held_out = max(2, images // 5)
-        return Profile(
-            data=data,
-            backbone="tf_efficientnet_lite0",
-            weights="bundled",
-            size_px=224,
-            seed=3,
-            validation=0.2,
-            images=images,
-            sampled=sampled,
-            classes=("ants", "bees"),
-            splits={
-                "train": SplitCount(images=images - held_out, per_class=dict(counts or {})),
-                "val": SplitCount(images=held_out, per_class={}),
-            },
-            health=Health(
-                bad_files=(),
-                ignored_files=(),
-                exact_duplicates=(),
-                duplicates_across_splits=(),
-                duplicates_across_classes=(),
-                label_suspects=tuple(suspect(number) for number in range(suspects)),
-                sizes=sizes,
-                color_modes=dict(modes or {}),
-                leak=leak,
-                imbalance=Imbalance(largest="ants", smallest="bees", ratio=ratio),
-            ),
-            size=Size(
-                images=images,
-                per_class=per_class,
-                effective_classes=images / per_class,
-                smallest_class=per_class,
-                **(curve or {}),
-            ),
-            similarity=Similarity(
-                score=score,
-                low=score - spread,
-                high=score + spread,
-                per_stage=tuple(
-                    StageSimilarity(stage=stage, score=value, divergence=1 - value)
-                    for stage, value in (stages or {}).items()
-                ),
-                max_logit=9.8,
-                entropy=1.5,
-            ),
-            probes=tuple(
-                ProbeScore(stage=stage, accuracy=accuracy, std=std, log_loss=loss, strength=1e-3)
-                for stage, (accuracy, loss) in probes.items()
-            ),
-            views=views,
-            trial=trial,
-            seconds=Seconds(listing=0, images=0, probes=0, total=0),
-        )
-
-    return make
+    """The factory of profiles."""
+    return made_profile
 
 
 @pytest.fixture

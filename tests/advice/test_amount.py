@@ -11,8 +11,9 @@ from scipy.special import expit
 
 from finetune_advisor.advice.amount import error_reduction, plenty_per_class
 from finetune_advisor.advice.calibration import calibration
-from finetune_advisor.advice.sentences import amount_sentence
+from finetune_advisor.advice.sentences import amount_reason
 from finetune_advisor.advice.table import place
+from finetune_advisor.analysis.size import size_of
 from finetune_advisor.artifacts.profile import CurvePoint, Forecast, Profile
 
 MakeProfile = Callable[..., Profile]
@@ -86,10 +87,32 @@ def test_a_curve_that_is_not_sure_hardly_moves_the_border(make_profile: MakeProf
 def test_the_sentence_gives_the_border_in_images_for_this_curve(make_profile: MakeProfile, forecast: Facts) -> None:
     profile = place(make_profile(per_class=122, curve=forecast(now=0.8, later=0.96)))
     border = plenty_per_class(profile.size)
-    sentence = amount_sentence(profile)
-    assert "122 a class, little" in sentence
-    assert f"plenty begins near {border:.0f} for such a learning curve" in sentence
-    assert "80 % fewer errors" in sentence
+    assert (
+        str(amount_reason(profile))
+        == f"122 images per class, fewer than the {border:.0f} from which layers are trained"
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict", "says"),
+    [
+        ((400, 2), "little", "the smallest class has 2 images, fewer than the 10"),
+        ((4000, 9), "little", "the smallest class has 9 images, fewer than the 10"),
+        ((4000, 10), "plenty", "the smallest class has 10 images, at least the 10"),
+        ((670, 78, 57, 38, 22, 77), "plenty", "images in the class of a typical image, at least the 200"),
+        ((300, 300), "plenty", "300 images per class, at least the 200"),
+    ],
+)
+def test_a_rare_class_bounds_the_amount(
+    make_profile: MakeProfile, counts: tuple[int, ...], verdict: str, says: str
+) -> None:
+    """Layers cannot learn a class from a handful of images, however many there are of the others."""
+    size = size_of(np.array(counts))
+    profile = make_profile()
+    classes = tuple(f"class {number}" for number in range(len(counts)))
+    placed = place(profile.model_copy(update={"size": size, "classes": classes}))
+    assert placed.size.verdict == verdict
+    assert says in str(amount_reason(placed))
 
 
 @pytest.mark.parametrize(("images", "shown"), [(199.7, "199.7"), (199.99, "199.99"), (200, "200"), (43, "43")])
@@ -98,4 +121,4 @@ def test_images_below_the_border_do_not_read_as_the_border(
 ) -> None:
     profile = make_profile(per_class=100)
     size = profile.size.model_copy(update={"effective_classes": profile.size.images / images})
-    assert f": {shown} a class" in amount_sentence(place(profile.model_copy(update={"size": size})))
+    assert f"{shown} images " in str(amount_reason(place(profile.model_copy(update={"size": size}))))

@@ -53,7 +53,7 @@ def test_the_cell_of_every_corner_and_border(
     ("per_class", "score", "cell"),
     [
         (122, 0.96, "linear_probe"),  # ants and bees
-        (76, 0.78, "stage_probe"),  # brain MRI
+        (76, 0.78, "stage_probe"),  # food
         (80, 0.67, "stage_probe"),  # ten textures
         (144, 0.16, "stage_probe"),  # handwritten digits
         (314, 0.28, "many_layers"),  # tile defects
@@ -75,7 +75,7 @@ def test_the_shipped_borders_are_usable() -> None:
 def test_placing_adds_verdicts_and_changes_no_measurement(make_profile: MakeProfile) -> None:
     before = make_profile()
     after = place(before)
-    added = {"verdict", "threshold", "confidence", "amount"}
+    added = {"verdict", "threshold", "confidence", "amount", "counted_per_class", "plenty_per_class"}
     judged = {"cell", "predicted", "size", "similarity", "confidence", "neighbors"}
     assert before.cell is None and before.size.verdict is None
     assert after.model_dump(exclude=judged) == before.model_dump(exclude=judged)
@@ -133,16 +133,19 @@ def test_a_cell_far_from_all_borders_has_no_neighbors(make_profile: MakeProfile)
     assert placed.neighbors == ()
 
 
-def test_neighbors_are_named_by_probability_and_say_what_would_decide(make_profile: MakeProfile) -> None:
+def test_neighbors_say_what_would_decide(make_profile: MakeProfile) -> None:
     placed = place(make_profile(per_class=122, score=0.95))
     assert placed.cell == "linear_probe"
     assert [neighbor.cell for neighbor in placed.neighbors] == ["stage_probe", "few_layers"]
     by_similarity, by_amount = (neighbor.decides for neighbor in placed.neighbors)
     assert (
-        "similarity is only 0.02 above" in by_similarity
+        "stage_probe begins below a similarity of 0.93 (here 0.95)" in by_similarity
         and "analyze DATA --strategy stage_probe -o stage_probe.yaml" in by_similarity
     )
-    assert "78 more images a class" in by_amount and "analyze DATA --strategy few_layers" in by_amount
+    assert (
+        "few_layers begins at 200 images per class (here 122)" in by_amount
+        and "analyze DATA --strategy few_layers" in by_amount
+    )
     assert all(0.1 <= neighbor.probability < placed.confidence for neighbor in placed.neighbors)  # type: ignore[operator]
 
 
@@ -204,9 +207,9 @@ def test_the_prediction_is_that_of_the_probe_nearest_to_the_recipe(make_profile:
     assert best_probe(profile.probes).stage == "stem"
     assert predict(profile, "linear_probe").accuracy == 0.7
     assert predict(profile, "stage_probe").accuracy == 0.8
-    assert "the stem probe" in predict(profile, "few_layers").basis
-    assert "training layers" in predict(profile, "many_layers").basis
-    assert "training layers" not in predict(profile, "stage_probe").basis
+    assert "(stem) on held-out folds" in predict(profile, "few_layers").basis
+    assert "with layers trained it may be higher or lower" in predict(profile, "many_layers").basis
+    assert "layers" not in predict(profile, "stage_probe").basis
 
 
 def test_one_dominant_class_leaves_fewer_classes_to_tell_apart(make_profile: MakeProfile) -> None:

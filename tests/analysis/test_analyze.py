@@ -192,6 +192,17 @@ def test_permuting_the_test_labels_changes_no_byte_of_the_recipe(image_folder: I
     assert recipes(root) == before
 
 
+def test_a_group_column_that_was_used_is_in_the_recipe(image_folder: ImageFolder) -> None:
+    """Also where nobody named it: the run has to keep the same images together."""
+    root = image_folder({"ants": 6, "bees": 6})
+    rows = [f"{label}/{number:03}.png,{label},{number // 2}" for label in ("ants", "bees") for number in range(6)]
+    manifest = root / "labels.csv"
+    manifest.write_text("\n".join(["path,label,Group", *rows]) + "\n")
+    found = analyze(manifest, backbone="resnet18", weights="random", size=32)
+    assert found.group == "Group"
+    assert advise(found).recipe.data.group == "Group"
+
+
 def test_names_that_are_no_unicode_can_be_written_down(image_folder: ImageFolder, tmp_path: Path) -> None:
     root = image_folder({"ants": 4, "bees": 4})
     try:

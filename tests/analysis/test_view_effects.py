@@ -51,6 +51,19 @@ def test_every_view_is_compared_with_the_same_accuracy() -> None:
     assert len({each.accuracy for each in found}) == 1
 
 
+def test_a_classifier_that_names_the_largest_class_alone_does_not_beat_it() -> None:
+    """Its accuracy is the same in every view, whatever the view does: nothing was measured."""
+    labels_N = (np.arange(IMAGES) % 10 == 0).astype(np.int64)
+    noise_ND = RNG.normal(size=USUAL.shape).astype(np.float32)
+    (blind,) = view_effects(
+        noise_ND, {"vertical_flip": -noise_ND}, labels_N, FOLD, family_N=np.arange(IMAGES), classes=2, device="cpu"
+    )
+    assert blind.majority == pytest.approx(0.9)
+    assert not blind.beats_majority
+    assert effect("vertical_flip", USUAL).majority == pytest.approx(0.5)
+    assert effect("vertical_flip", USUAL).beats_majority
+
+
 def test_a_paired_error_is_that_of_the_mean_change_over_families() -> None:
     before_N, after_N = np.array([1, 1, 1, 0, 1, 1], bool), np.array([1, 0, 0, 1, 1, 1], bool)
     change_N = after_N.astype(float) - before_N

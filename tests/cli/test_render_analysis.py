@@ -55,7 +55,7 @@ def show() -> Show:
         file: str = "recipe.yaml",
         color: bool = False,
     ) -> str:
-        expected = Predicted(accuracy=0.895, low=0.872, high=0.914, basis="the all probe, out of fold")
+        expected = Predicted(accuracy=0.895, low=0.872, high=0.914, basis="a linear classifier (all)", majority=0.333)
         advice = Advice(recipe or load_recipe("stage_probe"), {}, expected, "")
         console = Console(width=width, file=io.StringIO(), record=True, force_terminal=color, no_color=not color)
         console.print(render_analysis(profile, advice, Path(file), Path("analysis"), expected_seconds=41.0))
@@ -71,7 +71,7 @@ def with_health(profile: Profile, **changes: object) -> Profile:
 def test_a_leak_in_the_split_is_shown_before_any_score(full: Profile, show: Show) -> None:
     text = show(full)
     leak = text.index("1 set of copies in more than one split")
-    assert leak < text.index("linear_probe") < text.index("score 0.72") < text.index("Expected")
+    assert leak < text.index("linear_probe") < text.index("ImageNet 0.72") < text.index("Expected")
     assert "train/ants/0.jpg = train/bees/0.jpg" in text
 
 
@@ -82,7 +82,9 @@ def test_without_a_leak_nothing_is_said_of_one(full: Profile, show: Show) -> Non
 def test_what_matters_is_said(full: Profile, show: Show) -> None:
     text = show(full, width=100).replace("\N{NO-BREAK SPACE}", " ")
     for words in (
-        "stage_probe, linear classifiers at stages (83 % sure; 14 % many_layers)",
+        "stage_probe, linear classifiers at stages (near a border: many_layers)",
+        "80 images per class, fewer than the 200 from which layers are trained",
+        "always naming the largest class: 0.333",
         "200 more images a class would tip it to many_layers.",
         "accuracy 0.895 [0.872, 0.914] on unseen images",
         "about 41 s on this machine; this analysis took 16 s",

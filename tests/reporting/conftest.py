@@ -115,6 +115,8 @@ def full_size() -> Size:
         amount=0.36,
         verdict="little",
         threshold=0.5,
+        counted_per_class=80,
+        plenty_per_class=200,
     )
 
 
@@ -213,7 +215,9 @@ def advice_on(profile: Profile, *, recipe_yaml: str | None = None) -> Advised:
     return Advised(
         strategy="stage_probe",
         chosen_stages=("all",),
-        expected=Predicted(accuracy=0.895, low=0.872, high=0.914, basis="the all probe, out of fold"),
+        expected=Predicted(
+            accuracy=0.895, low=0.872, high=0.914, basis="a linear classifier (all) on held-out folds", majority=0.333
+        ),
         why=(
             "800 images in 10 classes: 80 a class, little (plenty begins at 200).",
             "Different from ImageNet: score 0.72 [0.71, 0.73], similar begins at 0.85.",

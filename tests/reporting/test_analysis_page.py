@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_what_was_measured_is_on_the_page(full: Profile, advise: Advise, picture
         "Little data, different from ImageNet: linear classifiers at stages",
         "0.895 0.872 to 0.914",
         "41 s",
-        "83 %",
+        "largest class alone 0.333",
         "200 more images a class would tip it to many_layers.",
         "stage_probe was kept",
         "0.72 [0.71, 0.73]",
@@ -119,6 +120,19 @@ def test_what_was_measured_is_on_the_page(full: Profile, advise: Advise, picture
         "finetune-advisor 9.9 · 2030-01-02 · tf_efficientnet_lite0, bundled weights, 224 px, seed 0",
     ):
         assert words in text, words
+
+
+def test_no_probability_of_a_cell_is_shown(full: Profile, advise: Advise, pictures: dict[str, Path]) -> None:
+    """Nobody has compared it with outcomes."""
+    text = Structure(made(full, advise, pictures)).text
+    assert "sure of the cell" not in text and "83 %" not in text and "14 %" not in text
+
+
+def test_a_forecast_without_errors_is_not_a_flat_one(full: Profile, advise: Advise) -> None:
+    advised = advise(full)
+    perfect = advised.expected.model_copy(update={"accuracy": 1.0, "low": 0.962, "high": 1.0})
+    text = Structure(made(full, lambda _: replace(advised, expected=perfect))).text
+    assert "expected accuracy ≥ 0.962 0.962 to 1.000" in " ".join(text.split())
 
 
 def test_a_leak_comes_before_any_score(full: Profile, advise: Advise) -> None:

@@ -14,9 +14,7 @@ from finetune_advisor.reporting.curve_chart import curve_plot
 from finetune_advisor.reporting.references import references
 
 
-def test_the_table_lights_the_cell_and_says_how_probable_cells_are(
-    full: Profile, advise: Callable[..., Advised]
-) -> None:
+def test_the_table_lights_the_cell(full: Profile, advise: Callable[..., Advised]) -> None:
     advised = advise(full)
     plot = table_plot(full, advised.cells, advised.meanings)
     cells = {cell.name: cell for cell in plot.cells}
@@ -24,8 +22,6 @@ def test_the_table_lights_the_cell_and_says_how_probable_cells_are(
     here = cells["stage_probe"]
     assert here.x < plot.x < here.x + plot.cell_width and here.y < plot.y < here.y + plot.cell_height
     assert plot.low_x <= plot.x <= plot.high_x
-    shown = {name: cell.probability.replace("\N{NO-BREAK SPACE}", " ") for name, cell in cells.items()}
-    assert shown == {"linear_probe": "", "stage_probe": "83 %", "few_layers": "", "many_layers": "14 %"}
 
 
 def test_scores_are_sorted_dots_on_one_axis(full: Profile) -> None:

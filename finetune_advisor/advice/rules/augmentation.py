@@ -1,177 +1,174 @@
-"""The rule for `augmentation`: which random changes leave the labels true, judged from the data, and how strong."""
+"""The rule for `augmentation`: which random changes leave the labels true, judged from the data, and how strong.
+
+A change that is not in the shipped recipe has to be shown to cost nothing; the horizontal flip, which is, has to be
+shown to cost something. A linear classifier that knows no more than the largest class shows neither.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from finetune_advisor.advice.choice import KEEP, SURE, Choice, points
-from finetune_advisor.advice.rules.preprocessing import pads
+from finetune_advisor.advice.amount import BORDER
+from finetune_advisor.advice.choice import KEEP, SURE, Choice, Cite, Reason, cite, percent, say
+from finetune_advisor.advice.rules.preprocessing import fit_cites, pads
+from finetune_advisor.advice.sentences import blind_reason, gates_of, refit_change, transfer_change
 from finetune_advisor.artifacts.health import GRAY_MODES
-from finetune_advisor.artifacts.profile import Cell, Profile, ViewEffect
+from finetune_advisor.artifacts.profile import Cell, Profile, View
 from finetune_advisor.techniques.augmentation import ColorJitter, HorizontalFlip, RandomCrop, Rotation, VerticalFlip
 
 SMALL_FALL = 0.02
-"""Loss of accuracy that is allowed however exactly it is known: as much as a choice of folds makes."""
+"""Loss of accuracy by mirroring that is allowed however exactly it is known: as much as a choice of folds makes."""
 
-NO_UP_FALL = 0.01
-"""The same where the question is whether images have an up, and one standard error instead of two: unlike a mirror
-image, an image upside down or on its side is the exception, so the data has to speak for it."""
-
-BEATS_GUESSING = 0.02
-"""Accuracy over that of always naming the largest class, below which a probe cannot tell what a view does."""
+TINY_FALL = 0.01
+"""The same for a change that the shipped recipes do not make, and one standard error instead of two: the data has to
+speak for it."""
 
 CROP_MIDDLE, CROP_SLOPE = 0.5, 0.3
 """Smallest part that a crop keeps at the border between little and plenty, as measured for the shipped recipes, and how
 it grows with the amount: few images need stronger changes, many bring their own. The slope is set by hand."""
 
-_Item = tuple[Any, str]
-"""A technique and why it is in the list."""
+_Item = tuple[str, Any, Reason]
+"""The kind of a technique; the technique, or None where it is left out; and why."""
 
 
 def augmentation(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """The whole list; each item carries its reason, and the line above them says what was left out."""
-    items, left_out = _weighed(profile)
-    value = [technique.model_dump() for technique, _ in items] or None
-    yield Choice("augmentation", value, " ".join(left_out) or f"{len(items)} changes that leave the labels true.")
-    for technique, reason in items:
-        yield Choice(f"augmentation.{technique.kind}", KEEP, reason)
+    items = [item for item in _weighed(profile) if item[1] is not None]
+    yield Choice("augmentation", [technique.model_dump() for _, technique, _ in items] or None, _left_out(profile))
+    for kind, _, reason in items:
+        yield Choice(f"augmentation.{kind}", KEEP, reason)
 
 
 def augments(profile: Profile) -> bool:
     """Whether an image looks different in every epoch."""
-    return bool(_weighed(profile)[0])
+    return any(technique is not None for _, technique, _ in _weighed(profile))
 
 
-def _weighed(profile: Profile) -> tuple[list[_Item], list[str]]:
-    """What is done to the images, and why the rest is not."""
-    items: list[_Item] = []
-    left_out: list[str] = []
-    for rule in (_horizontal, _vertical, _rotation, _crop, _color):
-        technique, reason = rule(profile)
+def augmentation_cites(profile: Profile) -> tuple[Cite, ...]:
+    """Everything that decided about the list."""
+    return tuple(cited for _, _, reason in _weighed(profile) for cited in reason.cites)
+
+
+def _weighed(profile: Profile) -> tuple[_Item, ...]:
+    return tuple(rule(profile) for rule in (_horizontal, _vertical, _rotation, _crop, _color))
+
+
+def _left_out(profile: Profile) -> Reason:
+    """What is not done to the images, with the figure; what the same sentence explains stands together."""
+    kinds: dict[str, list[str]] = {}
+    reasons: dict[str, object] = {}
+    for kind, technique, reason in _weighed(profile):
         if technique is None:
-            left_out.append(reason)
-        else:
-            items.append((technique, reason))
-    return items, left_out
+            kinds.setdefault(str(reason), []).append(kind)
+            reasons.setdefault(f"why{list(kinds).index(str(reason))}", reason)
+    if not kinds:
+        return say("No change is left out.", *augmentation_cites(profile))
+    listed = (f"{', '.join(names)} ({{why{number}}})" for number, names in enumerate(kinds.values()))
+    return Reason(f"Left out: {'; '.join(listed)}.", reasons, augmentation_cites(profile))
 
 
 def _horizontal(profile: Profile) -> _Item:
     effect = profile.view("horizontal_flip")
     if effect is None:
-        reason = (
-            f"Photographs stay true when mirrored. Whether these {len(profile.classes)} classes do was not measured: "
-            "take this out for text, digits and whatever has a left and a right."
+        reason = say(
+            "Default of the recipe; mirrored images were not measured. Remove it where left and right differ.",
+            cite(profile, "views.horizontal_flip"),
         )
-        return HorizontalFlip(), reason
-    seen = f"Mirrored left to right, held-out images score {_change(effect)}"
-    if _fall(effect) <= _allowed(effect, SMALL_FALL):
-        return HorizontalFlip(), f"{seen}: the labels stay true."
-    if effect.refitted - effect.accuracy > SURE * effect.std:
-        gain = points(effect.refitted - effect.accuracy)
-        return HorizontalFlip(), f"{seen}, but mirrored copies in training bring {gain}."
-    return None, f"No horizontal_flip: {_lower(seen)}; left and right differ."
+        return "horizontal_flip", HorizontalFlip(), reason
+    if not effect.beats_majority:
+        return (
+            "horizontal_flip",
+            HorizontalFlip(),
+            say("Default of the recipe; {blind}.", blind=blind_reason(effect, profile)),
+        )
+    change, both, gates = (
+        transfer_change(profile, "horizontal_flip"),
+        refit_change(profile, "horizontal_flip"),
+        gates_of(effect, profile),
+    )
+    if change.difference >= -max(SURE * effect.transferred_std, SMALL_FALL):
+        shown = (
+            "no loss beyond two standard errors" if change.verdict != "lower" else f"under {100 * SMALL_FALL:g} points"
+        )
+        return (
+            "horizontal_flip",
+            HorizontalFlip(),
+            say("Mirrored, held-out images score {change}: {shown}.", *gates, change=change, shown=shown),
+        )
+    if both.verdict == "higher":
+        template = "Mirrored, held-out images score {change}, but trained on both, classifiers gain: {both}."
+        return "horizontal_flip", HorizontalFlip(), say(template, *gates, change=change, both=both)
+    return "horizontal_flip", None, say("mirrored {change}", *both.cites, *gates, change=change)
 
 
 def _vertical(profile: Profile) -> _Item:
-    effect = profile.view("vertical_flip")
-    if effect is None:
-        return None, "No vertical_flip: images upside down were not measured."
-    seen = f"upside down, held-out images score {_change(effect)}"
-    if cannot_tell := _guesses(effect, profile):
-        return None, f"No vertical_flip: {cannot_tell}."
-    if _is_unnoticed(effect):
-        return VerticalFlip(), f"{_upper(seen)}: the images have no up."
-    return None, f"No vertical_flip: {seen}; the images have an up."
+    return _to_be_shown(profile, "vertical_flip", VerticalFlip(), "upside down")
 
 
 def _rotation(profile: Profile) -> _Item:
     """Quarter turns: where one leaves the labels true, two and three do, which are the same again."""
-    effect = profile.view("rotation_90")
-    if effect is None:
-        return None, "No rotation: turned images were not measured."
-    seen = f"turned by 90 degrees, held-out images score {_change(effect)}"
-    if cannot_tell := _guesses(effect, profile):
-        return None, f"No rotation: {cannot_tell}."
-    if not _is_unnoticed(effect):
-        return None, f"No rotation: {seen}; the images have a direction."
-    if not _bears_half_a_turn(profile):
-        reason = "but half a turn is both mirror images, and only one of them leaves the labels true."
-        return None, f"No rotation: {seen}, {reason}"
-    reason = (
-        f"{_upper(seen)}: no side is up. 180 and 270 degrees are the same turn again; angles between were not "
-        "measured, and may mean something (a + turned by 45 degrees is an x)."
-    )
-    return Rotation(degrees=180.0, step=90.0), reason
-
-
-def _bears_half_a_turn(profile: Profile) -> bool:
-    """What the flips say of it: one that leaves the labels true after one that does not makes them wrong."""
-    return (_horizontal(profile)[0] is None) == (_vertical(profile)[0] is None)
+    turn = Rotation(degrees=180.0, step=90.0)
+    kind, turned, reason = _to_be_shown(profile, "rotation_90", turn, "turned by 90 degrees")
+    if turned is None:
+        return kind, turned, reason
+    flips = (_horizontal(profile), _vertical(profile))
+    cites = tuple(cited for _, _, why in flips for cited in why.cites)
+    # Half a turn is both mirror images: where only one of them leaves the labels true, it makes them wrong.
+    if (flips[0][1] is None) != (flips[1][1] is None):
+        template = "half a turn is both flips, and only one of them is made"
+        return kind, None, say(template, *reason.cites, *cites)
+    return kind, turned, say("{turned} Other angles were not measured.", *cites, turned=reason)
 
 
 def _crop(profile: Profile) -> _Item:
     amount = profile.size.amount
     assert amount is not None, "the profile is not placed"
     if pads(profile):
-        return None, f"No random_crop: it would cut off what pad keeps ({profile.size_px} pixels show the whole image)."
-    smallest = round(CROP_MIDDLE + CROP_SLOPE * (amount - 0.5), 2)
-    reason = (
-        f"At an amount of {amount:.2f} crops keep at least {100 * smallest:.0f} % of the image: less data, stronger."
+        return "random_crop", None, say("cuts off what pad keeps", *fit_cites(profile))
+    smallest = round(CROP_MIDDLE + CROP_SLOPE * (amount - BORDER), 2)
+    template = (
+        "Amount of data {amount:.2f}, {side} {border:g}: crops keep at least {smallest} of the image, {more} the "
+        "recipe's {usual}."
     )
-    return RandomCrop(scale=(smallest, 1.0)), reason
+    reason = say(
+        template,
+        *fit_cites(profile),
+        amount=cite(profile, "size.amount"),
+        side="below the border of" if amount < BORDER else "at least",
+        border=BORDER,
+        smallest=percent(smallest),
+        more="less than" if smallest < CROP_MIDDLE else ("more than" if smallest > CROP_MIDDLE else "as"),
+        usual=percent(CROP_MIDDLE),
+    )
+    return "random_crop", RandomCrop(scale=(smallest, 1.0)), reason
 
 
 def _color(profile: Profile) -> _Item:
-    effect, modes = profile.view("gray"), profile.health.color_modes
+    modes = profile.health.color_modes
+    color_modes = cite(profile, "health.color_modes")
     if modes and set(modes) <= GRAY_MODES:
-        reason = f"All {sum(modes.values()):,} images are gray: only brightness and contrast change."
-        return ColorJitter(saturation=0.0), reason
+        reason = say("All images are gray: only brightness and contrast change.", color_modes)
+        return "color_jitter", ColorJitter(saturation=0.0), reason
+    kind, technique, reason = _to_be_shown(profile, "gray", ColorJitter(), "without color")
+    return kind, technique, Reason(reason.template, reason.parts, (*reason.also, color_modes))
+
+
+def _to_be_shown(profile: Profile, view: View, technique: Any, words: str) -> _Item:
+    """A change that is made only where it costs no more than one standard error, neither as it is nor trained on."""
+    effect = profile.view(view)
+    kind = technique.kind
     if effect is None:
-        return None, f"No color_jitter: what color means to the {len(profile.classes)} classes was not measured."
-    seen = f"without color, held-out images score {_change(effect)}"
-    if _fall(effect) <= _allowed(effect, SMALL_FALL):
-        return ColorJitter(), f"{_upper(seen)}: color does not carry the class."
-    return None, f"No color_jitter: {seen}; color carries the class."
-
-
-def _fall(effect: ViewEffect) -> float:
-    return effect.accuracy - effect.transferred
-
-
-def _allowed(effect: ViewEffect, least: float) -> float:
-    return max(SURE * effect.transferred_std, least)
-
-
-def _is_unnoticed(effect: ViewEffect) -> bool:
-    """Whether a view that has to speak for itself is taken for the usual one, and spoils no training."""
-    harmless = effect.refitted - effect.accuracy >= -effect.std
-    return _fall(effect) <= max(effect.transferred_std, NO_UP_FALL) and harmless
-
-
-def _guesses(effect: ViewEffect, profile: Profile) -> str | None:
-    """In words, that a probe cannot tell what a view does; None where it can."""
-    over = effect.accuracy - _guess(profile)
-    return f"a probe is only {points(over)} above guessing and cannot tell" if over < BEATS_GUESSING else None
-
-
-def _change(effect: ViewEffect) -> str:
-    return f"{points(-_fall(effect))} (standard error {100 * effect.transferred_std:.1f})"
-
-
-def _guess(profile: Profile) -> float:
-    """Accuracy of always naming the largest class of the trainable images."""
-    counts: dict[str, int] = {}
-    for split in ("train", "val"):
-        if split in profile.splits:
-            for name, count in profile.splits[split].per_class.items():
-                counts[name] = counts.get(name, 0) + count
-    return max(counts.values()) / sum(counts.values()) if counts else 1 / len(profile.classes)
-
-
-def _upper(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
-
-
-def _lower(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]
+        return kind, None, say("not measured", cite(profile, f"views.{view}"))
+    if not effect.beats_majority:
+        return kind, None, blind_reason(effect, profile)
+    change, both, gates = transfer_change(profile, view), refit_change(profile, view), gates_of(effect, profile)
+    if change.difference < -max(effect.transferred_std, TINY_FALL):
+        return kind, None, say(f"{words} {{change}}", *gates, change=change)
+    if both.difference < -effect.std:
+        return kind, None, say("trained on both {both}", *change.cites, *gates, both=both)
+    template = (
+        f"{words[:1].upper()}{words[1:]}, held-out images score {{change}}, trained on both {{both}}: {{allowed}}."
+    )
+    allowed = f"at most {100 * TINY_FALL:g} point or one standard error is lost"
+    return kind, technique, say(template, *gates, change=change, both=both, allowed=allowed)

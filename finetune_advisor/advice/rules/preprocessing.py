@@ -1,48 +1,57 @@
-"""Rules for `preprocessing`: the scale of the pixels, the size of the network's input, and whether to crop or pad."""
+"""Rules for `preprocessing`: the size of the network's input, and whether to crop or pad."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from finetune_advisor.advice.choice import KEEP, Choice, points
+from finetune_advisor.advice.choice import KEEP, Choice, Cite, Reason, cite, percent, say
+from finetune_advisor.advice.sentences import blind_reason, gates_of, refit_change
 from finetune_advisor.advice.table import TRAINED
-from finetune_advisor.artifacts.health import SMALL_PX
+from finetune_advisor.artifacts.health import ENLARGED, OFF_SQUARE, SMALL_PX
 from finetune_advisor.artifacts.profile import Cell, Profile
 
 LEAST_KEPT = 0.5
 """Share of the median image that a crop has to show where padding was not tried."""
 
 
-def scale(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """That of the pretraining."""
-    reason = f"{profile.backbone} knows images by the mean and deviation of its pretraining, and takes no others."
-    yield Choice("preprocessing.kind", KEEP, reason)
-
-
 def size(profile: Profile, cell: Cell) -> Iterator[Choice]:
     """The measured size, or a smaller one where layers are trained and nothing is lost by it."""
-    effect, sizes, usual = profile.view("small"), profile.health.sizes, profile.size_px
-    measured = f"{usual} pixels is what was measured at"
-    if effect is None or usual <= SMALL_PX:
-        yield Choice("preprocessing.size", usual, f"{measured}; no smaller size was tried.")
+    if cell not in TRAINED or profile.size_px <= SMALL_PX:
+        yield Choice("preprocessing.size", profile.size_px)
         return
-    gain = effect.refitted - effect.accuracy
-    tried = f"At {SMALL_PX} pixels a probe scores {points(gain)} (standard error {100 * effect.std:.1f})"
-    if cell not in TRAINED:
-        yield Choice("preprocessing.size", usual, f"{measured}. {tried}; a probe has no training to speed up.")
-    elif gain < -effect.std:
-        yield Choice("preprocessing.size", usual, f"{tried}, so {usual} pixels, as measured.")
-    elif sizes is None or not sizes.small:
-        shows = "not known" if sizes is None else f"{sizes.shorter_side[1]:.0f} pixels"
-        reason = f"{tried}; the images' own shorter side is {shows}, which trained layers may use at {usual} pixels."
-        yield Choice("preprocessing.size", usual, reason)
-    else:
-        speed = (usual / SMALL_PX) ** 2
-        reason = (
-            f"{tried}, and the images' own shorter side is {sizes.shorter_side[1]:.0f} pixels: an epoch is about "
-            f"{speed:.1f} times faster than at {usual}."
+    small, reason = _smaller(profile)
+    yield Choice("preprocessing.size", SMALL_PX if small else profile.size_px, reason)
+
+
+def _smaller(profile: Profile) -> tuple[bool, Reason]:
+    """Whether images are trained on at the size of the view `small`, and why."""
+    effect, sizes = profile.view("small"), profile.health.sizes
+    usual = cite(profile, "size_px")
+    as_measured = say("{usual} pixels, as in the analysis", usual=usual)
+    if effect is None:
+        return False, say("{kept}; no smaller size was tried.", cite(profile, "views.small"), kept=as_measured)
+    if not effect.beats_majority:
+        return False, say("{kept}; {blind}.", kept=as_measured, blind=blind_reason(effect, profile))
+    gates, change = gates_of(effect, profile), refit_change(profile, "small")
+    if change.difference < -effect.std:
+        template = "At {small} pixels a linear classifier scores {change}: more than one standard error is lost."
+        return False, say(template, usual, *gates, small=SMALL_PX, change=change)
+    measured = (usual, *gates, *change.cites)
+    if sizes is None:
+        template = "{kept}; the size of the images was not measured."
+        return False, say(template, *measured, cite(profile, "health.sizes"), kept=as_measured)
+    side = cite(profile, "health.sizes.shorter_side.1")
+    if not sizes.small:
+        template = (
+            "Half of the images have a shorter side of {side:.0f} pixels or more, above {most:.0f}: a smaller size "
+            "could lose detail."
         )
-        yield Choice("preprocessing.size", SMALL_PX, reason)
+        return False, say(template, *measured, side=side, most=ENLARGED * SMALL_PX)
+    template = (
+        "At {small} pixels a linear classifier scores {change}; half of the images have a shorter side of at most "
+        "{side:.0f} pixels."
+    )
+    return True, say(template, usual, *gates, small=SMALL_PX, change=change, side=side)
 
 
 def value_range(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
@@ -50,47 +59,65 @@ def value_range(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG0
     values = profile.health.values
     if values is None:
         return
-    clipped = f", of which {100 * values.clipped:.2g} % are clipped" if values.clipped else ""
-    reason = (
-        f"{values.images:,} of {values.of:,} training images have over 8 bits per channel. One scale for all: values "
-        f"run from {values.lowest:g} to {values.highest:g}{clipped}."
+    figures = {name: cite(profile, f"health.values.{name}") for name in ("images", "of", "lowest", "highest")}
+    template = (
+        "{images:,} of {of:,} training images have over 8 bits per channel. One scale for all: values run from "
+        "{lowest:g} to {highest:g}"
     )
+    if values.clipped:
+        figures["clipped"] = cite(profile, "health.values.clipped")
+        template += ", of which {clipped:.2%} are clipped"
+    reason = say(template + ".", cite(profile, "health.values.range"), **figures)
     yield Choice("preprocessing.value_range", values.range, reason)
 
 
 def fit(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """Crop as in the pretraining, or pad where the data shows that what a crop cuts off is missed."""
     sizes, effect = profile.health.sizes, profile.view("pad")
-    if sizes is not None and _crop_hides_most(profile):
-        reason = (
-            f"A center crop would show {100 * (sizes.kept_by_crop or 0):.0f} % of the median image; "
-            "whether padding scores more was not measured."
-        )
-        yield Choice("preprocessing.fit", "pad", reason)
-        return
-    if pads(profile):
-        assert sizes is not None and effect is not None
-        gain = effect.refitted - effect.accuracy
-        reason = (
-            f"{100 * sizes.off_square:.0f} % of the images are far from square, and a probe on padded images scores "
-            f"{points(gain)} (standard error {100 * effect.std:.1f}): what a crop cuts off is missed."
+    if _crop_hides_most(profile):
+        reason = say(
+            "A center crop would show {kept:%} of the median image; whether padding scores more was not measured.",
+            cite(profile, "views.pad"),
+            kept=cite(profile, "health.sizes.kept_by_crop"),
         )
         yield Choice("preprocessing.fit", "pad", reason)
         return
     if sizes is None:
-        reason = f"As {profile.backbone} was pretrained; shapes of the images were not measured."
-    elif not sizes.many_off_square:
-        reason = f"As in the pretraining: only {100 * sizes.off_square:.0f} % of the images are far from square."
+        reason = say(
+            "Default of the recipe; the shapes of the images were not measured.", cite(profile, "health.sizes")
+        )
+        yield Choice("preprocessing.fit", KEEP, reason)
+        return
+    off_square = cite(profile, "health.sizes.off_square")
+    if not sizes.many_off_square:
+        reason = say(
+            "As in the pretraining: {off_square:%} of the images are far from square; padding is tried from {least}.",
+            off_square=off_square,
+            least=percent(OFF_SQUARE),
+        )
+        yield Choice("preprocessing.fit", KEEP, reason)
     elif effect is None:
-        reason = (
-            f"As in the pretraining: {100 * sizes.off_square:.0f} % are far from square, but padding was not tried."
+        reason = say(
+            "Default of the recipe: {off_square:%} of the images are far from square, but padding was not measured.",
+            cite(profile, "views.pad"),
+            off_square=off_square,
         )
+        yield Choice("preprocessing.fit", KEEP, reason)
+    elif not pads(profile) and not effect.beats_majority:
+        blind = blind_reason(effect, profile)
+        reason = say("Default of the recipe; {blind}.", *fit_cites(profile), blind=blind)
+        yield Choice("preprocessing.fit", KEEP, reason)
     else:
-        reason = (
-            f"{100 * sizes.off_square:.0f} % of the images are far from square, but padding them does not help: "
-            f"{points(effect.refitted - effect.accuracy)} (standard error {100 * effect.std:.1f})."
+        won = pads(profile)
+        reason = say(
+            "Far from square: {off_square:%} of the images. Padded, a linear classifier scores {change}: {gain} one "
+            "standard error.",
+            *(() if won else gates_of(effect, profile)),
+            off_square=off_square,
+            change=refit_change(profile, "pad"),
+            gain="a gain of more than" if won else "no gain of more than",
         )
-    yield Choice("preprocessing.fit", KEEP, reason)
+        yield Choice("preprocessing.fit", "pad" if won else KEEP, reason)
 
 
 def pads(profile: Profile) -> bool:
@@ -108,3 +135,8 @@ def _crop_hides_most(profile: Profile) -> bool:
     if sizes is None or sizes.kept_by_crop is None or profile.view("pad") is not None:
         return False
     return sizes.kept_by_crop < LEAST_KEPT
+
+
+def fit_cites(profile: Profile) -> tuple[Cite, ...]:
+    """The figures that `pads` looks at."""
+    return cite(profile, "health.sizes"), cite(profile, "views.pad")

@@ -1,10 +1,11 @@
-"""Rules for `loss` and `regularization`: what keeps few images from being learned by heart."""
+"""Rules for `regularization`: what keeps few images from being learned by heart."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from finetune_advisor.advice.choice import KEEP, Choice
+from finetune_advisor.advice.amount import BORDER
+from finetune_advisor.advice.choice import Choice, Reason, cite, say
 from finetune_advisor.artifacts.profile import Cell, Profile
 
 DROPOUT_MIDDLE, DROPOUT_SLOPE = 0.2, -0.2
@@ -15,41 +16,35 @@ DECAY_MIDDLE, DECAY_SLOPE = -4.0, -2.0
 """Powers of ten of weight decay, likewise."""
 
 
-def loss(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """Cross entropy, also where labels are in doubt: focal loss would look at those most."""
-    suspects = len(profile.health.label_suspects)
-    doubt = f"the {suspects} images whose labels probes contradict" if suspects else "labels that are wrong"
-    ratio = profile.health.imbalance.ratio
-    reason = f"Classes differ by a factor of {ratio:.1f} in size. Focal loss would look hardest at {doubt}."
-    yield Choice("loss", KEEP, reason)
-
-
-def label_smoothing(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """The shipped recipe's: nobody measured that more of it makes up for labels that may be wrong."""
-    suspects = len(profile.health.label_suspects)
-    reason = "As shipped, for all data alike."
-    if suspects:
-        reason += f" Labels that may be wrong: {suspects:,}. They are in review.csv, for you to check."
-    yield Choice("loss.label_smoothing", KEEP, reason)
-
-
 def weight_decay(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """Stronger with less data."""
-    amount = _amount(profile)
-    exponent = DECAY_MIDDLE + DECAY_SLOPE * (amount - 0.5)
-    strength = float(f"{10**exponent:.1g}")
-    reason = (
-        f"The amount is {amount:.2f}: the less data, the stronger; at the border to plenty it is {10**DECAY_MIDDLE:g}."
-    )
-    yield Choice("regularization.l2.strength", strength, reason)
+    strength = float(f"{10 ** (DECAY_MIDDLE + DECAY_SLOPE * (_amount(profile) - BORDER)):.1g}")
+    yield Choice("regularization.l2.strength", strength, _by_amount(profile, strength, 10**DECAY_MIDDLE))
 
 
 def dropout(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """More of it with less data."""
-    amount = _amount(profile)
-    rate = round(DROPOUT_MIDDLE + DROPOUT_SLOPE * (amount - 0.5), 2)
-    reason = f"The amount is {amount:.2f}: the less data, the more; at the border to plenty it is {DROPOUT_MIDDLE:g}."
-    yield Choice("regularization.dropout.rate", rate, reason)
+    rate = round(DROPOUT_MIDDLE + DROPOUT_SLOPE * (_amount(profile) - BORDER), 2)
+    yield Choice("regularization.dropout.rate", rate, _by_amount(profile, rate, DROPOUT_MIDDLE))
+
+
+def _by_amount(profile: Profile, value: float, usual: float) -> Reason:
+    """What the amount made of the shipped recipe's value, which is that at the border."""
+    amount = cite(profile, "size.amount")
+    if value == usual:
+        return say(
+            "Amount of data {amount:.2f}, near the border of {border:g}: as in the recipe.",
+            amount=amount,
+            border=BORDER,
+        )
+    return say(
+        "Amount of data {amount:.2f}, {side} the border of {border:g}: {more} than the {usual:g} of the recipe.",
+        amount=amount,
+        side="below" if value > usual else "above",
+        border=BORDER,
+        more="more" if value > usual else "less",
+        usual=usual,
+    )
 
 
 def _amount(profile: Profile) -> float:

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import takewhile
 
-from finetune_advisor.advice.choice import KEEP, Choice, points
-from finetune_advisor.advice.sentences import (
-    amount_sentence,
-    percent,
-    pointer,
-    similarity_sentence,
-    trial_sentence,
-)
-from finetune_advisor.advice.table import ALL, TOP, best_probe, probe_of_cell
+from finetune_advisor.advice.choice import KEEP, Choice, Cite, Reason, cite, say
+from finetune_advisor.advice.sentences import amount_reason, pointer, similarity_reason, trial_reason
+from finetune_advisor.advice.table import ALL, CELLS, TOP, best_probe, probe_of_cell
 from finetune_advisor.artifacts.profile import Cell, ProbeScore, Profile
 from finetune_advisor.techniques.initialization import Probe, Zeros
 
@@ -24,32 +18,44 @@ FREEZE_LESS_AMOUNT = 0.8
 """Amount from which there is data to train early stages that look different: about five times the border."""
 
 PROBE_START_PER_CLASS = 50
-"""Images an effective class below which the classifier starts from a fitted probe. At 60 (ten textures, 602 training
+"""Images per class below which the classifier starts from a fitted probe. At 60 (ten textures, 602 training
 images, one seed, 198 validation images) it was far ahead after one epoch (.833 to .732) and no better after eight (.838
 to .828, log loss .618 to .572)."""
 
-_CELL_REASON: dict[Cell, str] = {
-    "linear_probe": "So a linear classifier on top; training layers on so few images would sooner harm than help.",
-    "stage_probe": "So linear classifiers at different stages; early layers see what ImageNet's objects do not need.",
-    "few_layers": "So fine-tune the last layers at a smaller rate; the early ones already fit.",
-    "many_layers": "So fine-tune most layers at a smaller rate; only the first ones fit as they are.",
-}
-
 
 def strategy(profile: Profile, cell: Cell) -> Iterator[Choice]:
-    """The cell, how sure it is, and which neighbors are worth a thought."""
-    if cell != profile.cell:
-        tried = "" if profile.trial is None else f" {trial_sentence(profile, profile.trial)}"
-        yield Choice("strategy", KEEP, f"Chosen by hand; {pointer(profile)}.{tried}")
-        return
-    parts = [amount_sentence(profile), similarity_sentence(profile)]
-    if profile.trial is not None:
-        parts.append(trial_sentence(profile, profile.trial))
-    parts.append(_CELL_REASON[cell])
-    if profile.confidence is not None:
-        parts.append(f"{percent(profile.confidence)} sure.")
-    parts += [f"{percent(other.probability)} {other.cell}: {other.decides}" for other in profile.neighbors]
-    yield Choice("strategy", KEEP, " ".join(parts))
+    """The cell with the figures that placed the data there, and which others are near."""
+    yield Choice("strategy", KEEP, _by_hand(profile) if cell != profile.cell else _placed(profile))
+
+
+def _by_hand(profile: Profile) -> Reason:
+    return say("Chosen by hand; {pointer}.", pointer=pointer(profile))
+
+
+def _placed(profile: Profile) -> Reason:
+    if profile.trial is not None and profile.trial.decided:
+        return _sentence(trial_reason(profile))
+    near = ", ".join(neighbor.cell for neighbor in profile.neighbors)
+    return say(
+        "{amount}; {similarity}.{trial}{near}",
+        amount=_sentence(amount_reason(profile), end=""),
+        similarity=similarity_reason(profile, interval=_near_by_similarity(profile)),
+        trial="" if profile.trial is None else say(" {it}", it=_sentence(trial_reason(profile))),
+        near=f" Near a border: {near}." if near and profile.trial is None else "",
+    )
+
+
+def _near_by_similarity(profile: Profile) -> bool:
+    """Whether a cell is named that lies across the border of similarity: then the interval decided that."""
+    columns = {cell: column for (_, column), cell in CELLS.items()}
+    others = {columns[neighbor.cell] for neighbor in profile.neighbors}
+    return profile.trial is None and others - {profile.similarity.verdict} != set()
+
+
+def _sentence(reason: Reason, *, end: str = ".") -> Reason:
+    """A part of a sentence that begins one; a figure at its beginning needs no capital."""
+    template = reason.template
+    return Reason(f"{template[:1].upper()}{template[1:]}{end}", reason.parts, reason.also)
 
 
 def depth(profile: Profile, cell: Cell) -> Iterator[Choice]:
@@ -63,21 +69,43 @@ def depth(profile: Profile, cell: Cell) -> Iterator[Choice]:
 
 
 def _places(profile: Profile) -> Choice:
+    """All stages joined, or a single one; the top layer alone is the linear probe."""
     best, top = probe_of_cell(profile, "stage_probe"), profile.probe(TOP)
-    what = "all stages joined have" if best.stage == ALL else f"{best.stage} has"
-    reason = (
-        f"On held-out folds {what} a log loss of {best.log_loss:.3f} (accuracy {best.accuracy:.3f} +- {best.std:.3f}), "
-        f"the top layer alone {top.log_loss:.3f} (accuracy {top.accuracy:.3f}): {points(best.accuracy - top.accuracy)}."
-    )
-    single = best_probe(single_stages(profile))
-    if best.stage == ALL and single.log_loss < best.log_loss:
-        reason += (
-            f" {single.stage} alone has {single.log_loss:.3f} (accuracy {single.accuracy:.3f}): the folds "
-            "cannot tell them apart, and where they cannot, joined stages did better on test images."
-        )
+    single = best_probe(single_stages(profile) or (best,))
+    would_do: Reason | str = ""
     if top.log_loss <= best.log_loss:
-        reason += " By log loss the top layer alone is no worse: linear_probe would do as well."
-    return Choice("strategy.stages", ALL if best.stage == ALL else [best.stage], reason)
+        would_do = say(" linear_probe has no more ({top:.3f}).", top=cite(profile, f"probes.{TOP}.log_loss"))
+    figures: dict[str, object] = {
+        "single": single.stage,
+        "loss": cite(profile, f"probes.{single.stage}.log_loss"),
+        "would_do": would_do,
+    }
+    if any(probe.stage == ALL for probe in profile.probes):
+        figures["joined"] = cite(profile, "probes.all.log_loss")
+    accuracies: dict[str, object] = {}
+    if "joined" in figures and single.log_loss < profile.probe(ALL).log_loss:
+        accuracies = {
+            "accuracy": cite(profile, f"probes.{single.stage}.accuracy"),
+            "joined_accuracy": cite(profile, "probes.all.accuracy"),
+            "std": cite(profile, f"probes.{single.stage}.std"),
+        }
+    if "joined" not in figures:
+        template = "Of the single stages {single} has the least log loss on held-out folds: {loss:.3f}."
+    elif not accuracies:
+        template = "On held-out folds all stages joined have a log loss of {joined:.3f}, {single} alone {loss:.3f}."
+    elif best.stage == ALL:
+        template = (
+            "{single} alone has less log loss ({loss:.3f} to {joined:.3f}) but is not more accurate by one standard "
+            "error ({accuracy:.3f} to {joined_accuracy:.3f} ± {std:.3f}): joined."
+        )
+    else:
+        template = (
+            "{single} has less log loss than all stages joined ({loss:.3f} to {joined:.3f}) and is more accurate by "
+            "one standard error ({accuracy:.3f} to {joined_accuracy:.3f} ± {std:.3f})."
+        )
+    value = ALL if best.stage == ALL else [best.stage]
+    reason = Reason(f"{template}{{would_do}}", {**figures, **accuracies}, (cite(profile, "probes"),))
+    return Choice("strategy.stages", value, reason)
 
 
 def _trained(profile: Profile) -> Choice:
@@ -85,20 +113,29 @@ def _trained(profile: Profile) -> Choice:
     stages = single_stages(profile)
     best = max(stages, key=lambda probe: probe.accuracy)
     served = next(index for index, probe in enumerate(stages) if probe.accuracy >= best.accuracy - best.std)
-    above = len(stages) - 1 - served
-    count = min(max(FEW_STAGES, min(above, len(stages) // 2)), len(stages))
-    reason = (
-        f"{stages[served].stage} already scores {stages[served].accuracy:.3f}, as well as any of {len(stages)} stages"
+    above, half = len(stages) - 1 - served, len(stages) // 2
+    count = min(max(FEW_STAGES, min(above, half)), len(stages))
+    figures: dict[str, object] = {
+        "stage": stages[served].stage,
+        "accuracy": cite(profile, f"probes.{stages[served].stage}.accuracy"),
+        "best": best.stage,
+        "most": cite(profile, f"probes.{best.stage}.accuracy"),
+        "std": cite(profile, f"probes.{best.stage}.std"),
+        "above": above,
+        "count": count,
+    }
+    template = (
+        "{stage} ({accuracy:.3f}) is within one standard error of the best stage, {best} ({most:.3f} ± {std:.3f})"
     )
+    if not above:
+        template = "No earlier stage is within one standard error of the last one ({stage}, {accuracy:.3f} ± {std:.3f})"
+    elif stages[served] is best:
+        template = "{stage} is the best stage ({accuracy:.3f} ± {std:.3f})"
     if above:
-        reason += f"; the {above} above it bring nothing as they are."
-    else:
-        reason += ": every stage below it still adds something, so only the last ones are trained."
-    if count > above:
-        reason += f" At least {FEW_STAGES} train, as in the shipped recipe."
-    elif count < above:
-        reason += " At most half of the stages train in few_layers."
-    return Choice("strategy.stages", count, reason)
+        template += ": what lies above it adds nothing as it is"
+    limit = "; at least {count} stages are trained" if count > above else "; at most {count} stages are trained"
+    template += "." if count == above else f"{limit}."
+    return Choice("strategy.stages", count, Reason(template, figures, (cite(profile, "probes"),)))
 
 
 def _frozen(profile: Profile) -> Choice:
@@ -106,8 +143,9 @@ def _frozen(profile: Profile) -> Choice:
     stages, measured = single_stages(profile), profile.similarity.per_stage
     most = len(stages) // 2
     usual = min(FROZEN_STAGES, most)
+    per_stage = cite(profile, "similarity.per_stage")
     if not measured:
-        reason = f"Similarity of single stages was not measured: {usual} of {len(stages)}, as in the shipped recipe."
+        reason = say("Default of the recipe; the similarity of single stages was not measured.", per_stage)
         return Choice("strategy.frozen_stages", usual, reason)
     border, amount = profile.similarity.threshold, profile.size.amount
     assert border is not None and amount is not None, "the profile is not placed"
@@ -116,23 +154,37 @@ def _frozen(profile: Profile) -> Choice:
     alike = round((matching + 1) / len(measured) * len(stages)) if matching else 0
     least = min(1, most) if amount >= FREEZE_LESS_AMOUNT else usual
     count = min(max(alike, least), most)
-    second = measured[min(1, len(measured) - 1)]
-    seen = (
-        f"Of {len(stages)} stages the first {alike} see what looks like ImageNet"
-        if alike
-        else (f"Already {second.stage} sees what does not look like ImageNet ({second.score:.2f})")
-    )
-    return Choice("strategy.frozen_stages", count, f"{seen}; {_limits(count, alike, amount)}")
+    second = measured[min(1, len(measured) - 1)].stage
+    figures: dict[str, object] = {
+        "alike": alike,
+        "stages": len(stages),
+        "second": second,
+        "score": cite(profile, f"similarity.per_stage.{second}.score"),
+        "border": border,
+        "limit": _limit(profile, count, alike, usual),
+    }
+    template = "{second} already differs from ImageNet (similarity {score:.2f}, border {border:.2f}); {limit}"
+    if alike:
+        template = (
+            "The first {alike} of {stages} stages are similar to ImageNet ({second} {score:.2f}, border {border:.2f}); "
+            "{limit}"
+        )
+    return Choice("strategy.frozen_stages", count, Reason(template, figures, (per_stage,)))
 
 
-def _limits(count: int, alike: int, amount: float) -> str:
+def _limit(profile: Profile, count: int, alike: int, usual: int) -> Reason:
     if count < alike:
-        return f"{count} stay frozen, because many_layers trains at least half of the network."
-    if count == alike:
-        return f"these {count} stay frozen."
-    if amount < FREEZE_LESS_AMOUNT:
-        return f"with an amount of {amount:.2f} the first {count} stay frozen all the same: they cost most to train."
-    return f"with an amount of {amount:.2f} there is data to train all but the first {count}."
+        return say("at most half stay frozen: {count}.", count=count)
+    if count == alike >= usual:
+        return say("these stay frozen.")
+    below = cite(profile, "size.amount").value < FREEZE_LESS_AMOUNT
+    return say(
+        "at an amount of data of {amount:.2f}, {side} {border:g}, stages up to number {count} stay frozen.",
+        amount=cite(profile, "size.amount"),
+        side="below" if below else "at least",
+        border=FREEZE_LESS_AMOUNT,
+        count=count,
+    )
 
 
 def single_stages(profile: Profile) -> tuple[ProbeScore, ...]:
@@ -140,38 +192,46 @@ def single_stages(profile: Profile) -> tuple[ProbeScore, ...]:
     return tuple(probe for probe in profile.probes if probe.stage not in (TOP, ALL))
 
 
-def folds(profile: Profile, cell: Cell) -> Iterator[Choice]:
-    """Strengths and folds as they were measured, so that the run repeats it."""
+def strengths(profile: Profile, cell: Cell) -> Iterator[Choice]:
+    """All are tried again by the run; which one the analysis chose, and by which rule."""
     probe = probe_of_cell(profile, cell)
-    reason = f"Those that were measured; {probe.strength:g} was the best of them at {probe.stage}."
-    yield Choice("strategy.strengths", KEEP, reason)
+    if probe.least_loss_strength is None:
+        return
+    where = f"probes.{probe.stage}"
+    figures: dict[str, object] = {
+        "stage": probe.stage,
+        "chosen": cite(profile, f"{where}.strength"),
+        "least": cite(profile, f"{where}.least_loss_strength"),
+    }
+    template = "Searched again by the run. In the analysis {chosen:g} had the least log loss ({stage}, held-out folds)."
+    if probe.strength != probe.least_loss_strength:
+        template = (
+            "Searched again by the run. The analysis took {chosen:g} ({stage}): the strongest within one standard "
+            "error of the least log loss, that of {least:g}."
+        )
+    yield Choice("strategy.strengths", KEEP, Reason(template, figures, _places_compared(profile, cell)))
 
 
-def batch_norm(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """The statistics of the pretraining."""
-    reason = (
-        f"{profile.splits['train'].images:,} images in small batches give noisier statistics than the pretraining did."
-    )
-    yield Choice("strategy.batch_norm", KEEP, reason)
+def _places_compared(profile: Profile, cell: Cell) -> tuple[Cite, ...]:
+    """What decided where the probe stands whose strength is named."""
+    return () if cell == "linear_probe" else (cite(profile, "probes"),)
 
 
 def head(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """A fitted probe where images are few, zeros elsewhere."""
-    each = profile.size.per_effective_class
-    if starts_from_probe(profile):
-        top = profile.probe(TOP)
-        reason = (
-            f"{each:.0f} images a class: start from a fitted probe (accuracy {top.accuracy:.3f} on folds), so that no "
-            "noise of a new classifier bends the pretrained layers."
-        )
-        yield Choice("head.initialization", Probe().model_dump(), reason)
-    else:
-        reason = (
-            f"{each:.0f} images a class: training finds the classifier soon, and zeros cost no pass over the images."
-        )
-        yield Choice("head.initialization", Zeros().model_dump(), reason)
+    fitted = starts_from_probe(profile)
+    reason = say(
+        "{counted:,.0f} images per class, {compared} {border}: {start}.",
+        counted=cite(profile, "size.counted_per_class"),
+        compared="fewer than" if fitted else "at least",
+        border=PROBE_START_PER_CLASS,
+        start="the classifier starts from a fitted probe" if fitted else "training finds the classifier from zeros",
+    )
+    yield Choice("head.initialization", (Probe() if fitted else Zeros()).model_dump(), reason)
 
 
 def starts_from_probe(profile: Profile) -> bool:
     """Whether images are too few for the classifier to be learned together with the layers."""
-    return profile.size.per_effective_class < PROBE_START_PER_CLASS
+    counted = profile.size.counted_per_class
+    assert counted is not None, "the profile is not placed"
+    return counted < PROBE_START_PER_CLASS

@@ -1,12 +1,13 @@
-"""Rules for `optimizer`, `schedule` and `budget`: how fast and how long."""
+"""Rules for `optimizer`, `budget` and what is kept of the frozen stages: how fast and how long."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from finetune_advisor.advice.choice import KEEP, Choice
-from finetune_advisor.advice.rules.augmentation import augments
+from finetune_advisor.advice.choice import Choice, cite, say, two_digits
+from finetune_advisor.advice.rules.augmentation import augmentation_cites, augments
+from finetune_advisor.advice.rules.preprocessing import pads
 from finetune_advisor.advice.rules.strategy import starts_from_probe
 from finetune_advisor.artifacts.profile import Cell, Profile
 from finetune_advisor.data.plan import BatchPlan
@@ -40,80 +41,130 @@ BODY_RATIO = 0.1
 BODY_FACTOR = 2.0
 """How many times larger that is for images nothing like ImageNet, and smaller for ImageNet itself. By hand."""
 
+_TRAIN = "splits.train.images"
+_COUNTED = "size.counted_per_class"
+
 
 def batch_of(profile: Profile) -> int:
-    """Images a step."""
-    return 32 if profile.splits["train"].images >= MANY_FOR_A_BATCH else 16
-
-
-def optimizer(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """The one that forgives a rate that is not quite right."""
-    validation = profile.splits["val"].images
-    reason = f"adamw forgives a rate that is not quite right: none is searched for on {validation} validation images."
-    yield Choice("optimizer", KEEP, reason)
+    """Images of a step."""
+    return RATE_BATCH if profile.splits["train"].images >= MANY_FOR_A_BATCH else RATE_BATCH // 2
 
 
 def rates(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """Of the classifier by batch and start, of the pretrained layers by similarity."""
-    size, similarity = batch_of(profile), profile.similarity
-    new = RATE * math.sqrt(size / RATE_BATCH)
-    slower = FITTED_SLOWER if starts_from_probe(profile) else 1.0
-    rate = _two_digits(new / slower)
-    reason = f"{RATE:g} at a batch of {RATE_BATCH}, with the root of the batch: {_two_digits(new):g} at {size}"
-    if slower > 1:
-        reason += f"; {slower:g} times slower, because the classifier starts from a fitted probe"
-    yield Choice("optimizer.lr", rate, f"{reason}.")
+    size, fitted = batch_of(profile), starts_from_probe(profile)
+    images, counted = cite(profile, _TRAIN), cite(profile, _COUNTED)
+    slower = FITTED_SLOWER if fitted else 1.0
+    new = two_digits(RATE * math.sqrt(size / RATE_BATCH))
+    if size == RATE_BATCH:
+        rate = say("The recipe's {new:g} for batches of {batch}", images, new=new, batch=RATE_BATCH)
+    else:
+        rate = say(
+            "{images:,} training images, batches of {size}: the recipe's {usual:g} for {batch} becomes {new:g}, by the "
+            "square root",
+            images=images,
+            size=size,
+            usual=RATE,
+            batch=RATE_BATCH,
+            new=new,
+        )
+    start = say("", counted)
+    if fitted:
+        start = say(
+            "; {slower:g} times slower, as the classifier starts fitted ({counted:.0f} images per class)",
+            slower=slower,
+            counted=counted,
+        )
+    yield Choice("optimizer.lr", two_digits(new / slower), say("{rate}{start}.", rate=rate, start=start))
+    yield _body(profile, slower)
+
+
+def _body(profile: Profile, slower: float) -> Choice:
+    """The pretrained layers are not slowed where the classifier is: the ratio makes up for it."""
+    similarity = profile.similarity
     border = similarity.threshold
     assert border is not None, "the profile is not placed"
     away = (border - similarity.score) / (border if similarity.score < border else 1 - border)
-    body = BODY_RATIO * BODY_FACTOR**away
-    ratio = _two_digits(min(body * new / rate, 1.0))
-    word = "smaller" if away < 0 else "larger"
-    reason = (
-        f"Pretrained layers move at {_two_digits(rate * ratio):g}. At a similarity of {similarity.score:.2f} their "
-        f"steps are {word} than at the border ({BODY_RATIO:g} of a new classifier's): what fits already changes little."
+    moved = BODY_RATIO * BODY_FACTOR**away
+    counted = cite(profile, _COUNTED)
+    template = (
+        "Similarity to ImageNet {score:.2f}, {side} {border:.2f}: pretrained layers move {more} the recipe's ratio "
+        "of {usual:g}{start}."
     )
-    yield Choice("optimizer.body_lr_ratio", ratio, reason)
+    start = say("", counted)
+    if slower > 1:
+        start = say(
+            " to a new classifier's rate, which is {slower:g} times this one's ({counted:.0f} images per class)",
+            slower=slower,
+            counted=counted,
+        )
+    reason = say(
+        template,
+        score=cite(profile, "similarity.score"),
+        side="below" if away > 0 else "at least",
+        border=border,
+        more="faster than by" if away > 0 else ("slower than by" if away < 0 else "by"),
+        usual=BODY_RATIO,
+        start=start,
+    )
+    return Choice("optimizer.body_lr_ratio", two_digits(min(moved * slower, 1.0)), reason)
 
 
 def batch(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """Small sets take small batches, for enough steps."""
-    train = profile.splits["train"].images
-    yield Choice(
-        "optimizer.batch", batch_of(profile), f"{train} training images make {_per_epoch(profile)} steps an epoch."
+    size = batch_of(profile)
+    reason = say(
+        "{images:,} training images, {compared} {border}: batches of {size}.",
+        images=cite(profile, _TRAIN),
+        compared="at least" if size == RATE_BATCH else "fewer than",
+        border=MANY_FOR_A_BATCH,
+        size=size,
     )
-
-
-def schedule(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """One rise and one fall, over however many steps there are."""
-    reason = f"{steps_of(profile)} steps in all: one rise and one fall need no choice of when to lower the rate."
-    yield Choice("schedule", KEEP, reason)
+    yield Choice("optimizer.batch", size, reason)
 
 
 def epochs(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """As many as give neither too few nor too many steps."""
     count = epochs_of(profile)
     if count > EPOCHS:
-        why = f"fewer than {STEPS_AT_LEAST} steps leave the new classifier half trained"
+        limit = f"{count} epochs for at least {STEPS_AT_LEAST} steps"
     elif count < EPOCHS:
-        why = f"more than {STEPS_AT_MOST} steps bring little, but every image is seen {EPOCHS_AT_LEAST} times"
+        limit = f"{count} epochs for at most {STEPS_AT_MOST:,} steps, at least {EPOCHS_AT_LEAST} epochs"
     else:
-        why = f"{EPOCHS} epochs as in the shipped recipe"
-    yield Choice("budget.epochs", count, f"{steps_of(profile)} steps: {why}.")
+        limit = f"the recipe's {EPOCHS} epochs give between {STEPS_AT_LEAST} and {STEPS_AT_MOST:,} steps"
+    reason = say(
+        "{images:,} training images in batches of {size}: {limit}.",
+        images=cite(profile, _TRAIN),
+        size=batch_of(profile),
+        limit=limit,
+    )
+    yield Choice("budget.epochs", count, reason)
 
 
 def cached_views(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """As many augmented looks as the shipped recipe keeps, as long as they are used again."""
-    count = epochs_of(profile)
+    """As many augmented views as the shipped recipe keeps, as long as they are used again."""
+    count, images = epochs_of(profile), cite(profile, _TRAIN)
+    # An image is cropped unless it is padded; only then it depends on the other changes whether there is any.
+    also = augmentation_cites(profile) if pads(profile) else ()
     if not augments(profile):
-        yield Choice("strategy.cached_views", 1, f"Nothing is augmented: all {count} epochs see the same look.")
+        reason = say("Nothing is augmented: one view serves all epochs.", *augmentation_cites(profile))
+        yield Choice("strategy.cached_views", 1, reason)
     elif count <= VIEWS:
-        reason = f"In {count} epochs none of {VIEWS} looks at an image would be used again: every epoch augments anew."
+        reason = say(
+            "{images:,} training images take {count} epochs: none of {views} views would be used twice.",
+            *also,
+            images=images,
+            count=count,
+            views=VIEWS,
+        )
         yield Choice("strategy.cached_views", None, reason)
     else:
-        reason = (
-            f"{count} epochs take turns on these looks at each image: the frozen stages run once for each look and not "
-            "in every epoch. null augments anew each time, and takes longer."
+        reason = say(
+            "{images:,} training images take {count} epochs, which take turns on {views} views of each image.",
+            *also,
+            images=images,
+            count=count,
+            views=VIEWS,
         )
         yield Choice("strategy.cached_views", VIEWS, reason)
 
@@ -125,14 +176,5 @@ def epochs_of(profile: Profile) -> int:
     return min(max(EPOCHS, least), most)
 
 
-def steps_of(profile: Profile) -> int:
-    """Steps in all."""
-    return epochs_of(profile) * _per_epoch(profile)
-
-
 def _per_epoch(profile: Profile) -> int:
     return BatchPlan(profile.splits["train"].images, batch_of(profile), profile.seed).steps_per_epoch
-
-
-def _two_digits(value: float) -> float:
-    return float(f"{value:.2g}")

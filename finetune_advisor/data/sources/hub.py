@@ -183,6 +183,7 @@ def _listing(loaded: Any, source: str, reading: Reading = USUAL, notes: Sequence
         ignored=(),
         notes=tuple(notes),
         packed=source,
+        group_column=columns.group,
     )
 
 

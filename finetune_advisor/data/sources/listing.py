@@ -90,6 +90,7 @@ class Listing:
         reading: how the data was read, as the person asked for it.
         packed: what the images were unpacked from, where the root lies in the cache: the absolute path of an archive or
             of a folder in it, that of a saved data set, or `hf:NAME`. A table names an image `packed/name`.
+        group_column: what the column is called whose values are the samples' groups; None where there is none.
     """
 
     root: Path
@@ -100,6 +101,7 @@ class Listing:
     notes: tuple[str, ...] = ()
     reading: Reading = USUAL
     packed: str | None = None
+    group_column: str | None = None
 
     def part(self, split: Split) -> tuple[Sample, ...]:
         """The samples of one split, in order."""

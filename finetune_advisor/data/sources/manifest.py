@@ -147,6 +147,7 @@ def list_manifest(
         ignored=(),
         notes=tuple(notes),
         packed=inside.packed if inside else None,
+        group_column=None if columns.group is None else columns.header[columns.group],
     )
 
 

@@ -40,7 +40,7 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From (B, pieces * C, ...) to (B, C, ...)."""
-        return x.unflatten(1, (-1, self.pieces)).amax(dim=2)  # an exported graph would keep the number len(x)
+        return torch.unflatten(x, 1, (-1, self.pieces)).amax(dim=2)  # an exported graph would keep the number len(x)
 
     def extra_repr(self) -> str:
         """How many."""

@@ -24,8 +24,8 @@ class ColorJitter(Drawn):
 
     source: ClassVar[str] = "slides: data augmentation (color jittering)"
     advised: ClassVar[str] = (
-        "Where held-out images without color score as before, within 2 points or two standard errors; brightness and "
-        "contrast alone where all images are gray."
+        "Where images without color score as before, within 1 point or one standard error, and a probe loses nothing "
+        "by learning both; brightness and contrast alone where all images are gray."
     )
 
     makes: ClassVar[type[Light]] = Light

@@ -17,7 +17,7 @@ class FewLayers(FineTuning):
     """
 
     source: ClassVar[str] = "slides: fine-tune (a lot of similar data: finetune a few layers)"
-    advised: ClassVar[str] = "In its cell of the table: plenty of images an effective class that look like ImageNet."
+    advised: ClassVar[str] = "In its cell of the table: plenty of images per class that look like ImageNet."
 
     kind: Literal["few_layers"] = "few_layers"
     stages: Annotated[int, Field(ge=1)] = 3

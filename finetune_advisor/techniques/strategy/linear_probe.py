@@ -16,7 +16,7 @@ class LinearProbe(Probe):
     """
 
     source: ClassVar[str] = "slides: fine-tune (little, similar data: use linear classifier on top layer)"
-    advised: ClassVar[str] = "In its cell of the table: few images an effective class that look like ImageNet."
+    advised: ClassVar[str] = "In its cell of the table: few images per class that look like ImageNet."
 
     kind: Literal["linear_probe"] = "linear_probe"
     strengths: Strengths = STRENGTHS

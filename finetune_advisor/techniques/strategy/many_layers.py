@@ -17,7 +17,7 @@ class ManyLayers(FineTuning):
     """
 
     source: ClassVar[str] = "slides: fine-tune (a lot of different data: finetune a large number of layers)"
-    advised: ClassVar[str] = "In its cell of the table: plenty of images an effective class that look different."
+    advised: ClassVar[str] = "In its cell of the table: plenty of images per class that look different."
 
     kind: Literal["many_layers"] = "many_layers"
     frozen_stages: Annotated[int, Field(ge=0)] = 2

@@ -24,7 +24,7 @@ class StageProbe(Probe):
     )
     source: ClassVar[str] = "slides: fine-tune (little, different data: try linear classifier from different stages)"
     advised: ClassVar[str] = (
-        "In its cell of the table: few images an effective class that look different; all stages joined, unless one "
+        "In its cell of the table: few images per class that look different; all stages joined, unless one "
         "alone is clearly better."
     )
 

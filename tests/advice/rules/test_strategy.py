@@ -72,4 +72,4 @@ def test_a_network_of_few_stages_gets_numbers_that_it_has(make_profile: MakeProf
 def test_few_images_start_from_a_fitted_classifier(make_profile: MakeProfile, per_class: int, kind: str) -> None:
     advice = advise(make_profile(per_class=per_class), strategy="few_layers")
     assert advice.recipe.head is not None and advice.recipe.head.initialization.kind == kind
-    assert f"{per_class} images a class" in advice.reasons["head.initialization"]
+    assert f"{per_class:,} images per class" in advice.reasons["head.initialization"]

@@ -78,8 +78,10 @@ def test_less_data_is_regularized_harder_and_the_border_as_shipped(make_profile:
     assert border == {"l2": 1e-4, "dropout": 0.2}
 
 
-@pytest.mark.parametrize("suspects", [0, 3, 40])
-def test_label_smoothing_does_not_follow_labels_that_may_be_wrong(make_profile: MakeProfile, suspects: int) -> None:
+@pytest.mark.parametrize("suspects", [0, 40])
+def test_label_smoothing_is_the_shipped_one_whatever_labels_are_suspected(
+    make_profile: MakeProfile, suspects: int
+) -> None:
     advice = advise(make_profile(per_class=50, suspects=suspects), strategy="few_layers")
-    assert advice.recipe.loss is not None and advice.recipe.loss.label_smoothing == pytest.approx(0.1)
-    assert ("may be wrong: 40." in advice.reasons["loss.label_smoothing"]) == (suspects == 40)
+    assert advice.recipe.loss == load_recipe("few_layers").loss
+    assert "loss.label_smoothing" not in advice.reasons

@@ -120,6 +120,7 @@ def test_groups_by_the_column_called_so_or_by_another(manifest, caplog):
     assert "column 'group' stay together" in caplog.text
     assert "columns of labels.csv that are passed over: Patient" in caplog.text
     assert [sample.group for sample in open_source(path, group="patient").samples] == ["x", "y", "z"]
+    assert [open_source(path, group=group).group_column for group in (None, "patient")] == ["group", "Patient"]
 
 
 def test_a_group_column_that_is_not_there(manifest):
