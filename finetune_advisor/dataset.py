@@ -120,7 +120,7 @@ def open_dataset(
     divided = split(replace(listing, samples=samples), validation=validation, seed=seed, groups=groups)
     assert [s.name for s in divided.samples] == [s.name for s in samples], "a split keeps the order"
     _require_different(divided, family_N)
-    _warn_of_torn_families(divided, family_N)
+    _warn_of_split_groups(divided)
     return Dataset(
         listing=divided,
         bad_files=bad_files,
@@ -133,17 +133,15 @@ def open_dataset(
     )
 
 
-def _warn_of_torn_families(listing: Listing, family_N: npt.NDArray[np.intp]) -> None:
-    """A person's own split is kept as it is; that its scores will be too good is said before any of them."""
-    splits: defaultdict[int, set[str | None]] = defaultdict(set)
-    for sample, family in zip(listing.samples, family_N.tolist(), strict=True):
-        splits[family].add(sample.split)
-    torn = sum("test" in sides and len(sides) > 1 for sides in splits.values())
-    if torn:
-        log.warning(
-            "%s of copies, near-copies or groups lie in test and in training: test scores may be too good",
-            counted(torn, "set"),
-        )
+def _warn_of_split_groups(listing: Listing) -> None:
+    """A person's own split is kept as it is, also where it contradicts the person's groups; copies are for health."""
+    splits: defaultdict[str, set[str | None]] = defaultdict(set)
+    for sample in listing.samples:
+        if sample.group is not None:
+            splits[sample.group].add(sample.split)
+    divided = sum("test" in sides and len(sides) > 1 for sides in splits.values())
+    if divided:
+        log.warning("%s lie in test and in training: test scores may be too good", counted(divided, "group"))
 
 
 def _group_names(samples: Sequence[Sample], digests: Sequence[str], family_N: npt.NDArray[np.intp]) -> dict[str, str]:

@@ -133,7 +133,7 @@ def _facts(profile: Profile | None) -> Iterator[str]:
     yield f"Similarity to ImageNet: {similarity.score:.2f} [{similarity.low:.2f}, {similarity.high:.2f}]{verdict}."
     found = [
         counted(len(health.bad_files), "file that cannot be read", "files that cannot be read"),
-        counted(len(health.near_duplicates), "family of near-duplicates", "families of near-duplicates"),
+        counted(len(health.near_duplicates), "group of near-duplicates", "groups of near-duplicates"),
         counted(len(health.label_suspects), "suspect label"),
     ]
     yield f"Health: {', '.join(found)}."

@@ -12,6 +12,7 @@ def copies(full: Profile, **groups: object) -> Health:
         "exact_duplicates": (),
         "near_duplicates": (),
         "duplicates_across_splits": (),
+        "split_leak": None,
         "duplicates_across_classes": (),
     }
     return full.health.model_copy(update=empty | groups)
@@ -43,7 +44,7 @@ def test_a_group_joined_from_exact_and_near_copies_stands_for_its_parts(full: Pr
 
 def test_near_copies_say_how_near(full: Profile) -> None:
     health = copies(full, near_duplicates=(NearDuplicates(images=("a", "b"), correlation=0.954),))
-    assert gallery(health).copies[0].kind == "near-copies, correlation 0.95"
+    assert gallery(health).copies[0].kind == "near-duplicates, correlation 0.95"
 
 
 def test_many_groups_and_large_groups_are_cut_and_counted(full: Profile) -> None:
@@ -65,3 +66,9 @@ def test_very_many_groups_take_no_time(full: Profile) -> None:
     groups = tuple((f"{n}/a", f"{n}/b") for n in range(50_000))
     shown = gallery(copies(full, exact_duplicates=groups, duplicates_across_classes=groups))
     assert shown.more_copies == 50_000 - MOST_GROUPS
+
+
+def test_the_two_images_of_a_leak_are_shown_with_their_splits(full: Profile) -> None:
+    shown = gallery(full.health)
+    assert [one.notes for one in shown.leak] == [("train",), ("test",)]
+    assert {one.key for one in shown.leak} == set(full.health.duplicates_across_splits[0]) <= set(shown.keys())
