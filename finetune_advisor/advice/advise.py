@@ -65,5 +65,5 @@ def _header(profile: Profile, cell: Cell, expected: Predicted) -> str:
         f"from {expected.basis}.",
     ]
     if leak_warning(profile):
-        lines.insert(-1, "The folds that this rests on may be too kind: the same object or scene may lie on both sides.")
+        lines.insert(-1, "The folds that this rests on may be too kind: one object or scene may lie on both sides.")
     return "\n".join(lines)

@@ -108,13 +108,16 @@ def likeness(aligned: Fit, first_PHWC: npt.NDArray[np.uint8], second_PHWC: npt.N
     one_PHW, other_PHW = (even_contrast(detail_PHW) for detail_PHW in aligned.details(FINEST))
     correlation_P = np.einsum("phw,phw->p", unit(one_PHW), unit(other_PHW)).astype(np.float64)
     one_PHWC, other_PHWC = aligned.colors(first_PHWC, second_PHWC)
-    change_PHWC = one_PHWC - other_PHWC
-    hue_PHWC = change_PHWC - change_PHWC.mean(axis=3, keepdims=True)
+    # Stripes and other patterns can be aligned a period off, so colors may also agree as the images lie.
+    changes = (one_PHWC - other_PHWC, first_PHWC.astype(np.float32) - second_PHWC)
+    light_2P = np.stack([np.abs(change_PHWC).mean(axis=(1, 2, 3)) for change_PHWC in changes])
+    hues = [change_PHWC - change_PHWC.mean(axis=3, keepdims=True) for change_PHWC in changes]
+    color_2P = np.stack([np.abs(hue_PHWC).mean(axis=(1, 2, 3)) for hue_PHWC in hues])
     return Likeness(
         np.arctanh(correlation_P.clip(-0.9999, 0.9999)),
         np.minimum(freedom(one_PHW), freedom(other_PHW)),
-        np.abs(change_PHWC).mean(axis=(1, 2, 3)).astype(np.float64),
-        np.abs(hue_PHWC).mean(axis=(1, 2, 3)).astype(np.float64),
+        light_2P.min(axis=0).astype(np.float64),
+        color_2P.min(axis=0).astype(np.float64),
     )
 
 

@@ -57,7 +57,7 @@ def thumbnail(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 def color_thumbnail(image: Image.Image) -> npt.NDArray[np.uint8]:
     """The color thumbnail (H, W, 3) of an RGB image that was decoded at `DETAIL`."""
-    return np.asarray(image.resize((COLOR_THUMBNAIL, COLOR_THUMBNAIL), Image.Resampling.BOX, reducing_gap=2.0))
+    return np.asarray(image.resize((COLOR_THUMBNAIL, COLOR_THUMBNAIL), Image.Resampling.BOX))
 
 
 def mode_index(mode: str) -> int:

@@ -98,7 +98,7 @@ def test_what_was_measured_is_on_the_page(full: Profile, advise: Advise, picture
         "Ten times the images would bring about",
         "padded instead of cropped",
         "looks like dotted (95 %)",
-        "near-copies, correlation 0.97",
+        "near-duplicates, correlation 0.97",
         "in more than one split",
         "2.7 times as far as usual",
         "12 times as wide as high",
