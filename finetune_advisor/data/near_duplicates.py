@@ -132,7 +132,7 @@ def _confirmed(looks: Looks, found: Sequence[tuple[int, int, float]], evidence: 
     drawn_P = drawn(looks.thumbnails_NHW[first_P]) | drawn(looks.thumbnails_NHW[second_P])
     whole = Likeness(*(np.concatenate(parts) for parts in zip(*evidence, strict=True)))
     sure_P = confirmed(whole, usual, images=len(looks), drawn_P=drawn_P)
-    return (sure_P & ~small_N[first_P] & ~small_N[second_P]).tolist()
+    return [bool(sure) for sure in sure_P & ~small_N[first_P] & ~small_N[second_P]]
 
 
 def _best_strangers(looks: Looks, first_P: IntArray, second_P: IntArray) -> npt.NDArray[np.float64]:
