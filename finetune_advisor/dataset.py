@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from finetune_advisor.data.digest import fingerprint
 from finetune_advisor.data.families import family_ids
-from finetune_advisor.data.health import all_copies
+from finetune_advisor.data.health import copies_across
 from finetune_advisor.data.known_pairs import known_near_duplicates
 from finetune_advisor.data.looks import Looks
 from finetune_advisor.data.near_duplicates import Pair, near_duplicates
@@ -102,7 +102,7 @@ class Dataset:
         """
         samples = self.listing.samples
         split_of = {sample.name: sample.split for sample in samples}
-        copies = all_copies(list(split_of), self.digests, [pair for pair in self.pairs if pair.confirmed])
+        copies = copies_across(list(split_of), self.digests, self.pairs, split_of)
         named: defaultdict[str, list[str]] = defaultdict(list)
         for sample in samples:
             if sample.group is not None:
@@ -168,7 +168,7 @@ def open_dataset(
     divided = split(replace(listing, samples=samples), validation=validation, seed=seed, groups=groups)
     assert [s.name for s in divided.samples] == [s.name for s in samples], "a split keeps the order"
     _require_different(divided, family_N)
-    _warn_of_torn_families(divided, family_N)
+    _warn_of_split_groups(divided)
     return Dataset(
         listing=divided,
         bad_files=bad_files,
@@ -181,17 +181,15 @@ def open_dataset(
     )
 
 
-def _warn_of_torn_families(listing: Listing, family_N: npt.NDArray[np.intp]) -> None:
-    """A person's own split is kept as it is; that its scores will be too good is said before any of them."""
-    splits: defaultdict[int, set[str | None]] = defaultdict(set)
-    for sample, family in zip(listing.samples, family_N.tolist(), strict=True):
-        splits[family].add(sample.split)
-    torn = sum("test" in sides and len(sides) > 1 for sides in splits.values())
-    if torn:
-        log.warning(
-            "%s of copies, near-copies or groups lie in test and in training: test scores may be too good",
-            counted(torn, "set"),
-        )
+def _warn_of_split_groups(listing: Listing) -> None:
+    """A person's own split is kept as it is, also where it contradicts the person's groups; copies are for health."""
+    splits: defaultdict[str, set[str | None]] = defaultdict(set)
+    for sample in listing.samples:
+        if sample.group is not None:
+            splits[sample.group].add(sample.split)
+    divided = sum("test" in sides and len(sides) > 1 for sides in splits.values())
+    if divided:
+        log.warning("%s lie in test and in training: test scores may be too good", counted(divided, "group"))
 
 
 def _group_names(samples: Sequence[Sample], digests: Sequence[str], family_N: npt.NDArray[np.intp]) -> dict[str, str]:

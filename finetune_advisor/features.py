@@ -26,7 +26,7 @@ from finetune_advisor.backbones.stage_probe import POOLED
 from finetune_advisor.backbones.trunk import precision_on
 from finetune_advisor.data.decode import decoder_key
 from finetune_advisor.data.digest import digests as content_digests
-from finetune_advisor.data.looks import DETAIL, MODES, THUMBNAIL, Looks, looks_of, mode_index
+from finetune_advisor.data.looks import COLOR_THUMBNAIL, DETAIL, MODES, THUMBNAIL, Looks, looks_of, mode_index
 from finetune_advisor.data.undecodable import ReasonStore
 from finetune_advisor.data.views import BadImage, eval_views
 from finetune_advisor.feature_store import Arrays, Common, FeatureStore, StoredRows
@@ -171,7 +171,7 @@ class _Stores:
         return _Stores(
             instruments,
             [_store(cache and cache / f"{instrument.key}{precision}") for instrument in instruments],
-            _store(cache and cache / cache_key("looks", FORMAT, THUMBNAIL, DETAIL, *scale)),
+            _store(cache and cache / cache_key("looks", FORMAT, THUMBNAIL, COLOR_THUMBNAIL, DETAIL, *scale)),
             ReasonStore(cache and cache / cache_key("undecodable", decoder_key(), *scale)),
             value_range,
             keep,
@@ -250,6 +250,7 @@ def _record_looks(seen: FeatureStore, digests: Sequence[str], looks: Looks) -> N
     if rows:
         values: Arrays = {
             "thumbnail": looks.thumbnails_NHW[rows],
+            "colors": looks.colors_NHWC[rows],
             "size": looks.sizes_N2[rows],
             "mode": np.array([mode_index(looks.modes[row]) for row in rows], np.uint8),
         }
@@ -258,7 +259,7 @@ def _record_looks(seen: FeatureStore, digests: Sequence[str], looks: Looks) -> N
 
 def _looks(seen: FeatureStore, digests: Sequence[str]) -> Looks:
     if not digests:
-        return looks_of([], [], [])
+        return looks_of([], [], [], [])
     rows = seen.rows(digests)
     modes = tuple(MODES[index] for index in rows["mode"].tolist())
-    return Looks(rows["thumbnail"], rows["size"], modes)
+    return Looks(rows["thumbnail"], rows["size"], modes, rows["colors"])

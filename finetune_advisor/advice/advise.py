@@ -66,5 +66,5 @@ def _header(profile: Profile, cell: Cell, expected: Predicted) -> str:
         f"It comes from {expected.basis}.",
     ]
     if leak_warning(profile):
-        lines.insert(-2, "The folds that this rests on may lie: relatives of an image may stand on both sides.")
+        lines.insert(-2, "The folds that this rests on may be too kind: one object or scene may lie on both sides.")
     return "\n".join(lines)

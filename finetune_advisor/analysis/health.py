@@ -5,7 +5,8 @@ Shapes: N samples of the listing, T of them trainable, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +24,12 @@ from finetune_advisor.artifacts.health import (
     NearDuplicates,
     OddImage,
     Outlier,
+    SplitLeak,
     Tones,
     ValueScale,
 )
 from finetune_advisor.data import health as checks
+from finetune_advisor.data.confirmation import too_small
 from finetune_advisor.data.decode import read_image
 from finetune_advisor.dataset import TRAINABLE, Dataset
 
@@ -57,7 +60,9 @@ def health(
     names = [sample.name for sample in data.listing.samples]
     split_of = {sample.name: str(sample.split) for sample in data.listing.samples}
     label_of = {sample.name: data.classes[sample.label] for sample in data.listing.samples}
-    crossing = checks.crossing(checks.all_copies(names, data.digests, data.pairs), split_of, label_of)
+    across_splits, across_classes = (
+        checks.copies_across(names, data.digests, data.pairs, side_of) for side_of in (split_of, label_of)
+    )
     return Health(
         bad_files=tuple(BadFile(path=name, reason=reason) for name, reason in data.bad_files.items()),
         ignored_files=data.listing.ignored,
@@ -67,8 +72,10 @@ def health(
             NearDuplicates(images=group.names, correlation=group.correlation)
             for group in checks.near_duplicate_groups(names, data.digests, data.pairs)
         ),
-        duplicates_across_splits=crossing.splits,
-        duplicates_across_classes=crossing.classes,
+        near_duplicates_unchecked=int(too_small(data.looks).sum()),
+        duplicates_across_splits=across_splits,
+        split_leak=_split_leak(across_splits, split_of, dict(zip(names, data.digests, strict=True))),
+        duplicates_across_classes=across_classes,
         label_suspects=_suspects(data, probabilities_TK),
         outliers=_outliers(data, names, label_of),
         odd_images=_odd_images(data, names),
@@ -79,6 +86,28 @@ def health(
         values=values,
         leak=leak,
         imbalance=_imbalance(data),
+    )
+
+
+def _split_leak(
+    groups: Sequence[Sequence[str]], split_of: Mapping[str, str], digest_of: Mapping[str, str]
+) -> SplitLeak | None:
+    """The groups in numbers, counted in the split whose score is the last word."""
+    if not groups:
+        return None
+    sides = [{split_of[name] for name in group} for group in groups]
+    judge = next(split for split in ("test", "val", "train") if any(split in side for side in sides))
+    hit = [group for group, side in zip(groups, sides, strict=True) if judge in side]
+    found = Counter(split_of[name] for group in hit for name in group if split_of[name] != judge)
+    other = max(found, key=lambda split: (found[split], split))
+    group = next(group for group in hit if any(split_of[name] == other for name in group))
+    first, second = (next(name for name in group if split_of[name] == split) for split in (other, judge))
+    return SplitLeak(
+        groups=len(groups),
+        identical=sum(len({digest_of[name] for name in group}) == 1 for group in groups),
+        splits=(other, judge),
+        images=len({name for group in hit for name in group if split_of[name] == judge}),
+        example=(first, second),
     )
 
 

@@ -25,8 +25,8 @@ SUSPICIOUS = 0.25
 """Share of images with an oddly close neighbor from which relatives must be suspected.
 
 Measured in the middle of EfficientNet-Lite0: .76 of the magnetic tiles that were photographed several times, .10 when
-the families that `near_duplicates` finds are left out; .26 of brain scans that are present twice, .01 without the
-copies; textures .09 without its copies, and photographs, digits and CIFAR-10 below .02.
+the groups that `near_duplicates` finds are left out; .26 of food photographs of which many are present twice, .01
+without the copies; textures .09 without its copies, and photographs, digits and CIFAR-10 below .02.
 """
 
 SAMPLE = 2000
@@ -108,5 +108,5 @@ def _sentence(share: float) -> str:
     return (
         f"{share:.0%} of the images are far closer to one other image than to the next ones; below 10 % is usual. "
         "The same object or scene may be there several times, and accuracy on folds be too good: "
-        "a group column would keep relatives together."
+        "a group column would keep such images together."
     )

@@ -23,9 +23,23 @@ class NearDuplicates(Fact):
     """Images that show the same picture: resized, compressed again, slightly cropped, or at another exposure."""
 
     images: tuple[Name, ...]
-    """At least two; each is linked to another one of them."""
+    """At least two; one of them is confirmed directly as a copy of each of the others."""
     correlation: float
-    """Of the weakest link between aligned thumbnails, 1 for the same pixels."""
+    """Of the weakest such pair of aligned thumbnails, 1 for the same pixels."""
+
+
+class SplitLeak(Fact):
+    """Exact and near duplicates that lie in more than one split."""
+
+    groups: int
+    identical: int
+    """Groups of byte-identical files among them."""
+    splits: tuple[str, str]
+    """The split that scores too high, `test` where it is among them, after the one it shares images with."""
+    images: int
+    """Images of the second split that have a copy in another one."""
+    example: tuple[Name, Name]
+    """Two copies in the two splits."""
 
 
 class LabelSuspect(Fact):
@@ -169,9 +183,13 @@ class Health(Fact):
     exact_duplicates: tuple[tuple[Name, ...], ...]
     """Groups of byte-identical files."""
     near_duplicates: tuple[NearDuplicates, ...] = ()
-    """Groups of images that show the same picture without being byte-identical."""
+    """Groups of images that show the same picture without being byte-identical, as far as that is certain."""
+    near_duplicates_unchecked: int = 0
+    """Images with too little detail, below about 32 x 32 pixels, to tell near-duplicates from images that are alike."""
     duplicates_across_splits: tuple[tuple[Name, ...], ...]
     """Groups of exact or near duplicates that lie in more than one split."""
+    split_leak: SplitLeak | None = None
+    """The same in numbers; None where no group lies in two splits."""
     duplicates_across_classes: tuple[tuple[Name, ...], ...]
     label_suspects: tuple[LabelSuspect, ...] = ()
     """Most suspicious first."""

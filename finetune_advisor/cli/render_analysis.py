@@ -51,7 +51,7 @@ def render_analysis(
         expected_seconds: how long the recipe should run here; None where nobody measured it.
     """
     parts: list[RenderableType] = [_headline(profile), Text()]
-    if leak := split_leak(profile.health):
+    if leak := split_leak(profile, folder):
         parts += [_finding_table("Leak", [leak]), Text()]
     parts += [FittingMap(profile), *_near_by(profile), Text(), _why(profile, advice.cell), Text()]
     parts += [_probe_bars(profile, advice.recipe), Text()]
@@ -126,7 +126,7 @@ def _more_images(profile: Profile) -> Iterator[RenderableType]:
 
 def _health(profile: Profile) -> Iterator[RenderableType]:
     found = list(findings(profile))
-    if not found and split_leak(profile.health) is None:
+    if not found and split_leak(profile) is None:
         sound = Finding("note", "no unreadable files, no copies, no doubtful labels, balanced classes")
         yield _finding_table("Health", [sound], style="green")
     elif found:

@@ -80,12 +80,44 @@ def crop(image_PHW: FloatArray, window: Window) -> FloatArray:
     return _cropped(image_PHW, margins_PQ)
 
 
-def align(
-    first_PHW: FloatArray, second_PHW: FloatArray, *, band: tuple[float, float], starts: Sequence[Window]
-) -> tuple[FloatArray, FloatArray]:
-    """The detail of each pair, one of the two cropped so that they correlate best (P, H, W) each.
+class Fit(NamedTuple):
+    """Pairs brought onto each other: which of the two is cropped, and how."""
 
-    Either may be the crop of the other. The best start is refined by Gauss-Newton steps on its four margins.
+    source_PHW: FloatArray
+    """The image that is cropped, as it is."""
+    target_PHW: FloatArray
+    margins_PQ: FloatArray
+    swapped_P: npt.NDArray[np.bool_]
+    """Whether the source is the second image of the pair."""
+
+    def rows(self, index_K: npt.NDArray[np.integer]) -> Fit:
+        """The same for some of the pairs."""
+        return Fit(*(array[index_K] for array in self))
+
+    def refined(self, band: tuple[float, float]) -> Fit:
+        """The margins fitted once more to detail of this band."""
+        target_PHW = unit(band_passed(self.target_PHW, band))
+        return self._replace(margins_PQ=_refined(self.source_PHW, target_PHW, self.margins_PQ, band))
+
+    def details(self, band: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
+        """The detail of the cropped source and of the target, each (P, H, W)."""
+        return band_passed(_cropped(self.source_PHW, self.margins_PQ), band), band_passed(self.target_PHW, band)
+
+    def colors(
+        self, first_PHWC: npt.NDArray[np.uint8], second_PHWC: npt.NDArray[np.uint8]
+    ) -> tuple[FloatArray, FloatArray]:
+        """The pairs' color thumbnails, the source cropped like its gray one; each (P, H, W, C)."""
+        swap_P1111 = self.swapped_P[:, None, None, None]
+        source_PHWC = np.where(swap_P1111, second_PHWC, first_PHWC).astype(np.float32)
+        target_PHWC = np.where(swap_P1111, first_PHWC, second_PHWC).astype(np.float32)
+        channels = [_cropped(source_PHWC[..., channel], self.margins_PQ) for channel in range(source_PHWC.shape[-1])]
+        return np.stack(channels, axis=-1), target_PHWC
+
+
+def fit(first_PHW: FloatArray, second_PHW: FloatArray, *, band: tuple[float, float], starts: Sequence[Window]) -> Fit:
+    """Find the crop of one image of each pair that correlates best with the other; either may be the crop.
+
+    The best start is refined by Gauss-Newton steps on its four margins.
 
     Args:
         band: see `band_passed`.
@@ -108,11 +140,7 @@ def align(
     target_PHW = np.where(swap_P11, details[0], details[1])
     near_P = correlation_P >= HOPELESS
     margins_PQ[near_P] = _refined(source_PHW[near_P], target_PHW[near_P], margins_PQ[near_P], band)
-    return band_passed(_cropped(source_PHW, margins_PQ), band), np.where(swap_P11, *_bands(both, band))
-
-
-def _bands(both: tuple[FloatArray, FloatArray], band: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
-    return band_passed(both[0], band), band_passed(both[1], band)
+    return Fit(source_PHW, np.where(swap_P11, first_PHW, second_PHW), margins_PQ, swapped_P)
 
 
 def _refined(
@@ -123,14 +151,15 @@ def _refined(
     def view(margins_PQ: FloatArray) -> FloatArray:
         return unit(band_passed(_cropped(source_PHW, margins_PQ), band))
 
+    pixels = source_PHW.shape[1] * source_PHW.shape[2]
     best_PQ, now_PHW = margins_PQ, view(margins_PQ)
     best_P = _products(now_PHW, target_PHW)
     for _ in range(STEPS):
         slopes = [(view(margins_PQ + STEP * along_Q) - now_PHW) / STEP for along_Q in np.eye(4, dtype=np.float32)]
-        slope_PFQ = np.stack(slopes, axis=3).reshape(len(source_PHW), -1, 4)
+        slope_PFQ = np.stack(slopes, axis=3).reshape(len(source_PHW), pixels, 4)
         normal_PQQ = slope_PFQ.transpose(0, 2, 1) @ slope_PFQ
         damping_P = 1e-3 * np.trace(normal_PQQ, axis1=1, axis2=2) + 1e-6
-        gap_PF1 = (target_PHW - now_PHW).reshape(len(source_PHW), -1, 1)
+        gap_PF1 = (target_PHW - now_PHW).reshape(len(source_PHW), pixels, 1)
         wanted_PQ1 = slope_PFQ.transpose(0, 2, 1) @ gap_PF1
         change_PQ = np.linalg.solve(normal_PQQ + damping_P[:, None, None] * np.eye(4, dtype=np.float32), wanted_PQ1)
         margins_PQ = (margins_PQ + change_PQ[..., 0].clip(-LONGEST_STEP, LONGEST_STEP)).clip(*MARGINS)

@@ -76,6 +76,47 @@ def candidates(thumb_NHW: npt.NDArray[np.uint8], crops: Sequence[Window]) -> tup
     return able_M[key_P // len(able_M)], able_M[key_P % len(able_M)]
 
 
+def nearest_strangers(
+    thumb_NHW: npt.NDArray[np.uint8],
+    group_N: IntArray,
+    linked: tuple[IntArray, IntArray],
+    *,
+    sample: int,
+    nearest: int,
+    seed: int,
+) -> tuple[IntArray, IntArray]:
+    """The most similar images of other groups, for a sample of images: places of both images, each (P,).
+
+    Args:
+        group_N: images of one group are not paired.
+        linked: places of images that are not paired either.
+        sample: images that are drawn; all are taken where there are fewer.
+        nearest: pairs of each, fewer where there are not so many others; they stand one after the other.
+        seed: of the draw.
+    """
+    able_M, _ = _promising(thumb_NHW)
+    if len(able_M) < 2:
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    small_MHW = _halved(thumb_NHW[able_M])
+    plain_MD = _coordinates(small_MHW, _axes(small_MHW.shape[1]), Window(0.0, 0.0, 0.0, 0.0))
+    query_R = np.arange(len(able_M))
+    if len(able_M) > sample:
+        query_R = np.sort(np.random.default_rng(seed).choice(len(able_M), sample, replace=False))
+    table_RN = plain_MD[query_R] @ plain_MD.T
+    group_M = group_N[able_M]
+    table_RN[group_M[query_R][:, None] == group_M] = -np.inf
+    row_N, column_N = np.full(len(thumb_NHW), -1), np.full(len(thumb_NHW), -1)
+    row_N[able_M[query_R]], column_N[able_M] = np.arange(len(query_R)), np.arange(len(able_M))
+    for one_P, other_P in (linked, linked[::-1]):
+        known_P = (row_N[one_P] >= 0) & (column_N[other_P] >= 0)
+        table_RN[row_N[one_P[known_P]], column_N[other_P[known_P]]] = -np.inf
+    count = min(nearest, len(able_M))
+    column_RK = np.argpartition(-table_RN, count - 1, axis=1)[:, :count]
+    other_RK = np.isfinite(np.take_along_axis(table_RN, column_RK, axis=1))
+    first_RK = np.repeat(query_R, count).reshape(-1, count)
+    return able_M[first_RK[other_RK]], able_M[column_RK[other_RK]]
+
+
 def _promising(thumb_NHW: npt.NDArray[np.uint8]) -> tuple[IntArray, FloatArray]:
     """Images with enough detail to be told apart (M,), and the least correlation that makes each a candidate (M,)."""
     strength_N = np.empty(len(thumb_NHW))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor.data.near_duplicates import Pair
+if TYPE_CHECKING:
+    from finetune_advisor.data.near_duplicates import Pair
 
 IntArray = npt.NDArray[np.intp]
 
@@ -16,7 +18,7 @@ def family_ids(
     count: int,
     *,
     digests: Sequence[Hashable],
-    pairs: Iterable[Pair] = (),
+    pairs: Iterable[Pair | tuple[int, int]] = (),
     groups: Sequence[Hashable | None] | None = None,
 ) -> IntArray:
     """The family of each image (N,), numbered by the first image of each.
@@ -38,7 +40,7 @@ def family_ids(
             if value is not None:
                 _join(parent, first.setdefault(value, place), place)
     for pair in pairs:
-        _join(parent, pair.first, pair.second)
+        _join(parent, pair[0], pair[1])
     roots_N = np.array([_root(parent, place) for place in range(count)], dtype=np.intp)
     return np.unique(roots_N, return_inverse=True)[1].astype(np.intp).reshape(count)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor.data.families import family_ids
 from finetune_advisor.data.looks import Looks
 from finetune_advisor.data.near_duplicates import Pair
 
@@ -51,20 +50,12 @@ Copies = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Crossing:
-    """Copies that do harm: scores are too good where copies train and test, labels contradict each other."""
-
-    splits: Copies
-    classes: Copies
-
-
-@dataclass(frozen=True, slots=True)
 class NearCopies:
     """Images that show the same picture, not all of them byte-identical."""
 
     names: tuple[str, ...]
     correlation: float
-    """Of the weakest link."""
+    """Of the weakest pair that put an image into the group."""
 
 
 def exact_duplicates(names: Sequence[str], digests: Sequence[str | None]) -> Copies:
@@ -79,36 +70,81 @@ def exact_duplicates(names: Sequence[str], digests: Sequence[str | None]) -> Cop
 def near_duplicate_groups(
     names: Sequence[str], digests: Sequence[str | None], pairs: Sequence[Pair]
 ) -> tuple[NearCopies, ...]:
-    """Images that hang together by near-duplicates; byte-identical ones are in the group, but do not make one."""
-    family_N = family_ids(len(names), digests=digests, pairs=pairs)
-    weakest: dict[int, float] = {}
-    for pair in pairs:
-        if digests[pair.first] is None or digests[pair.first] != digests[pair.second]:
-            family = int(family_N[pair.first])
-            weakest[family] = min(pair.correlation, weakest.get(family, 1.0))
-    members = _members(names, family_N)
-    return tuple(NearCopies(members[family], weakest[family]) for family in sorted(weakest))
+    """Groups of near-duplicates, without chains: every image is confirmed directly as a copy of one image of its group.
 
-
-def all_copies(names: Sequence[str], digests: Sequence[str | None], pairs: Sequence[Pair]) -> Copies:
-    """Groups of exact and near duplicates together, in the order of their first images."""
-    members = _members(names, family_ids(len(names), digests=digests, pairs=pairs))
-    return tuple(group for group in members.values() if len(group) > 1)
-
-
-def _members(names: Sequence[str], family_N: npt.NDArray[np.intp]) -> dict[int, tuple[str, ...]]:
-    members: defaultdict[int, list[str]] = defaultdict(list)
-    for name, family in zip(names, family_N.tolist(), strict=True):
-        members[family].append(name)
-    return {family: tuple(group) for family, group in members.items()}
-
-
-def crossing(duplicates: Copies, split_of: Mapping[str, str | None], label_of: Mapping[str, int | str]) -> Crossing:
-    """Those groups of copies that lie in more than one split, and those that lie in more than one class."""
-    return Crossing(
-        splits=tuple(group for group in duplicates if len({split_of[name] for name in group}) > 1),
-        classes=tuple(group for group in duplicates if len({label_of[name] for name in group}) > 1),
+    An image may be in two groups, but is the one that the others are compared with in one at most. Byte-identical files
+    count as one image, and do not make a group by themselves.
+    """
+    files = _Files(names, digests)
+    linked = files.links(pairs)
+    return tuple(
+        NearCopies(files.names(star), min(linked[star[0]][leaf] for leaf in star[1:])) for star in _stars(linked)
     )
+
+
+def copies_across(
+    names: Sequence[str], digests: Sequence[str | None], pairs: Sequence[Pair], side_of: Mapping[str, object]
+) -> Copies:
+    """Groups of exact and confirmed near duplicates that lie on more than one side, as in two splits or two classes.
+
+    No chains either: every image of a group is a copy of one image of it that lies on another side or is identical to
+    one that does.
+    """
+    files = _Files(names, digests)
+    sides = [{side_of[names[place]] for place in places} for places in files.places]
+    linked = files.links(pairs)
+    crossing = {
+        one: {other: value for other, value in others.items() if len(sides[one] | sides[other]) > 1}
+        for one, others in linked.items()
+    }
+    stars = _stars({one: others for one, others in crossing.items() if others})
+    covered = {file for star in stars for file in star}
+    stars += [(file,) for file, known in enumerate(sides) if len(known) > 1 and file not in covered]
+    return tuple(files.names(star) for star in sorted(stars, key=lambda star: min(files.places[f][0] for f in star)))
+
+
+class _Files:
+    """Contents that differ: each stands for all byte-identical files."""
+
+    def __init__(self, names: Sequence[str], digests: Sequence[str | None]) -> None:
+        self._names = names
+        number: dict[object, int] = {}
+        self._file_N = [
+            number.setdefault(place if digest is None else digest, len(number)) for place, digest in enumerate(digests)
+        ]
+        self.places: list[list[int]] = [[] for _ in number]
+        """Where each content is in the list of names."""
+        for place, file in enumerate(self._file_N):
+            self.places[file].append(place)
+
+    def links(self, pairs: Sequence[Pair]) -> dict[int, dict[int, float]]:
+        """Content -> contents that are confirmed to show the same picture, with their correlation."""
+        linked: defaultdict[int, dict[int, float]] = defaultdict(dict)
+        for pair in pairs:
+            one, other = self._file_N[pair.first], self._file_N[pair.second]
+            if pair.confirmed and one != other:
+                for key, value in ((one, other), (other, one)):
+                    linked[key][value] = max(pair.correlation, linked[key].get(value, 0.0))
+        return dict(linked)
+
+    def names(self, files: Sequence[int]) -> tuple[str, ...]:
+        """Names of all files with these contents, in the listing's order."""
+        return tuple(self._names[place] for place in sorted(place for file in files for place in self.places[file]))
+
+
+def _stars(linked: Mapping[int, Mapping[int, float]]) -> list[tuple[int, ...]]:
+    """Groups (center, its neighbors...) that cover everything that is linked, those with most neighbors first."""
+    covered: set[int] = set()
+    stars: list[tuple[int, ...]] = []
+    for center in sorted(linked, key=lambda one: (-len(linked[one]), one)):
+        if center in covered:
+            continue
+        left = [other for other in sorted(linked[center]) if other not in covered]
+        # Where all neighbors are in other groups the nearest is named once more, so that no image goes unmentioned.
+        neighbors = left or [max(linked[center], key=lambda other: linked[center][other])]
+        covered.update((center, *neighbors))
+        stars.append((center, *neighbors))
+    return sorted(stars, key=min)
 
 
 def imbalance(counts: Collection[int]) -> float:

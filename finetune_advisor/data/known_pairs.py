@@ -8,7 +8,7 @@ from finetune_advisor.artifacts.memory import Memory
 from finetune_advisor.data.looks import Looks
 from finetune_advisor.data.near_duplicates import Pair, near_duplicates
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a search of the same images would come out otherwise than before."""
 
 
@@ -26,6 +26,6 @@ def known_near_duplicates(looks: Looks) -> tuple[Pair, ...]:
 
 def _digest(looks: Looks) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for array in (looks.thumbnails_NHW, looks.sizes_N2):
+    for array in (looks.thumbnails_NHW, looks.sizes_N2, looks.colors_NHWC):
         digest.update(array.tobytes())
     return digest.hexdigest()

@@ -19,7 +19,7 @@ import torch
 from finetune_advisor.data.ahead import ahead
 from finetune_advisor.data.decode import max_pixels, read_image_for, to_array
 from finetune_advisor.data.fit import fit_image, resized_side
-from finetune_advisor.data.looks import DETAIL, Looks, looks_of, thumbnail
+from finetune_advisor.data.looks import DETAIL, Looks, color_thumbnail, looks_of, thumbnail
 from finetune_advisor.errors import UnopenedFile, UnreadableImage
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
@@ -123,6 +123,7 @@ class _EvalChunks:
         pixels: list[list[Pixels]] = [[] for _ in self.views]
         bad: list[BadImage] = []
         thumbnails: list[Pixels] = []
+        colors: list[Pixels] = []
         sizes: list[tuple[int, int]] = []
         modes: list[str] = []
         for index, path in enumerate(self.paths[first : first + self.batch], start=first):
@@ -139,11 +140,12 @@ class _EvalChunks:
             good.append(index)
             look, *images = decoded.images
             thumbnails.append(thumbnail(look))
+            colors.append(color_thumbnail(look))
             sizes.append(decoded.size)
             modes.append(decoded.mode)
             for image, view, column in zip(images, self.views, pixels, strict=True):
                 column.append(to_array(fit_image(image, view)))
-        looks = looks_of(thumbnails, sizes, modes)
+        looks = looks_of(thumbnails, sizes, modes, colors)
         return _Chunk(np.array(good, np.int64), list(map(stacked, pixels, self.views)), looks, bad)
 
 

@@ -108,7 +108,7 @@ def page(
         version=version,
         today=f"{now or datetime.now(UTC):%Y-%m-%d}",
         profile_name=PROFILE_NAME,
-        leak=split_leak(profile.health),
+        leak=split_leak(profile, clean.parent if clean is not None else None),
         findings=findings(profile),
         gallery=pictures,
         thumbnails=thumbnails(pictures.keys(), images, value_range=profile.value_range),

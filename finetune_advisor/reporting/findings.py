@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from finetune_advisor.artifacts.health import FoldLeak, Health, ValueScale
 from finetune_advisor.artifacts.profile import Profile
 from finetune_advisor.data.wording import counted
-from finetune_advisor.reporting.names import shown
+from finetune_advisor.reporting.names import quoted, shown
 
 UNEVEN = 3.0
 """Largest over smallest class from which imbalance is worth a line."""
@@ -19,6 +20,12 @@ MOST_EXAMPLES = 3
 
 NAME = 26
 """Columns of a name among others on a line: class folder and file of most data sets."""
+
+WORTH_SAYING = 0.01
+"""Difference of accuracy between two kinds of folds that is worth a line."""
+
+GROUPS_NAME = "groups.csv"
+"""Beside the report: every image with its split and group, no group in two splits."""
 
 CLASS = 18
 """Columns of a class among other words."""
@@ -45,26 +52,39 @@ class Finding:
     """How many there are of what the examples are taken from."""
 
 
-def split_leak(health: Health) -> Finding | None:
-    """What comes before any score: the same pictures in training and in what scores are made on."""
-    groups = health.duplicates_across_splits
-    if not groups:
+def split_leak(profile: Profile, folder: Path | None = None) -> Finding | None:
+    """What comes before any score: the same pictures in training and in what scores are made on.
+
+    Args:
+        profile: its health is asked.
+        folder: where the report lies; None leaves out where the clean split is.
+    """
+    leak = profile.health.split_leak
+    if leak is None:
         return None
-    copies = [frozenset(group) for group in health.exact_duplicates]
-    exact = sum(any(set(group) <= same for same in copies) for group in groups)
-    if not exact:
-        text = f"{_sets(groups)} of near-copies in more than one split: if they show the same, scores promise too much."
-        return Finding("bad", text, _groups(groups, " ≈ "), len(groups))
-    what = "copies" if exact == len(groups) else "copies or near-copies"
-    text = f"{_sets(groups)} of {what} in more than one split: scores promise too much."
-    return Finding("bad", text, _groups(groups), len(groups))
+    other, judged = leak.splits
+    kind = {0: "near-duplicates", leak.groups: "identical files"}.get(
+        leak.identical, "identical files and near-duplicates"
+    )
+    total = f" of {profile.splits[judged].images:,}" if judged in profile.splits else ""
+    score = {"val": "validation", "train": "training"}.get(judged, judged)
+    text = (
+        f"{counted(leak.groups, 'group')} of {kind} {'spans' if leak.groups == 1 else 'span'} {other} and {judged} "
+        f"({leak.images:,}{total} {judged} images). "
+        f"{'The' if leak.identical else 'If they show the same object, the'} {score} score is too high."
+    )
+    if folder is not None:
+        clean = quoted(folder / GROUPS_NAME, "GROUPS_CSV")
+        text += f" A clean split is in {shown(str(folder / GROUPS_NAME), 60)}: finetune-advisor analyze {clean}"
+    sign = " = " if leak.identical == leak.groups else " ≈ "
+    return Finding("bad", text, (sign.join(shown(name, NAME) for name in leak.example),), leak.groups)
 
 
 def findings(profile: Profile) -> tuple[Finding, ...]:
     """Everything else that matters, most harmful first; empty where the files are sound."""
     health = profile.health
-    found = [*_leak(health.leak), *_copies_across_classes(health), *_unreadable(health), *_copies(health)]
-    found += [*_suspects(health), *_uneven(health), *_blank(health), *_tones(health)]
+    found = [*_folds(health.leak), *_copies_across_classes(health), *_unreadable(health), *_copies(health)]
+    found += [*_too_small(profile), *_suspects(health), *_uneven(health), *_blank(health), *_tones(health)]
     found += [*_outliers(health), *_odd(health), *_ignored(health), *_scale(health.values)]
     found += [Finding("warn", shown(note, NOTE)) for note in health.notes]
     return tuple(sorted(found, key=lambda finding: get_args(Harm).index(finding.harm)))
@@ -76,23 +96,24 @@ def wants_review(health: Health) -> bool:
     return any((*wanted, health.outliers, health.odd_images))
 
 
-def _leak(leak: FoldLeak | None) -> Iterator[Finding]:
+def _folds(leak: FoldLeak | None) -> Iterator[Finding]:
     if leak is None:
         return
     if leak.suspicious:
         yield Finding("bad", f"The held-out folds may promise too much: {shown(leak.sign or 'no sign given', 200)}")
-    if leak.accuracy_alone is not None and leak.accuracy_together is not None and leak.families:
-        gain = 100 * (leak.accuracy_alone - leak.accuracy_together)
+    if leak.accuracy_alone is None or leak.accuracy_together is None:
+        return
+    if leak.accuracy_alone - leak.accuracy_together >= WORTH_SAYING:
         yield Finding(
-            "warn" if gain >= 1 else "note",
-            f"{leak.images_in_families:,} images with relatives: accuracy {leak.accuracy_together:.3f} kept together, "
-            f"{leak.accuracy_alone:.3f} if not.",
+            "note",
+            f"Accuracy {leak.accuracy_together:.3f} on folds that keep near-duplicates and groups together, "
+            f"{leak.accuracy_alone:.3f} on folds that do not.",
         )
 
 
 def _copies_across_classes(health: Health) -> Iterator[Finding]:
     if groups := health.duplicates_across_classes:
-        text = f"{_sets(groups)} of copies in more than one class: a label of each is wrong."
+        text = f"{counted(len(groups), 'group')} of copies in more than one class: a label of each is wrong."
         yield Finding("bad", text, _groups(groups), len(groups))
 
 
@@ -103,14 +124,21 @@ def _unreadable(health: Health) -> Iterator[Finding]:
 
 
 def _copies(health: Health) -> Iterator[Finding]:
-    kept = "." if health.duplicates_across_splits else "; kept on one side of the split."
-    if groups := health.exact_duplicates:
-        extra = sum(map(len, groups)) - len(groups)
-        text = f"{_sets(groups)} of identical files, {extra:,} too many{kept}"
-        yield Finding("warn", text, _groups(groups), len(groups))
-    if health.near_duplicates:
-        near = [group.images for group in health.near_duplicates]
-        yield Finding("warn", f"{_sets(near)} of near-copies{kept}", _groups(near), len(near))
+    """Copies that the message about the split does not count: those within one split do no harm to a score."""
+    told = {name for group in health.duplicates_across_splits for name in group}
+    where = " within one split" if told else "; each group is kept in one split"
+    if groups := [group for group in health.exact_duplicates if not told.issuperset(group)]:
+        text = f"{counted(len(groups), 'group')} of identical files{where}."
+        yield Finding("note", text, _groups(groups), len(groups))
+    if near := [group.images for group in health.near_duplicates if not told.issuperset(group.images)]:
+        text = f"{counted(len(near), 'group')} of near-duplicates{where}."
+        yield Finding("note", text, _groups(near, " ≈ "), len(near))
+
+
+def _too_small(profile: Profile) -> Iterator[Finding]:
+    if unchecked := profile.health.near_duplicates_unchecked:
+        what = "The images carry" if unchecked >= profile.images else f"{counted(unchecked, 'image')} with"
+        yield Finding("note", f"{what} less than about 32 x 32 pixels of detail: too small to tell near-duplicates.")
 
 
 def _blank(health: Health) -> Iterator[Finding]:
@@ -187,10 +215,6 @@ def _ignored(health: Health) -> Iterator[Finding]:
         examples = tuple(shown(name, NAME) for name in ignored[:MOST_EXAMPLES])
         text = f"{counted(len(ignored), 'file')} of other kinds than images, ignored."
         yield Finding("note", text, examples, len(ignored))
-
-
-def _sets(groups: Sequence[object]) -> str:
-    return "1 set" if len(groups) == 1 else f"{len(groups):,} sets"
 
 
 def _groups(groups: Sequence[Sequence[str]], sign: str = " = ") -> tuple[str, ...]:

@@ -61,6 +61,8 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
+    leak: tuple[Picture, ...]
+    """Two copies in two splits, none where there are no such."""
     copies: tuple[Copies, ...]
     more_copies: int
     suspects: tuple[Picture, ...]
@@ -76,6 +78,7 @@ class Gallery:
 
     def keys(self) -> Iterator[str]:
         """Names of all images that are shown."""
+        yield from (picture.key for picture in self.leak)
         for group in self.copies:
             yield from (picture.key for picture in group.pictures)
         for picture in (*self.suspects, *self.outliers, *self.odd, *self.blank):
@@ -137,7 +140,9 @@ def gallery(health: Health) -> Gallery:
     odd, more_odd = _first(health.odd_images, MOST_PICTURES)
     blank, more_blank = _first(health.blank_images, MOST_PICTURES)
     bad, more_bad = _first(health.bad_files, MOST_ROWS)
+    leak = health.split_leak
     return Gallery(
+        leak=tuple(map(_picture, leak.example, leak.splits)) if leak is not None else (),
         copies=tuple(groups[:MOST_GROUPS]),
         more_copies=max(len(groups) - MOST_GROUPS, 0),
         suspects=tuple(
@@ -166,7 +171,8 @@ def gallery(health: Health) -> Gallery:
 def _groups(health: Health) -> list[Copies]:
     """Every group of copies once, those across splits first, then those across classes."""
     kinds = {
-        frozenset(group.images): f"near-copies, correlation {group.correlation:.2f}" for group in health.near_duplicates
+        frozenset(group.images): f"near-duplicates, correlation {group.correlation:.2f}"
+        for group in health.near_duplicates
     }
     kinds |= {frozenset(group): "identical files" for group in health.exact_duplicates}
     across = {

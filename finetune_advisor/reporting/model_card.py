@@ -149,7 +149,7 @@ def _facts(profile: Profile | None) -> Iterator[str]:
     yield f"Similarity to ImageNet: {similarity.score:.2f} [{similarity.low:.2f}, {similarity.high:.2f}]{verdict}."
     found = [
         counted(len(health.bad_files), "file that cannot be read", "files that cannot be read"),
-        counted(len(health.near_duplicates), "near-duplicate group"),
+        counted(len(health.near_duplicates), "group of near-duplicates", "groups of near-duplicates"),
         counted(len(health.label_suspects), "label that may be wrong", "labels that may be wrong"),
     ]
     yield f"Health: {', '.join(found)}."

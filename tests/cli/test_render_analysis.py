@@ -70,13 +70,13 @@ def with_health(profile: Profile, **changes: object) -> Profile:
 
 def test_a_leak_in_the_split_is_shown_before_any_score(full: Profile, show: Show) -> None:
     text = show(full)
-    leak = text.index("1 set of copies in more than one split")
+    leak = text.index("1 group of identical files spans train and test")
     assert leak < text.index("linear_probe") < text.index("ImageNet 0.72") < text.index("Expected")
     assert "train/ants/0.jpg = train/bees/0.jpg" in text
 
 
 def test_without_a_leak_nothing_is_said_of_one(full: Profile, show: Show) -> None:
-    assert "Leak" not in show(with_health(full, duplicates_across_splits=()))
+    assert "Leak" not in show(with_health(full, duplicates_across_splits=(), split_leak=None))
 
 
 def test_what_matters_is_said(full: Profile, show: Show) -> None:
@@ -137,10 +137,13 @@ def test_findings_take_a_line_and_their_names_another(full: Profile, show: Show)
 
 def test_sound_data_is_called_sound(full: Profile, profiles: ModuleType, show: Show) -> None:
     empty: dict[str, object] = {
-        field: () for field in type(full.health).model_fields if field not in ("sizes", "leak", "tones")
+        field: ()
+        for field in type(full.health).model_fields
+        if field not in ("sizes", "leak", "tones", "split_leak", "near_duplicates_unchecked")
     }
+    none = {"color_modes": {}, "leak": None, "split_leak": None, "near_duplicates_unchecked": 0, "tones": None}
     balanced = full.health.imbalance.model_copy(update={"ratio": 1.0})
-    text = show(with_health(full, **{**empty, "color_modes": {}, "leak": None, "tones": None, "imbalance": balanced}))
+    text = show(with_health(full, **{**empty, **none, "imbalance": balanced}))
     assert "no unreadable files, no copies" in text
 
 

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 
 from finetune_advisor.data.health import (
-    all_copies,
     blank_color,
     color_modes,
-    crossing,
+    copies_across,
     dark_images,
     exact_duplicates,
     gray_levels,
@@ -15,35 +14,61 @@ from finetune_advisor.data.health import (
     odd_images,
     perhaps_blank,
 )
-from finetune_advisor.data.looks import THUMBNAIL, Looks
+from finetune_advisor.data.looks import COLOR_THUMBNAIL, THUMBNAIL, Looks
 from finetune_advisor.data.near_duplicates import Pair
 
 
 def looks_of(sizes: list[tuple[int, int]], modes: list[str] | None = None) -> Looks:
     thumb_NHW = np.zeros((len(sizes), THUMBNAIL, THUMBNAIL), np.uint8)
-    return Looks(thumb_NHW, np.array(sizes, np.int64).reshape(-1, 2), tuple(modes or ["RGB"] * len(sizes)))
+    colors_NHWC = np.zeros((len(sizes), COLOR_THUMBNAIL, COLOR_THUMBNAIL, 3), np.uint8)
+    return Looks(thumb_NHW, np.array(sizes, np.int64).reshape(-1, 2), tuple(modes or ["RGB"] * len(sizes)), colors_NHWC)
 
 
 def test_copies_are_grouped_and_unreadable_files_are_nobodys_copy():
     assert exact_duplicates(["a", "b", "c", "d", "e"], ["1", None, "2", None, "1"]) == (("a", "e"),)
 
 
-def test_copies_across_splits_and_classes():
-    duplicates = (("a", "b"), ("c", "d"), ("e", "f"))
-    split_of = dict.fromkeys("abcdef", "train") | {"b": "test"}
-    label_of = dict.fromkeys("abcdef", 0) | {"d": 1}
-    found = crossing(duplicates, split_of, label_of)
-    assert found.splits == (("a", "b"),)
-    assert found.classes == (("c", "d"),)
+def sure(first: int, second: int, correlation: float = 0.97) -> Pair:
+    return Pair(first, second, correlation, confirmed=True)
 
 
-def test_near_duplicates_hang_together_and_say_how_weakly():
-    pairs = [Pair(0, 1, 0.99), Pair(1, 3, 0.93), Pair(4, 5, 1.0)]
-    digests = ["1", "2", "2", "3", "4", "4", "5"]
-    (group,) = near_duplicate_groups(list("abcdefg"), digests, pairs)
+def test_copies_across_splits_are_identical_or_confirmed():
+    names, digests = list("abcdefgh"), ["1", "1", "2", "3", "4", "5", "6", "7"]
+    pairs = [sure(2, 3), Pair(4, 5, 0.95, confirmed=False), sure(6, 7)]
+    side_of = dict.fromkeys(names, "train") | {"b": "test", "d": "test", "f": "test"}
+    assert copies_across(names, digests, pairs, side_of) == (("a", "b"), ("c", "d"))
+
+
+def test_a_group_of_near_duplicates_is_no_chain():
+    names, digests = list("abcdef"), list("123456")
+    chain = [sure(place, place + 1, 0.9 + place / 100) for place in range(5)]
+    groups = near_duplicate_groups(names, digests, chain)
+    assert [group.names for group in groups] == [("a", "b", "c"), ("d", "e"), ("e", "f")]
+    assert groups[1].correlation == 0.93
+    known = {frozenset((names[pair.first], names[pair.second])) for pair in chain}
+    for group in groups:
+        assert any(all({center, other} in known for other in group.names if other != center) for center in group.names)
+
+
+def test_a_chain_that_leads_from_training_to_test_over_other_pictures_is_no_leak():
+    names, digests = list("abcd"), list("1234")
+    side_of = {"a": "train", "b": "train", "c": "train", "d": "test"}
+    chain = [sure(0, 1), sure(1, 2), sure(2, 3)]
+    assert copies_across(names, digests, chain, side_of) == (("c", "d"),)
+
+
+def test_every_image_with_a_copy_in_another_split_is_named_though_the_copy_is_in_a_group_already():
+    names, digests = list("abcdefg"), list("1234567")
+    side_of = dict.fromkeys("abcdef", "train") | {"d": "test", "g": "test"}
+    groups = copies_across(names, digests, [sure(0, 3), sure(1, 3), sure(2, 3), sure(2, 6)], side_of)
+    assert groups == (("a", "b", "c", "d"), ("c", "g"))
+
+
+def test_plausible_pairs_make_no_group_and_identical_files_count_as_one_image():
+    pairs = [sure(0, 1, 0.99), sure(1, 3, 0.93), sure(4, 5, 1.0), Pair(5, 6, 0.99, confirmed=False)]
+    (group,) = near_duplicate_groups(list("abcdefg"), ["1", "2", "2", "3", "4", "4", "5"], pairs)
     assert group.names == ("a", "b", "c", "d"), "c is a byte-identical copy of b; e and f are no more than that"
     assert group.correlation == 0.93
-    assert all_copies(list("abcdefg"), digests, pairs) == (("a", "b", "c", "d"), ("e", "f"))
 
 
 def test_imbalance_is_largest_over_smallest():

@@ -9,7 +9,7 @@ import pytest
 
 from finetune_advisor.data import known_pairs
 from finetune_advisor.data.known_pairs import known_near_duplicates
-from finetune_advisor.data.looks import THUMBNAIL, Looks
+from finetune_advisor.data.looks import COLOR_THUMBNAIL, THUMBNAIL, Looks
 from finetune_advisor.data.near_duplicates import Pair
 
 
@@ -21,7 +21,7 @@ class Search:
 
     def __call__(self, looks: Looks) -> tuple[Pair, ...]:
         self.calls += 1
-        return (Pair(0, len(looks) - 1, 1 / 3),)
+        return (Pair(0, len(looks) - 1, 1 / 3, confirmed=True),)
 
 
 @pytest.fixture
@@ -32,21 +32,25 @@ def search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Search:
     return search
 
 
-def looks(seed: int, width: int = 64) -> Looks:
+def looks(seed: int, width: int = 64, red: int = 0) -> Looks:
     rng = np.random.default_rng(seed)
     thumb_NHW = rng.integers(0, 256, (3, THUMBNAIL, THUMBNAIL), dtype=np.uint8)
-    return Looks(thumb_NHW, np.full((3, 2), width), ("RGB",) * 3)
+    colors_NHWC = np.full((3, COLOR_THUMBNAIL, COLOR_THUMBNAIL, 3), (red, 0, 0), np.uint8)
+    return Looks(thumb_NHW, np.full((3, 2), width), ("RGB",) * 3, colors_NHWC)
 
 
 def test_the_same_looks_are_searched_once(search: Search) -> None:
     first = known_near_duplicates(looks(0))
     again = known_near_duplicates(looks(0))
     assert search.calls == 1
-    assert again == first == (Pair(0, 2, 1 / 3),)
+    assert again == first == (Pair(0, 2, 1 / 3, confirmed=True),)
     assert isinstance(again[0], Pair)
 
 
-@pytest.mark.parametrize("other", [looks(1), looks(0, width=65), looks(0).rows([1, 0, 2]), looks(0).rows([0, 1])])
+OTHERS = [looks(1), looks(0, width=65), looks(0, red=9), looks(0, red=9).rows([1, 0, 2]), looks(0).rows([0, 1])]
+
+
+@pytest.mark.parametrize("other", OTHERS)
 def test_other_looks_are_another_search(search: Search, other: Looks) -> None:
     known_near_duplicates(looks(0))
     assert known_near_duplicates(other)[0].second == len(other) - 1

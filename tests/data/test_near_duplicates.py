@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
-from finetune_advisor.data.alignment import align, band_passed, crop, unit
-from finetune_advisor.data.looks import Looks, thumbnail
+from finetune_advisor.data.alignment import band_passed, crop, fit, unit
+from finetune_advisor.data.confirmation import strangers, too_small
+from finetune_advisor.data.looks import Looks, color_thumbnail, thumbnail
 from finetune_advisor.data.near_duplicates import CROPS, near_duplicates
 
 Change = Callable[[Image.Image], Image.Image]
@@ -31,11 +32,16 @@ def picture(seed: int, size: tuple[int, int] = (240, 180)) -> Image.Image:
 
 def looks_of(images: Sequence[Image.Image]) -> Looks:
     sizes_N2 = np.array([image.size for image in images])
-    return Looks(np.stack([thumbnail(image) for image in images]), sizes_N2, tuple("RGB" for _ in images))
+    thumbnails, colors = zip(*((thumbnail(image), color_thumbnail(image)) for image in images), strict=True)
+    return Looks(np.stack(thumbnails), sizes_N2, ("RGB",) * len(images), np.stack(colors))
 
 
 def found(images: Sequence[Image.Image]) -> set[tuple[int, int]]:
     return {(pair.first, pair.second) for pair in near_duplicates(looks_of(images))}
+
+
+def alarms(images: Sequence[Image.Image]) -> set[tuple[int, int]]:
+    return {(pair.first, pair.second) for pair in near_duplicates(looks_of(images)) if pair.confirmed}
 
 
 def recompressed(image: Image.Image, quality: int = 40) -> Image.Image:
@@ -78,6 +84,7 @@ def test_a_copy_is_found_whichever_of_the_two_comes_first(name: str) -> None:
     expected = {(place, place + 8) for place in range(8)}
     assert found([*originals, *copies]) == expected
     assert found([*copies, *originals]) == expected
+    assert alarms([*originals, *copies]) == expected
 
 
 def test_different_pictures_are_no_copies() -> None:
@@ -151,7 +158,7 @@ def test_alignment_undoes_a_crop() -> None:
     thumbs = [thumbnail(each).astype(np.float32)[None] for each in (image, cut(0.2, 0.9)(image))]
     band = (0.75, 3.0)
     before = float((unit(band_passed(thumbs[0], band)) * unit(band_passed(thumbs[1], band))).sum())
-    one_PHW, other_PHW = align(*thumbs, band=band, starts=CROPS)
+    one_PHW, other_PHW = fit(*thumbs, band=band, starts=CROPS).details(band)
     after = float((unit(one_PHW) * unit(other_PHW)).sum())
     assert after > 0.99 > before
 
@@ -181,3 +188,75 @@ def test_real_photographs_have_no_false_copies_and_planted_ones_are_found(shared
     pairs = found([*images, *copies])
     planted = {(place, len(images) + place) for place in range(20)}
     assert pairs == planted
+    assert alarms([*images, *copies]) == planted
+
+
+def garment(seed: int, *, jitter: float) -> Image.Image:
+    """A pale shirt on plain ground: one cut up to `jitter` pixels, with folds and a print of its own."""
+    size, rng = (240, 240), np.random.default_rng(seed)
+    outline = Image.new("L", size, 0)
+    cut = [(70, 40), (170, 40), (225, 90), (195, 115), (175, 95), (175, 205), (65, 205), (65, 95), (45, 115), (15, 90)]
+    moved = rng.uniform(-jitter, jitter, (len(cut), 2))
+    ImageDraw.Draw(outline).polygon([(x + dx, y + dy) for (x, y), (dx, dy) in zip(cut, moved, strict=True)], fill=255)
+    cloth_HW1 = np.asarray(picture(seed, size), np.float64).mean(axis=2, keepdims=True) / 255 - 0.5
+    cloth_HWC = (np.array((220, 215, 210)) + 60 * cloth_HW1).clip(0, 255).astype(np.uint8)
+    ground_HWC = np.full((*size, 3), (150, 40, 60)) + rng.normal(0, 2, (*size, 3))
+    image = Image.fromarray(ground_HWC.clip(0, 255).astype(np.uint8))
+    image.paste(Image.fromarray(cloth_HWC), mask=outline)
+    return image
+
+
+@pytest.mark.parametrize("jitter", [0.0, 4.0])
+def test_different_garments_of_one_cut_on_plain_ground_raise_no_alarm(jitter: float) -> None:
+    wardrobe = [garment(seed, jitter=jitter) for seed in range(40)]
+    assert jitter or len(found(wardrobe)) > 20, "the cut alone makes them plausible, which is what this is about"
+    assert alarms(wardrobe) == set()
+
+
+def test_the_copy_of_a_garment_raises_one() -> None:
+    wardrobe = [garment(seed, jitter=10) for seed in range(40)]
+    assert alarms([*wardrobe, recompressed(wardrobe[5], 60)]) == {(5, 40)}
+
+
+def test_the_same_shape_in_another_color_raises_no_alarm() -> None:
+    def sign(color: str) -> Image.Image:
+        image = Image.new("RGB", (200, 200), "white")
+        ImageDraw.Draw(image).regular_polygon((100, 100, 60), 5, fill=color)
+        return image
+
+    others = [picture(seed, (200, 200)) for seed in range(30)]
+    assert alarms([sign("red"), sign("navy"), recompressed(sign("red"), 80), *others]) == {(0, 2)}
+
+
+def test_copies_are_confirmed_where_nearly_every_image_has_one_at_another_exposure() -> None:
+    objects = [picture(seed) for seed in range(30)]
+    dark, pale = ([CHANGES[name](image) for image in objects] for name in ("darker", "brighter, less contrast"))
+    expected = {(place + a, place + b) for place in range(30) for a, b in ((0, 30), (0, 60), (30, 60))}
+    assert alarms([*objects, *dark, *pale]) == expected
+
+
+def test_images_enlarged_from_a_few_pixels_raise_no_alarm() -> None:
+    def enlarged(seed: int) -> Image.Image:
+        return picture(seed % 10).resize((8, 8), Image.Resampling.BOX).resize((200, 200), Image.Resampling.BICUBIC)
+
+    images = [enlarged(seed) for seed in range(40)]
+    assert too_small(looks_of(images)).all()
+    assert found(images) and alarms(images) == set()
+
+
+def test_images_of_under_32_pixels_raise_no_alarm_among_larger_ones() -> None:
+    images = [picture(seed) for seed in range(30)]
+    icons = [image.resize((28, 21), Image.Resampling.LANCZOS) for image in images[:3]]
+    assert too_small(looks_of([*images, *icons])).tolist() == [False] * 30 + [True] * 3
+    assert alarms([*images, *icons]) == set()
+
+
+def test_unnoticed_copies_do_not_change_what_is_usual_among_different_images() -> None:
+    rng = np.random.default_rng(0)
+    different = rng.normal(0.5, 0.1, 2000)
+    clean, mixed = strangers(different), strangers(np.where(rng.random(2000) < 0.1, 2.5, different))
+    assert clean.least(2000, 0.5) == pytest.approx(np.arctanh(0.85)), (
+        "a floor where different images have little in common"
+    )
+    assert mixed.middle == pytest.approx(0.5, abs=0.03) and mixed.spread == pytest.approx(0.1, abs=0.03)
+    assert strangers(different + 1).least(2000, 0.5) == pytest.approx(1.5 + 0.1 * 3.48, abs=0.05)

@@ -23,6 +23,7 @@ from finetune_advisor.artifacts.health import (
     NearDuplicates,
     OddImage,
     Outlier,
+    SplitLeak,
     Tones,
 )
 from finetune_advisor.artifacts.history import Record
@@ -72,7 +73,9 @@ def full_health(names: list[str], first: str, second: str) -> Health:
         ignored_files=("train/Thumbs.db",),
         exact_duplicates=(*across, tuple(names[4:7])),
         near_duplicates=(NearDuplicates(images=(n(7), n(8)), correlation=0.973),),
+        near_duplicates_unchecked=3,
         duplicates_across_splits=across[:1],
+        split_leak=SplitLeak(groups=1, identical=1, splits=("train", "test"), images=1, example=across[0]),
         duplicates_across_classes=across[1:],
         label_suspects=tuple(
             LabelSuspect(

@@ -107,7 +107,7 @@ def test_what_was_measured_is_on_the_page(full: Profile, advise: Advise, picture
         "1 blank image: black, white or one color all over.",
         "700 of 1,200 images are very dark",
         "40 of 50 images looked at have at most 16 gray levels",
-        "near-copies, correlation 0.97",
+        "near-duplicates, correlation 0.97",
         "in more than one split",
         "2.7 times as far as usual",
         "12 times as wide as high",

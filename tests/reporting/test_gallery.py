@@ -22,6 +22,7 @@ def copies(full: Profile, **groups: object) -> Health:
         "exact_duplicates": (),
         "near_duplicates": (),
         "duplicates_across_splits": (),
+        "split_leak": None,
         "duplicates_across_classes": (),
     }
     return full.health.model_copy(update=empty | groups)
@@ -53,7 +54,7 @@ def test_a_group_joined_from_exact_and_near_copies_stands_for_its_parts(full: Pr
 
 def test_near_copies_say_how_near(full: Profile) -> None:
     health = copies(full, near_duplicates=(NearDuplicates(images=("a", "b"), correlation=0.954),))
-    assert gallery(health).copies[0].kind == "near-copies, correlation 0.95"
+    assert gallery(health).copies[0].kind == "near-duplicates, correlation 0.95"
 
 
 def test_many_groups_and_large_groups_are_cut_and_counted(full: Profile) -> None:
@@ -101,3 +102,9 @@ def test_of_many_classes_a_sample_is_shown() -> None:
     strips = class_strips(listing_of({f"c{number:03}": 6 for number in range(300)}, "train"))
     assert len(strips) == MOST_CLASSES and {len(strip.pictures) for strip in strips} == {OF_EACH_CLASS}
     assert (strips[0].name, strips[-1].name) == ("c000", "c299")
+
+
+def test_the_two_images_of_a_leak_are_shown_with_their_splits(full: Profile) -> None:
+    shown = gallery(full.health)
+    assert [one.notes for one in shown.leak] == [("train",), ("test",)]
+    assert {one.key for one in shown.leak} == set(full.health.duplicates_across_splits[0]) <= set(shown.keys())
