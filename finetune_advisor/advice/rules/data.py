@@ -57,7 +57,7 @@ def backbone(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
 def refit(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
     """Images that were held out to choose and to judge are not lost to the model."""
     reason = say(
-        "Set for every data set, not measured on yours: trains again with the validation images. false takes about half "
-        "the time and keeps the first network."
+        "Set for every data set, not measured on yours: trains again with the validation images. false takes about "
+        "half the time and keeps the first network."
     )
     yield Choice("evaluation.refit", True, reason)
