@@ -28,7 +28,7 @@ HEAVY = {"torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib"}
 LIGHT_PACKAGES = ("cli", "artifacts", "advice", "techniques", "diagnosis", "reporting")
 """Where heavy imports stand inside functions, so that help and checks of a recipe answer at once."""
 
-MOST_LINES = 300
+MOST_LINES = 600
 
 COMMANDS = {
     "analyze": None,

@@ -375,7 +375,7 @@ def test_other_decoders_get_another_try(paths: list[Path], monkeypatch: pytest.M
 def test_a_file_that_the_disk_refused_is_tried_again(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal came after its content was read once, and says nothing about the content."""
 
-    def refuse(path: str, sides: object, *, digest: str) -> None:
+    def refuse(path: str, sides: object, *, digest: str, value_range: object) -> None:
         raise UnopenedFile("it cannot be read (Input/output error)")
 
     with monkeypatch.context() as patch:

@@ -144,7 +144,8 @@ def two_bytes(image: ImageFile.ImageFile, lower: ImageFile.ImageFile) -> Colors:
     image.load()
     lower.load()
     low_HWC = np.asarray(lower)[..., 1:2] if gray else np.asarray(lower)[..., :3]
-    return np.asarray(image)[..., :3].astype(np.uint16) << 8 | low_HWC
+    colors_HWC: Colors = np.asarray(image)[..., :3].astype(np.uint16) << 8 | low_HWC
+    return colors_HWC
 
 
 def on_scale(image: Image.Image, colors_HWC: Colors, value_range: ValueRange) -> Image.Image:

@@ -32,7 +32,7 @@ from finetune_advisor.data.color import (
     two_bytes,
 )
 from finetune_advisor.data.digest import digest_of
-from finetune_advisor.data.opening import cannot_open
+from finetune_advisor.data.opening import PNG, cannot_open, damage, what_it_is
 from finetune_advisor.errors import DataError, UnopenedFile, UnreadableImage
 from finetune_advisor.techniques.preprocessing.settings import ValueRange
 
@@ -76,41 +76,12 @@ _TURNS: Mapping[int, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_LYING = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
-"""Turns that exchange width and height."""
-
-_TELLTALES: Mapping[bytes, str] = {
-    b"version https://git-lfs": "it is a Git LFS pointer, not the image itself (run `git lfs pull`)",
-    b"<!doctype html": "it is a web page, not an image",
-    b"<html": "it is a web page, not an image",
-    b"<svg": "it is an SVG drawing, not a pixel image",
-    b"%pdf": "it is a PDF document, not an image",
-}
-
-
-_PNG = b"\x89PNG\r\n\x1a\n"
 _NARROW = (b"\xff\xd8", b"GIF8", b"RIFF", b"BM")
 """How files begin whose formats have 8 bits per channel, or are read so."""
 
 _WITH_ORIENTATION = (b"XML:com.adobe.xmp", b"Raw profile type exif")
 _LONG_TEXT = 2**20
 """Bytes of a text in a PNG from which it is passed over, packed or not: Pillow refuses it then."""
-
-_HEIC = ("HEIC", "HEIF", "`pip install pi-heif`")
-_BOXES: Mapping[bytes, tuple[str, str, str]] = {
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"), _HEIC),
-    **dict.fromkeys((b"avif", b"avis"), ("AVIF", "AVIF", "`pip install --upgrade pillow`")),
-}
-"""The kind of file that its `ftyp` box says -> what to call it, Pillow's name of the format, where to get a reader."""
-
-_TIFF = (b"ii*\0", b"mm\0*", b"ii+\0", b"mm\0+")
-
-_SIDES: Mapping[bytes, tuple[tuple[int, int], tuple[int, int]]] = {
-    _PNG: ((16, 20), (20, 24)),
-    b"GIF8": ((6, 8), (8, 10)),
-    b"BM": ((18, 22), (22, 26)),
-}
-"""First bytes of a file -> where its width and height stand."""
 
 
 def read_image(path: str | Path, *, at_least: int | None = None, value_range: ValueRange | None = None) -> Image.Image:
@@ -194,7 +165,7 @@ def has_wide_values(path: str | Path) -> bool | None:
     try:
         with Path(path).open("rb") as file:
             start = file.read(32)
-            if start.startswith(_PNG):
+            if start.startswith(PNG):
                 return start[24:25] == b"\x10"
             if start.startswith(_NARROW):
                 return False
@@ -263,13 +234,13 @@ def _read(file: IO[bytes], read: Callable[[IO[bytes]], T]) -> T:
                 raise
             return read(plain)
     except UnidentifiedImageError as error:
-        raise UnreadableImage(_what_it_is(file)) from error
+        raise UnreadableImage(what_it_is(file, _formats())) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImage(_too_large("it is", max_pixels())) from error
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise UnreadableImage(_damage(error)) from error
+        raise UnreadableImage(damage(error)) from error
 
 
 def _without_text(file: IO[bytes]) -> IO[bytes] | None:
@@ -279,9 +250,9 @@ def _without_text(file: IO[bytes]) -> IO[bytes] | None:
     """
     file.seek(0)
     content = file.read()
-    if not content.startswith(_PNG):
+    if not content.startswith(PNG):
         return None
-    kept, place = [_PNG], len(_PNG)
+    kept, place = [PNG], len(PNG)
     while place + 8 <= len(content):
         (length,) = struct.unpack_from(">I", content, place)
         end = place + 12 + length
@@ -383,36 +354,3 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except _DAMAGE:  # damaged metadata says nothing about the pixels, which are shown as they are stored
         return None
-
-
-def _what_it_is(file: IO[bytes]) -> str:
-    file.seek(0)
-    start = file.read(256).lower().lstrip()
-    if not start:
-        return "the file is empty"
-    for sign, meaning in _TELLTALES.items():
-        if start.startswith(sign):
-            return meaning
-    if start[4:8] == b"ftyp" and start[8:12] in _BOXES:
-        name, format_, hint = _BOXES[start[8:12]]
-        damaged = format_ in _formats()
-        return f"it is damaged or an unknown kind of {name}" if damaged else f"it is a {name} image, to read it: {hint}"
-    if start.startswith(_TIFF):
-        return "it is a TIFF of a kind that cannot be read here, or damaged; save it as PNG, or as another kind of TIFF"
-    if _is_empty(file):
-        return "it has no pixels: its width or height is zero"
-    return "it is not an image, or of a kind that cannot be read here"
-
-
-def _is_empty(file: IO[bytes]) -> bool:
-    """Whether a header says zero pixels, which Pillow takes for no header at all."""
-    file.seek(0)
-    start = file.read(32)
-    places = next((places for sign, places in _SIDES.items() if start.startswith(sign)), ())
-    return any(len(start) >= stop and not any(start[begin:stop]) for begin, stop in places)
-
-
-def _damage(error: Exception) -> str:
-    if "truncated" in str(error).lower() or isinstance(error, EOFError):
-        return "it is cut short: the end of the file is missing"
-    return f"it is damaged ({error})"

@@ -20,7 +20,7 @@ def divided(listing: Listing, profile) -> TrialImages:
 class Faults:
     """What is read of a profile."""
 
-    validation, seed = 0.2, 0
+    validation, seed, value_range = 0.2, 0, None
 
     class health:  # noqa: N801
         bad_files = ()
