@@ -62,7 +62,15 @@ def test_onnx_says_what_it_takes_and_what_comes_out(probe: RunDir, onnx_path: Pa
     assert metadata["class_names"] == list(Predictor.open(probe).classes)
     described = metadata["preprocessing"]
     assert (described["size"], described["fit"], described["interpolation"]) == (64, "crop", "bicubic")
-    order = ("first frame", "EXIF", "8 bits, map", "transparent on white", "RGB", "cut out the center", "normalization")
+    order = (
+        "first frame",
+        "EXIF",
+        "values of more than 8 bits",
+        "transparent on white",
+        "RGB",
+        "cut out the center",
+        "normalization",
+    )
     assert len(order) == len(described["steps"])
     assert all(words in step for words, step in zip(order, described["steps"], strict=True))
     assert described["ground"] == [255, 255, 255] and described["fill"] is None

@@ -40,7 +40,8 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """From (B, pieces * C, ...) to (B, C, ...)."""
-        return torch.unflatten(x, 1, (-1, self.pieces)).amax(dim=2)  # an exported graph would keep the number len(x)
+        # Not len(x), which an exported graph keeps as a number.
+        return x.view(x.shape[0], -1, self.pieces, *x.shape[2:]).amax(dim=2)
 
     def extra_repr(self) -> str:
         """How many."""
