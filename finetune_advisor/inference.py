@@ -29,6 +29,7 @@ from finetune_advisor.errors import DataError, RecipeError, RunError
 from finetune_advisor.features import measure
 from finetune_advisor.metrics import leak_scores, score, softmax
 from finetune_advisor.techniques.preprocessing import Preprocess
+from finetune_advisor.techniques.preprocessing.settings import ValueRange
 
 BATCH = 32
 
@@ -153,7 +154,7 @@ def evaluate_on(
     read = [(s, a.probabilities_K) for s, a in zip(samples, given, strict=True) if a.probabilities_K is not None]
     if not read:
         raise DataError(f"None of the {len(samples)} images can be read.")
-    group_N, found = _seen_before(run, [sample for sample, _ in read])
+    group_N, found = _seen_before(run, [sample for sample, _ in read], predictor.preprocess.value_range)
     labels_N = np.array([predictor.classes.index(listing.classes[sample.label]) for sample, _ in read])
     probabilities_NK = np.stack([probabilities_K for _, probabilities_K in read])
     if answers is not None:
@@ -164,9 +165,18 @@ def evaluate_on(
     return {**scores, "leak": leak, "classes": list(predictor.classes), "bad_files": bad}
 
 
-def _seen_before(run: RunDir, samples: Sequence[Sample]) -> tuple[npt.NDArray[np.intp], Recognized | DataError]:
+def _seen_before(
+    run: RunDir, samples: Sequence[Sample], value_range: ValueRange | None
+) -> tuple[npt.NDArray[np.intp], Recognized | DataError]:
     """The group of each image (N,), and which of them trained the model, or why that cannot be told."""
-    seen = measure([sample.path for sample in samples], (), device="cpu", workers=default_workers(), together=False)
+    seen = measure(
+        [sample.path for sample in samples],
+        (),
+        device="cpu",
+        workers=default_workers(),
+        value_range=value_range,  # the training images' thumbnails were made on this scale
+        together=False,
+    )
     # A file that the network saw can be read here too, unless it is changed meanwhile.
     digests = [str(seen.digests[place]) for place in seen.readable]
     if len(digests) < len(samples):
