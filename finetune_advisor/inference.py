@@ -23,12 +23,14 @@ from finetune_advisor.backbones.export import CONFIG_FILE, load_model
 from finetune_advisor.data.batches import eval_batches, normalize
 from finetune_advisor.data.sources import Listing, Sample, called_as, open_like
 from finetune_advisor.data.sources.class_names import likeness
+from finetune_advisor.data.sources.listing import ClassFolders
 from finetune_advisor.data.training_images import Recognized, load_training_images, recognize
 from finetune_advisor.data.workers import default_workers
 from finetune_advisor.errors import DataError, RecipeError, RunError
 from finetune_advisor.features import measure
 from finetune_advisor.metrics import leak_scores, score, softmax
 from finetune_advisor.techniques.preprocessing import Preprocess
+from finetune_advisor.techniques.preprocessing.settings import ValueRange
 
 BATCH = 32
 
@@ -125,6 +127,7 @@ def evaluate_on(
     answers: Path | None = None,
     path_column: str | None = None,
     label_column: str | None = None,
+    class_folders: ClassFolders | None = None,
 ) -> dict[str, object]:
     """Score a finished run on labeled images: the block of `metrics.json` for one split.
 
@@ -139,6 +142,7 @@ def evaluate_on(
         batch: images that go through the network together.
         path_column, label_column: columns of a table; None takes those of the run's recipe where the table has them, or
             the usual names.
+        class_folders: which level of folders are the classes; None takes that of the run's recipe.
         answers: file for the answer to each image, as `predictions.csv` of a run; None writes none.
 
     Raises:
@@ -147,13 +151,20 @@ def evaluate_on(
         RunError: the run has not finished or holds no model.
     """
     predictor = Predictor.open(run, device=device)
-    listing = _listed(run, data, predictor.classes, path_column=path_column, label_column=label_column)
+    listing = _listed(
+        run,
+        data,
+        predictor.classes,
+        path_column=path_column,
+        label_column=label_column,
+        class_folders=class_folders,
+    )
     samples = _to_score(listing, predictor.classes)
     given = list(predictor.predict([s.path for s in samples], workers=default_workers(), batch=batch))
     read = [(s, a.probabilities_K) for s, a in zip(samples, given, strict=True) if a.probabilities_K is not None]
     if not read:
         raise DataError(f"None of the {len(samples)} images can be read.")
-    group_N, found = _seen_before(run, [sample for sample, _ in read])
+    group_N, found = _seen_before(run, [sample for sample, _ in read], predictor.preprocess.value_range)
     labels_N = np.array([predictor.classes.index(listing.classes[sample.label]) for sample, _ in read])
     probabilities_NK = np.stack([probabilities_K for _, probabilities_K in read])
     if answers is not None:
@@ -164,9 +175,18 @@ def evaluate_on(
     return {**scores, "leak": leak, "classes": list(predictor.classes), "bad_files": bad}
 
 
-def _seen_before(run: RunDir, samples: Sequence[Sample]) -> tuple[npt.NDArray[np.intp], Recognized | DataError]:
+def _seen_before(
+    run: RunDir, samples: Sequence[Sample], value_range: ValueRange | None
+) -> tuple[npt.NDArray[np.intp], Recognized | DataError]:
     """The group of each image (N,), and which of them trained the model, or why that cannot be told."""
-    seen = measure([sample.path for sample in samples], (), device="cpu", workers=default_workers(), together=False)
+    seen = measure(
+        [sample.path for sample in samples],
+        (),
+        device="cpu",
+        workers=default_workers(),
+        value_range=value_range,  # the training images' thumbnails were made on this scale
+        together=False,
+    )
     # A file that the network saw can be read here too, unless it is changed meanwhile.
     digests = [str(seen.digests[place]) for place in seen.readable]
     if len(digests) < len(samples):
@@ -203,7 +223,13 @@ def _require_model(run: RunDir) -> None:
 
 
 def _listed(
-    run: RunDir, data: str | Path, known: Sequence[str], *, path_column: str | None, label_column: str | None
+    run: RunDir,
+    data: str | Path,
+    known: Sequence[str],
+    *,
+    path_column: str | None,
+    label_column: str | None,
+    class_folders: ClassFolders | None,
 ) -> Listing:
     """The images, read as the run's recipe reads its own; nothing is asked of a folder without a recipe."""
     try:
@@ -211,7 +237,7 @@ def _listed(
     except RecipeError as problem:
         log.info("read by the usual rules, the run's recipe cannot be used: %s", problem.message)
         section = None
-    listing = open_like(data, section, path_column=path_column, label_column=label_column)
+    listing = open_like(data, section, path_column=path_column, label_column=label_column, class_folders=class_folders)
     return called_as(listing, known) if section is not None and section.merge_classes else listing
 
 

@@ -79,8 +79,8 @@ def health(
         label_suspects=_suspects(data, probabilities_TK),
         outliers=_outliers(data, names, label_of),
         odd_images=_odd_images(data, names),
-        blank_images=_blank_images(data, names),
-        tones=_tones(data),
+        blank_images=_blank_images(data, names, values),
+        tones=_tones(data, values),
         sizes=_sizes(data),
         color_modes=checks.color_modes(data.looks),
         values=values,
@@ -141,19 +141,19 @@ def _odd_images(data: Dataset, names: list[str]) -> tuple[OddImage, ...]:
     return tuple(OddImage(path=names[place], reason=reason) for place, reason in found)
 
 
-def _blank_images(data: Dataset, names: list[str]) -> tuple[BlankImage, ...]:
+def _blank_images(data: Dataset, names: list[str], values: ValueScale | None) -> tuple[BlankImage, ...]:
     """A thumbnail averages fine texture away, so those that look blank are read again."""
     return tuple(
         BlankImage(path=names[place], reason=color)
         for place in checks.perhaps_blank(data.looks)[:MANY_ODD].tolist()
-        if (color := checks.blank_color(_pixels(data, place))) is not None
+        if (color := checks.blank_color(_pixels(data, place, values))) is not None
     )
 
 
-def _tones(data: Dataset) -> Tones:
+def _tones(data: Dataset, values: ValueScale | None) -> Tones:
     images = len(data.listing.samples)
     sample = np.unique(np.linspace(0, images - 1, min(images, LEVELS_IMAGES)).astype(int)).tolist()
-    levels = [checks.gray_levels(_pixels(data, place)) for place in sample]
+    levels = [checks.gray_levels(_pixels(data, place, values)) for place in sample]
     return Tones(
         images=images,
         dark=len(checks.dark_images(data.looks)),
@@ -163,9 +163,10 @@ def _tones(data: Dataset) -> Tones:
     )
 
 
-def _pixels(data: Dataset, place: int) -> npt.NDArray[np.uint8]:
-    """The image as RGB (H, W, 3)."""
-    return np.asarray(read_image(data.listing.samples[place].path))
+def _pixels(data: Dataset, place: int, values: ValueScale | None) -> npt.NDArray[np.uint8]:
+    """The image as RGB (H, W, 3), on the scale of the data set, as all other measures see it."""
+    path = data.listing.samples[place].path
+    return np.asarray(read_image(path, value_range=values.range if values else None))
 
 
 def _sizes(data: Dataset) -> ImageSizes:

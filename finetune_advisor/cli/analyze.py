@@ -14,6 +14,7 @@ from finetune_advisor.analysis.request import LIMIT
 from finetune_advisor.cli.console import LISTING, out, progress, set_up_logging
 from finetune_advisor.cli.options import (
     LARGEST_SEED,
+    ClassFoldersOption,
     DeviceName,
     DeviceOption,
     JsonOption,
@@ -23,13 +24,6 @@ from finetune_advisor.cli.options import (
     VerboseOption,
     Verbosity,
 )
-
-
-class ClassFoldersName(StrEnum):
-    """What `--class-folders` takes: the level of the folders that are the classes."""
-
-    outer = "outer"
-    inner = "inner"
 
 
 class CellName(StrEnum):
@@ -79,10 +73,7 @@ def analyze(
         bool,
         typer.Option("--merge-classes", help="Make one class of names like Dog, dog and 'dog '; 0 and 0.0."),
     ] = False,
-    class_folders: Annotated[
-        ClassFoldersName | None,
-        typer.Option(help="Where two levels of folders could be the classes: those in DATA, or those inside them."),
-    ] = None,
+    class_folders: ClassFoldersOption = None,
     limit: Annotated[
         int, typer.Option(metavar="N", min=10, help="Most images to look at; of more, a stratified sample is taken.")
     ] = LIMIT,

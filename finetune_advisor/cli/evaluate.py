@@ -11,6 +11,7 @@ from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import err, out, set_up_logging
 from finetune_advisor.cli.options import (
     BatchOption,
+    ClassFoldersOption,
     DeviceName,
     DeviceOption,
     JsonOption,
@@ -30,13 +31,14 @@ def evaluate(
     ] = None,
     path_column: PathColumnOption = None,
     label_column: LabelColumnOption = None,
+    class_folders: ClassFoldersOption = None,
     batch: BatchOption = 32,
     device: DeviceOption = DeviceName.auto,
     as_json: JsonOption = False,
 ) -> None:
     """Score a finished run on labeled images: accuracy with its interval, and each class.
 
-    One known class or one image is enough. A table is read by the columns of the run's recipe where it has them. Images
+    One known class or one image is enough. DATA is read as the run's recipe reads its own where that fits. Images
     that trained or chose the model are recognized by content: how many there are, and the accuracy without them, is
     shown in red.
 
@@ -58,6 +60,7 @@ def evaluate(
         answers=output,
         path_column=path_column,
         label_column=label_column,
+        class_folders=class_folders.value if class_folders else None,
     )
     if as_json:
         if sentence := leak_sentence(scores, "images"):

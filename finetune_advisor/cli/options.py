@@ -19,6 +19,13 @@ class DeviceName(StrEnum):
     mps = "mps"
 
 
+class ClassFoldersName(StrEnum):
+    """What `--class-folders` takes: the level of the folders that are the classes."""
+
+    outer = "outer"
+    inner = "inner"
+
+
 LARGEST_SEED = 2**32 - 1
 
 DeviceOption = Annotated[DeviceName, typer.Option("--device", help="Where the network runs.")]
@@ -31,6 +38,13 @@ PathColumnOption = Annotated[
 LabelColumnOption = Annotated[
     str | None,
     typer.Option("--label-column", metavar="COLUMN", help="Column of a table with the classes, if not called label."),
+]
+ClassFoldersOption = Annotated[
+    ClassFoldersName | None,
+    typer.Option(
+        "--class-folders",
+        help="Where two levels of folders could be the classes: those in DATA, or those inside them.",
+    ),
 ]
 PlotOption = Annotated[bool, typer.Option("--plot", help="Draw loss and accuracy in the terminal.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]

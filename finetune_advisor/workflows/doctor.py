@@ -171,7 +171,7 @@ def _recipe(recipe: Recipe) -> Iterator[Fact | Trouble]:
 
     yield Fact("recipe", f"{recipe.strategy.kind} of {recipe.backbone.name} ({recipe.backbone.weights} weights)")
     path = recipe.data.path
-    if not path.startswith("hf:") and not Path(path).exists():
+    if not path.startswith("hf:") and not Path(path).expanduser().exists():
         yield Trouble(f"The recipe's images are not there: {path}", "Set data.path to where they are.", blocks=True)
     try:
         backbone = network_of(recipe, _ANY_CLASSES)

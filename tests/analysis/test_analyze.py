@@ -67,6 +67,7 @@ def test_images_of_12_bits_are_measured_as_their_8_bit_twins_on_the_scale_of_the
     assert values is not None
     assert (values.range, values.images, values.of) == ((0, 4095), 16, 16)
     assert (wide.cell, wide.probes, wide.similarity) == (plain.cell, plain.probes, plain.similarity)
+    assert wide.health.tones is not None and not wide.health.tones.mostly_few_levels
     assert advise(wide).recipe.preprocessing.value_range == (0, 4095)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from finetune_advisor.analysis.health import health
 from finetune_advisor.data.clean_manifest import clean_manifest, review_table
 from finetune_advisor.data.sources import open_source
+from finetune_advisor.data.value_scale import value_scale
 from finetune_advisor.dataset import TRAINABLE, open_dataset
 from finetune_advisor.instruments import ruler
 
@@ -78,3 +79,26 @@ def test_a_wrong_scale_of_the_pixels_shows_in_darkness_and_few_levels(image_fold
     assert found.tones is not None
     assert (found.tones.images, found.tones.dark, found.tones.few_levels) == (16, 16, 16)
     assert found.tones.mostly_dark and found.tones.mostly_few_levels
+
+
+def test_tones_and_blank_images_are_seen_on_the_scale_of_the_data_set(image_folder: ImageFolder) -> None:
+    root = image_folder({"ants": 8, "bees": 8}, suffix=".tif")
+    for place, path in enumerate(sorted(root.rglob("*.tif"))):
+        with Image.open(path) as image:  # below 0 and far above 1, which no type says how to show
+            values_HW = np.asarray(image.convert("L"), np.float32) * 3 - 200
+        Image.fromarray(values_HW * 0 - 200 if place == 0 else values_HW).save(path)
+    listing = open_source(root)
+    values = value_scale([sample.path for sample in listing.samples])
+    assert values is not None
+    data = open_dataset(
+        listing,
+        (ruler(values.range),),
+        validation=0.2,
+        seed=0,
+        device="cpu",
+        workers=0,
+        value_range=values.range,
+    )
+    found = health(data, values=values)
+    assert [(blank.path, blank.reason) for blank in found.blank_images] == [("ants/000.tif", "all black")]
+    assert found.tones is not None and not found.tones.mostly_few_levels and found.tones.levels > 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -97,6 +98,12 @@ def test_which_folders_are_the_classes(cli, image_folder) -> None:
     cli("run", "--quiet")
     [run] = Path("runs").iterdir()
     assert json.loads((run / "metrics.json").read_text())["classes"] == ["ants", "bees"]
+    packed = shutil.make_archive("packed", "zip", data)
+    for new in (data, packed):
+        assert json.loads(cli("evaluate", run, new, "--json").stdout)["images"] == 16, "read as the recipe says"
+    assert "say so with --class-folders outer" in cli("evaluate", run, data / "north", code=1).stderr
+    found = json.loads(cli("evaluate", run, data / "north", "--class-folders", "outer", "--json").stdout)
+    assert found["images"] == 8
 
 
 @pytest.fixture

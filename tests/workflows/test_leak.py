@@ -128,6 +128,22 @@ def test_evaluate_recognizes_training_images_under_other_names_and_forms(leaking
     assert says in called("evaluate", leaking.path, tmp_path / "new", "--json").stderr
 
 
+def test_evaluate_sees_images_of_more_than_8_bits_on_the_scale_of_the_training_images(tmp_path: Path) -> None:
+    root, new = tmp_path / "images", tmp_path / "new"
+    for label, name in enumerate(("ants", "bees")):
+        (root / name).mkdir(parents=True)
+        (new / name).mkdir(parents=True)
+        for number in range(6):  # without a scale numbers below 0 and above 1 cannot be read at all
+            values_HW = np.asarray(picture(100 * label + number).convert("L"), np.float32) * 3 - 200
+            Image.fromarray(values_HW).save(root / name / f"{number}.tif")
+            if number == 0:
+                Image.fromarray(values_HW[::2, ::2]).save(new / name / "smaller.tif")
+    settings = (f"data.path={root}", "preprocessing.value_range=[-200,565]", *TINY)
+    run = run_and_draw(load_recipe("linear_probe", settings), RunDir(tmp_path / "run"))
+    leak: Any = evaluate_on(run, new)["leak"]
+    assert leak["training_paths"] == ["ants/0.tif", "bees/0.tif"] and leak["identical"] == 0
+
+
 def test_a_renamed_training_folder_does_not_score_in_silence(leaking: RunDir, tmp_path: Path) -> None:
     copied = shutil.copytree(images_of(leaking) / "train", tmp_path / "a new set")
     text = called("evaluate", leaking.path, copied).stdout
@@ -186,16 +202,27 @@ def test_analyze_offers_a_split_without_the_leak_which_a_run_then_has_not(
     assert test["images"] == 8
 
 
-def test_where_the_images_have_no_files_of_their_own_groups_csv_is_left_out_and_that_is_said(
+def test_groups_csv_of_an_archive_leads_into_the_archive_and_can_be_analyzed(leaking: RunDir, tmp_path: Path) -> None:
+    packed = shutil.make_archive(str(tmp_path / "images"), "zip", images_of(leaking))
+    analysis = analyze_and_advise(packed, device="cpu")
+    analysis.save(tmp_path / "recipe.yaml", tmp_path / "analysis")
+    groups = tmp_path / "analysis" / "groups.csv"
+    rows = list(csv.DictReader(groups.read_text().splitlines()))
+    assert {row["path"].rsplit("/", 3)[0] for row in rows} == {"../images.zip"}
+    again = analyze_and_advise(groups, device="cpu").profile
+    assert again.images == analysis.profile.images == 24
+    assert again.health.duplicates_across_splits == () != analysis.profile.health.duplicates_across_splits
+
+
+def test_groups_csv_is_left_out_where_only_a_sample_was_looked_at_and_that_is_said(
     leaking: RunDir, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    packed = shutil.make_archive(str(tmp_path / "images"), "zip", images_of(leaking))
     (tmp_path / "analysis").mkdir()
     (tmp_path / "analysis" / "groups.csv").write_text("of an earlier analysis")
-    analysis = analyze_and_advise(packed, device="cpu")
+    analysis = analyze_and_advise(images_of(leaking), device="cpu", limit=12)
     with caplog.at_level(logging.INFO):
         analysis.save(tmp_path / "recipe.yaml", tmp_path / "analysis")
-    assert "groups.csv is not written: the images have no files of their own" in caplog.text
+    assert "groups.csv is not written: only a sample of the images was looked at" in caplog.text
     assert not (tmp_path / "analysis" / "groups.csv").exists()
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from finetune_advisor.artifacts.paths import HUB as PREFIX
 from finetune_advisor.data.sources.archive import archive_files, archive_root, is_archive, list_archive
 from finetune_advisor.data.sources.class_names import called_as, class_notes, merged
+from finetune_advisor.data.sources.columns import is_there
 from finetune_advisor.data.sources.folder import list_folder
 from finetune_advisor.data.sources.hub import is_saved_dataset, list_hub, list_saved
 from finetune_advisor.data.sources.listing import USUAL, ClassFolders, Listing, Reading, Sample, Split
@@ -103,24 +104,29 @@ def open_recipe_source(data: Data, *, warn: bool = True) -> Listing:
 
 
 def open_like(
-    path: str | Path, data: Data | None, *, path_column: str | None = None, label_column: str | None = None
+    path: str | Path,
+    data: Data | None,
+    *,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    class_folders: ClassFolders | None = None,
 ) -> Listing:
     """List other images than those of a recipe, the way the recipe reads its own where that fits.
 
     Args:
         path: what names them.
         data: the recipe's section; None where there is no recipe. A column it names counts where the table has it.
-        path_column, label_column: columns to use whatever the recipe says.
+        path_column, label_column, class_folders: what to use whatever the recipe says.
 
     Raises:
         DataError, StorageError: see `open_source`.
     """
     place = Path(path)
-    is_table = data is not None and place.suffix.lower() in TABLE_SUFFIXES and place.is_file()
-    header = open_table(place).header if is_table else ()
+    is_table = place.suffix.lower() in TABLE_SUFFIXES and place.is_file()
+    header = open_table(place).header if is_table and data is not None else ()
 
     def known(column: str | None) -> str | None:
-        return column if column in header else None
+        return column if column is not None and is_there(header, column) else None
 
     return open_source(
         path,
@@ -128,7 +134,7 @@ def open_like(
         path_column=path_column or (known(data.path_column) if data else None),
         label_column=label_column or (known(data.label_column) if data else None),
         merge_classes=data.merge_classes if data else False,
-        class_folders=data.class_folders if data and place.is_dir() else None,
+        class_folders=class_folders or (data.class_folders if data and not is_table else None),
     )
 
 

@@ -111,6 +111,11 @@ def named(header: Sequence[str], given: str, table: object, use: str) -> int:
     return places[0]
 
 
+def is_there(header: Sequence[str], given: str) -> bool:
+    """Whether `named` finds a column."""
+    return given.casefold() in {name.casefold() for name in header}
+
+
 def _find(header: Sequence[str], given: str | None, usual: Sequence[str], option: str, table: object) -> int | None:
     if given is not None:
         return named(header, given, table, f"as {option} says")

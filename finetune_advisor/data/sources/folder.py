@@ -118,7 +118,8 @@ def _class_folders(folder: Folder, split: Split | None, reading: Reading, strays
         inner = [below for each in inner for below in each.folders]
         if not inner:
             raise DataError(
-                f"{folder.path} has no folders inside its folders, which --class-folders inner asks for.", _LAYOUT
+                f"{folder.path} has no folders inside its folders, which --class-folders inner asks for.",
+                f"If its folders are the classes, say so with --class-folders outer. {_LAYOUT}",
             )
     return [_ClassFolder(each.name, split, list(each.every_image()), list(each.every_other())) for each in inner]
 

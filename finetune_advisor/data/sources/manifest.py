@@ -15,6 +15,7 @@ from finetune_advisor.data.sources.columns import (
     GROUPS,
     find_label,
     find_path,
+    is_there,
     looks_like_split,
     may_be_split,
     named,
@@ -158,7 +159,7 @@ def first_path(path: Path, reading: Reading = USUAL) -> str | None:
         DataError: it cannot be read.
     """
     table = open_table(path)
-    if reading.path_column is not None and reading.path_column not in table.header:
+    if reading.path_column is not None and not is_there(table.header, reading.path_column):
         return None  # what is missing is named where the manifest is listed
     place = find_path(table.header, reading.path_column, path)
     if place is None:
@@ -176,8 +177,8 @@ def is_manifest(path: Path, reading: Reading = USUAL) -> bool:
     table = open_table(path)
     if {"path", "label"} <= {name.casefold() for name in table.header}:
         return True
-    names = {name for name in (reading.path_column, reading.label_column) if name is not None}
-    if not names <= set(table.header):
+    given = [name for name in (reading.path_column, reading.label_column) if name is not None]
+    if not all(is_there(table.header, name) for name in given):
         return False
     name, label = (
         find_path(table.header, reading.path_column, path),

@@ -428,3 +428,15 @@ def test_a_manifest_with_other_usual_names_in_an_archive(tmp_path):
     assert open_source(packed(tmp_path / "x.zip", {**images, "labels.csv": table})).classes == ("cat", "dog")
     folders = {"cat/1.jpg": b"x", "dog/1.jpg": b"x", "info.csv": b"file,class\nelsewhere.jpg,cat\n"}
     assert len(open_source(packed(tmp_path / "y.zip", folders)).samples) == 2, "a table of other files is no manifest"
+
+
+def test_columns_that_a_person_names_in_another_case_lead_into_an_archive(tmp_path):
+    table = b"where,what\nimages/1.jpg,cat\nimages/2.jpg,dog\n"
+    images = {f"images/{number}.jpg": b"x" for number in (1, 2)}
+    columns = {"path_column": "Where", "label_column": "What"}
+    whole = packed(tmp_path / "x.zip", {**images, "labels.csv": table})
+    assert open_source(whole, **columns).classes == ("cat", "dog")
+    packed(tmp_path / "y.zip", images)
+    (tmp_path / "labels.csv").write_text("where,what\ny.zip/images/1.jpg,cat\ny.zip/images/2.jpg,dog\n")
+    listing = open_source(tmp_path / "labels.csv", **columns)
+    assert all(sample.path.is_file() for sample in listing.samples)
