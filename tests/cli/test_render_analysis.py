@@ -139,9 +139,16 @@ def test_sound_data_is_called_sound(full: Profile, profiles: ModuleType, show: S
     empty: dict[str, object] = {
         field: ()
         for field in type(full.health).model_fields
-        if field not in ("sizes", "leak", "tones", "split_leak", "near_duplicates_unchecked")
+        if field not in ("sizes", "values", "leak", "tones", "split_leak", "near_duplicates_unchecked")
     }
-    none = {"color_modes": {}, "leak": None, "split_leak": None, "near_duplicates_unchecked": 0, "tones": None}
+    none = {
+        "color_modes": {},
+        "leak": None,
+        "split_leak": None,
+        "near_duplicates_unchecked": 0,
+        "tones": None,
+        "values": None,
+    }
     balanced = full.health.imbalance.model_copy(update={"ratio": 1.0})
     text = show(with_health(full, **{**empty, **none, "imbalance": balanced}))
     assert "no unreadable files, no copies" in text

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -118,7 +120,7 @@ def test_what_a_crop_shows_is_that_of_the_median_image_wide_or_tall():
 
 def toned(*thumbnails: np.ndarray) -> Looks:
     thumb_NHW = np.stack([np.broadcast_to(each, (THUMBNAIL, THUMBNAIL)).astype(np.uint8) for each in thumbnails])
-    return Looks(thumb_NHW, np.full((len(thumb_NHW), 2), 64), ("RGB",) * len(thumb_NHW))
+    return replace(looks_of([(64, 64)] * len(thumb_NHW)), thumbnails_NHW=thumb_NHW)
 
 
 def test_blank_images_are_told_from_dim_ones_and_fine_texture():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,6 @@ def test_what_is_wrong_with_the_images_is_said_once_for_all_runs(
     image_folder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = image_folder({"train/ants": 10, "train/bees": 10, "test/ants": 3, "test/bees": 3})
-    shutil.copyfile(data / "train" / "ants" / "000.png", data / "test" / "ants" / "copy.png")
     (data / "train" / "ants" / "empty.png").touch()
     recipe = load_recipe("few_layers", [f"data.path={data}", *SETTINGS])
     first = train(recipe, RunDir(tmp_path / "first"))
@@ -72,7 +70,6 @@ def test_what_is_wrong_with_the_images_is_said_once_for_all_runs(
         caplog.clear()
         train_all(jobs((recipe, first), tmp_path / folder), device="cpu", watcher=Watcher())
         said = [record.message for record in caplog.records if record.name == "finetune_advisor.dataset"]
-        assert sum("in test and in training" in message for message in said) == 1
         assert sum("left out: train/ants/empty.png" in message for message in said) == 1
 
 

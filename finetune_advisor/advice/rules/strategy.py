@@ -29,7 +29,8 @@ def strategy(profile: Profile, cell: Cell) -> Iterator[Choice]:
 
 
 def _by_hand(profile: Profile) -> Reason:
-    return say("Chosen by hand; {pointer}.", pointer=pointer(profile))
+    trial = "" if profile.trial is None else say(" {it}", it=_sentence(trial_reason(profile)))
+    return say("Chosen by hand; {pointer}.{trial}", pointer=pointer(profile), trial=trial)
 
 
 def _placed(profile: Profile) -> Reason:
