@@ -63,15 +63,6 @@ def list_archive(path: Path, reading: Reading = USUAL) -> Listing:
         raise DataError(error.message.replace(str(files), str(path)), hint) from error
 
 
-def archive_root(path: Path, reading: Reading = USUAL) -> Path:
-    """The folder of the cache that the names of an archive's images are relative to; unpacks it if need be.
-
-    Raises:
-        DataError, StorageError: see `list_archive`.
-    """
-    return _entered(archive_files(path), reading)
-
-
 def archive_files(path: Path) -> Path:
     """The folder of the cache that an archive's members lie in, under their own names; unpacks it if need be.
 
