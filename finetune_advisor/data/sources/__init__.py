@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune_advisor.artifacts.paths import HUB as PREFIX
-from finetune_advisor.data.sources.archive import archive_files, is_archive, list_archive
+from finetune_advisor.data.sources.archive import archive_files, is_archive, list_archive, manifest_header
 from finetune_advisor.data.sources.class_names import called_as, class_notes, merged
 from finetune_advisor.data.sources.columns import is_there
 from finetune_advisor.data.sources.folder import list_folder
@@ -122,7 +122,12 @@ def open_like(
     """
     place = Path(path)
     is_table = place.suffix.lower() in TABLE_SUFFIXES and place.is_file()
-    header = open_table(place).header if is_table and data is not None else ()
+    header: tuple[str, ...] = ()
+    if data is not None and is_table:
+        header = open_table(place).header
+    elif data is not None and place.is_file() and is_archive(place):
+        columns = Reading(path_column=path_column or data.path_column, label_column=label_column or data.label_column)
+        header = manifest_header(place, columns)
 
     def known(column: str | None) -> str | None:
         return column if column is not None and is_there(header, column) else None
