@@ -49,7 +49,7 @@ def _spelled(root: str, name: Path, budget: list[int]) -> _Found | None:
     parts = name.parts[1:] if name.is_absolute() else name.parts
     differences: list[str] = []
     for number, part in enumerate(parts):
-        if part == ".." or (here / part).exists():
+        if part == ".." or _is_there(here / part):
             here = here / part
             continue
         last = number == len(parts) - 1
@@ -82,7 +82,7 @@ def _elsewhere(root: str, name: Path, budget: list[int]) -> Path | None:
     parts = name.parts[1:] if name.is_absolute() else name.parts
     for number in range(1, len(parts)):
         place = Path(root, *parts[number:])
-        if place.exists():
+        if _is_there(place):
             return place
     level = [Path(root)]
     for _ in range(_DEPTH):
@@ -90,12 +90,16 @@ def _elsewhere(root: str, name: Path, budget: list[int]) -> Path | None:
         for folder in level:
             for number in range(len(parts)):
                 place = folder.joinpath(*parts[number:])
-                if place.exists():
+                if _is_there(place):
                     return place
             same = _match(folder, parts[-1], budget, with_suffix=True)
             if same is not None:
                 return folder / same[0]
     return None
+
+
+def _is_there(place: Path) -> bool:
+    return os.path.exists(place)  # noqa: PTH110 (False for names that are too long, where Path.exists raises)
 
 
 def _names(folder: Path, budget: list[int]) -> list[str]:
