@@ -55,6 +55,22 @@ def test_a_run_reads_the_columns_that_analyze_was_given(cli, table) -> None:
     assert (scores["images"], scores["classes"]) == (14, ["ants", "bees"])
 
 
+def test_evaluate_reads_the_table_in_an_archive_as_the_recipe_does(cli, image_folder) -> None:
+    folder = image_folder({"ants": 8, "bees": 8})
+    rows = [f"{name}/{number:03}.png,{number % 2},p{number // 2}" for name in ("ants", "bees") for number in range(8)]
+    (folder / "meta.csv").write_text("\n".join(["where,what,nest", *rows]) + "\n")
+    packed = shutil.make_archive("packed", "zip", folder)
+    cli("analyze", packed, "--path-column", "where", "--label-column", "what", "--group", "nest", "--quiet")
+    cli("run", "--quiet")
+    [run] = Path("runs").iterdir()
+    scores = json.loads(cli("evaluate", run, packed, "--json").stdout)
+    assert (scores["classes"], scores["images"], scores["accuracy_groups"]) == (["0", "1"], 16, 4)
+    (folder / "meta.csv").unlink()
+    other = shutil.make_archive("other", "zip", folder)
+    error = cli("evaluate", run, other, code=1).stderr
+    assert "has classes this model does not know: ants, bees" in error, "read by the usual rules"
+
+
 def test_a_table_for_evaluate_may_have_other_columns(cli, probe_run, new_images) -> None:
     images = sorted(new_images.glob("*/*.png"))
     rows = "".join(f'"{path}"\t"{path.parent.name}"\n' for path in images)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetune_advisor.artifacts.paths import HUB as PREFIX
-from finetune_advisor.data.sources.archive import archive_files, archive_root, is_archive, list_archive
+from finetune_advisor.data.sources.archive import archive_files, is_archive, list_archive, manifest_header
 from finetune_advisor.data.sources.class_names import called_as, class_notes, merged
 from finetune_advisor.data.sources.columns import is_there
 from finetune_advisor.data.sources.folder import list_folder
 from finetune_advisor.data.sources.hub import is_saved_dataset, list_hub, list_saved
-from finetune_advisor.data.sources.listing import USUAL, ClassFolders, Listing, Reading, Sample, Split
+from finetune_advisor.data.sources.listing import ClassFolders, Listing, Reading, Sample, Split
 from finetune_advisor.data.sources.manifest import COLUMNS, Inside, first_path, list_manifest
 from finetune_advisor.data.sources.near_paths import nearest
 from finetune_advisor.data.sources.scan import image_suffixes
@@ -36,7 +36,6 @@ __all__ = [
     "open_recipe_source",
     "open_source",
     "require_trainable",
-    "source_root",
 ]
 
 log = logging.getLogger(__name__)
@@ -123,7 +122,12 @@ def open_like(
     """
     place = Path(path)
     is_table = place.suffix.lower() in TABLE_SUFFIXES and place.is_file()
-    header = open_table(place).header if is_table and data is not None else ()
+    header: tuple[str, ...] = ()
+    if data is not None and is_table:
+        header = open_table(place).header
+    elif data is not None and place.is_file() and is_archive(place):
+        columns = Reading(path_column=path_column or data.path_column, label_column=label_column or data.label_column)
+        header = manifest_header(place, columns)
 
     def known(column: str | None) -> str | None:
         return column if column is not None and is_there(header, column) else None
@@ -173,26 +177,7 @@ def _require_no_columns(place: Path, reading: Reading) -> None:
             )
 
 
-def source_root(source: str | Path) -> Path:
-    """The folder that the names of a source's images are relative to.
-
-    A folder is not read for it and may be gone; so may a manifest, unless its images are in an archive.
-
-    Raises:
-        DataError, StorageError: see `open_source`.
-    """
-    if str(source).startswith(PREFIX):
-        return list_hub(str(source)).root
-    place = _absolute(source)
-    if not place.is_dir() and is_archive(place):
-        return archive_root(place)
-    if not place.is_dir() and place.suffix.lower() in TABLE_SUFFIXES:
-        inside = _inside(place) if place.is_file() else None
-        return inside.root if inside else place.parent
-    return list_saved(place).root if is_saved_dataset(place) else place
-
-
-def _inside(manifest: Path, reading: Reading = USUAL) -> Inside | None:
+def _inside(manifest: Path, reading: Reading) -> Inside | None:
     """What the paths of a manifest lead into, judged by the first; None where that is a file of its own.
 
     Such manifests are written by `analyze` for images that have no files of their own.

@@ -17,7 +17,7 @@ from finetune_advisor.data.sources.folder import list_folder
 from finetune_advisor.data.sources.listing import SPLIT_WORDS, USUAL, Listing, Reading
 from finetune_advisor.data.sources.manifest import is_manifest, list_manifest
 from finetune_advisor.data.sources.scan import entries, image_suffixes, is_folder
-from finetune_advisor.data.sources.table import TABLE_SUFFIXES
+from finetune_advisor.data.sources.table import TABLE_SUFFIXES, open_table
 from finetune_advisor.data.sources.tar_archive import unpack_tar
 from finetune_advisor.data.sources.unpacked import FILES, unpacked
 from finetune_advisor.data.sources.zip_archive import unpack_zip
@@ -63,13 +63,14 @@ def list_archive(path: Path, reading: Reading = USUAL) -> Listing:
         raise DataError(error.message.replace(str(files), str(path)), hint) from error
 
 
-def archive_root(path: Path, reading: Reading = USUAL) -> Path:
-    """The folder of the cache that the names of an archive's images are relative to; unpacks it if need be.
+def manifest_header(path: Path, reading: Reading) -> tuple[str, ...]:
+    """The columns of the manifest that an archive would be listed by; none where it has no such manifest.
 
     Raises:
         DataError, StorageError: see `list_archive`.
     """
-    return _entered(archive_files(path), reading)
+    manifests, _ = _manifests(_entered(archive_files(path), reading), reading)
+    return open_table(manifests[0]).header if manifests else ()
 
 
 def archive_files(path: Path) -> Path:

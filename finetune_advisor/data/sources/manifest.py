@@ -402,7 +402,8 @@ def _is_there(sample: Sample) -> bool:
 
 
 def _relative_hint(path: Path, first: Sample) -> str:
-    here = f" ({Path.cwd()} does hold {first.name}.)" if Path(first.name).exists() else ""
+    there = os.path.exists(first.name)  # noqa: PTH110 (False for names that are too long)
+    here = f" ({Path.cwd()} does hold {first.name}.)" if there else ""
     return (
         f"Paths are relative to the manifest, which lies in {path.parent}: move it, or correct the paths in it.{here}"
     )

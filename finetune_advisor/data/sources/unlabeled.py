@@ -6,13 +6,17 @@ Of a million images only names are ever in memory together; a table and a stream
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
+from finetune_advisor.data.sources.archive import is_archive
 from finetune_advisor.data.sources.columns import find_path
+from finetune_advisor.data.sources.listing import Reading
+from finetune_advisor.data.sources.manifest import first_path
 from finetune_advisor.data.sources.near_paths import near_path
 from finetune_advisor.data.sources.scan import images_below
 from finetune_advisor.data.sources.table import TABLE_SUFFIXES, Table, open_table
@@ -20,6 +24,8 @@ from finetune_advisor.errors import DataError, did_you_mean
 
 BLOCK = 4096
 """Images that are asked about together: enough that starting the processes that decode them costs nothing."""
+
+log = logging.getLogger(__name__)
 
 STREAM = "-"
 """Stands for standard input: one path a line."""
@@ -112,7 +118,28 @@ def _rows(path: Path, path_column: str | None) -> Iterator[Path]:
             f"Its columns: {', '.join(table.header)}.",
             "Rename the column that holds the paths of the images, or name it with --path-column.",
         )
+    _check_first(path, path_column)
     return _paths(table, place)
+
+
+def _check_first(table: Path, path_column: str | None) -> None:
+    """Say what is meant where the first file is not there: most often all paths are wrong in the same way.
+
+    Raises:
+        DataError: it lies in an archive.
+    """
+    first = first_path(table, Reading(path_column=path_column))
+    place = table.parent / (first or "")
+    if not first or os.path.exists(place):  # noqa: PTH110 (False for names that are too long)
+        return
+    archive = next((above for above in place.parents if is_archive(above) and os.path.isfile(above)), None)  # noqa: PTH113
+    if archive is not None:
+        raise DataError(
+            f"{table} names images inside {archive}, which `predict` does not open.",
+            "Unpack it and name the folder; `analyze`, `run` and `evaluate` read such a table as it is.",
+        )
+    if near := near_path(first, str(table.parent)):
+        log.warning("%s: there is no %s. %s", table, first, near)
 
 
 def _paths(table: Table, column: int) -> Iterator[Path]:

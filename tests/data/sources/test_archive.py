@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from finetune_advisor.artifacts.storage import cache_root
-from finetune_advisor.data.sources import archive_members, open_source, source_root
+from finetune_advisor.data.sources import archive_members, open_source
 from finetune_advisor.errors import DataError, FinetuneAdvisorError, StorageError
 
 KINDS = ["x.zip", "x.tar", "x.tar.gz", "x.tgz", "x.tar.bz2", "x.tar.xz", "X.ZIP"]
@@ -77,18 +77,14 @@ def test_an_archive_is_listed_like_its_folder(tmp_path, name):
     assert (listing.classes, listing.source) == (("ants", "bees"), str(path))
     assert [sample.name for sample in listing.samples] == list(FLAT)
     assert [sample.path.read_bytes() for sample in listing.samples] == list(FLAT.values())
-    assert listing.root == source_root(path)
 
 
-def test_where_its_files_are_is_told_only_while_it_is_there(tmp_path):
+def test_an_archive_that_is_gone_is_named(tmp_path):
     path = packed(tmp_path / "x.zip", FLAT)
-    root = open_source(path).root
-    assert source_root(path) == root
+    open_source(path)
     path.unlink()
-    with pytest.raises(DataError, match="cannot be read: No such file"):
-        source_root(path)
-    assert source_root(tmp_path / "gone") == tmp_path / "gone"
-    assert source_root(tmp_path / "gone.csv") == tmp_path
+    with pytest.raises(DataError, match=r"There is no file .*x\.zip"):
+        open_source(path)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +114,7 @@ def test_a_manifest_in_the_archive_says_what_the_images_are(tmp_path, prefix):
     path = packed(tmp_path / "x.tar.gz", {**images, f"{prefix}labels.csv": table, f"{prefix}notes.csv": b"what,when\n"})
     listing = open_source(path, group="patient")
     assert (listing.classes, [s.group for s in listing.samples]) == (("a", "b"), ["x", "y", "y"])
-    assert (listing.source, listing.root) == (str(path), source_root(path))
+    assert listing.source == str(path)
 
 
 def test_a_group_asks_for_a_manifest(tmp_path):

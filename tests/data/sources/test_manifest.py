@@ -394,3 +394,8 @@ def test_some_files_that_are_not_there_are_counted(manifest):
     [note] = open_source(manifest("path,label\na/1.jpg,a\na/2.jpeg,a\nb/1.jpg,b\n")).notes
     assert "1 of 3 files in labels.csv are not there, such as a/2.jpeg. There is" in note
     assert "differs in the suffix" in note
+
+
+def test_a_path_that_is_too_long_for_a_file_is_one_that_is_not_there(manifest):
+    name = "x" * 5000 + ".jpg"
+    assert "not one of the files is there" in error_of(manifest(f"path,label\n{name},a\n{'y' * 300}.jpg,b\n"))

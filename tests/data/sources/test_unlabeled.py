@@ -116,3 +116,16 @@ def test_a_name_that_is_nearly_right_is_named(tmp_path: Path) -> None:
         assert f"There is {tmp_path / 'one.JPG'}, which {says}" in str(caught.value)
     with pytest.raises(DataError, match="is a URL"):
         image_blocks(["https://example.org/one.jpg"], NOTHING)
+
+
+def test_paths_of_a_table_that_are_nearly_right_or_in_an_archive_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "one.png").touch()
+    (tmp_path / "images.csv").write_text("path\none\n")
+    assert list(image_blocks([str(tmp_path / "images.csv")], NOTHING)) == [[tmp_path / "one"]]
+    assert f"There is {tmp_path / 'one.png'}, which differs in the suffix" in caplog.text
+    (tmp_path / "set.zip").touch()
+    (tmp_path / "clean.csv").write_text("path,label\nset.zip/ants/1.png,ants\n")
+    with pytest.raises(DataError, match=r"names images inside .*set\.zip, which `predict` does not open"):
+        image_blocks([str(tmp_path / "clean.csv")], NOTHING)
