@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +26,7 @@ from finetune_advisor.cli.recipes import recipes_app
 from finetune_advisor.cli.report import report
 from finetune_advisor.cli.run import run
 from finetune_advisor.cli.techniques import techniques
-from finetune_advisor.errors import FinetuneAdvisorError, Interrupted
+from finetune_advisor.errors import DataError, FinetuneAdvisorError, Interrupted
 from finetune_advisor.processes import first_to_fail
 from finetune_advisor.reporting.names import printable
 from finetune_advisor.training.interrupt import name_of, sigterm_as_ctrl_c
@@ -39,6 +40,9 @@ class _Group(TyperGroup):
         try:
             return super().main(*arguments, **settings)
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                _tell(DataError(f"{str(error.filename)[:80]}... is too long for a path.", "Check what was typed."))
+                raise SystemExit(DataError.exit_code) from error
             # Not a closed pipe (`| head`), which ends quietly above, with exit code 1. What is written to files comes
             # as a StorageError, so an error that names no file is stdout's.
             refusal = refused(error, error.filename or "to standard output")

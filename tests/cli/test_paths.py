@@ -57,3 +57,8 @@ def test_an_edited_recipe_is_written_for_its_own_folder(probe_run, monkeypatch, 
     diagnosis = Diagnosis(run="run", finished=True, healthy="", findings=(finding,))
     assert "path: images" in edited_recipe(RunDir(probe_run), diagnosis, images.parent)
     assert f"path: {images}" in edited_recipe(RunDir(probe_run), diagnosis, tmp_path)
+
+
+def test_a_name_that_is_too_long_for_a_path_is_an_error_in_plain_words(cli, probe_run) -> None:
+    for words in (("analyze", "x" * 400), ("predict", probe_run, "x" * 400 + ".jpg")):
+        assert "is too long for a path" in cli(*words, code=1).stderr
