@@ -9,7 +9,7 @@ def test_known_data_sets_are_there_in_the_order_that_people_expect() -> None:
     scores = {each.name: each.score for each in references()}
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
     photographs = min(scores["ImageNet photographs"], scores["ants and bees"])
-    others = max(scores["brain MRI"], scores["textures"])
+    others = max(scores["photographs of food"], scores["textures"])
     assert photographs > others > scores["CIFAR-10 (32 px)"]
     assert scores["CIFAR-10 (32 px)"] > max(scores["tile defects"], scores["handwritten digits"])
 
