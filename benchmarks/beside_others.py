@@ -305,7 +305,9 @@ def main() -> None:
         measure(data, options.rows, options.lines)
     if options.out:
         found = read(options.lines)
-        publish(options.out, "beside_others", {"rows": [{**line, **scores(line)} for line in found]}, page(found))
+        images = ("labels", "groups", "correct")  # of each test image: in the lines
+        rows = [{**{key: line[key] for key in line if key not in images}, **scores(line)} for line in found]
+        publish(options.out, "beside_others", {"rows": rows}, page(found))
 
 
 if __name__ == "__main__":
