@@ -153,7 +153,7 @@ def save_results(run: RunDir, prepared: Prepared, *, val: Scored, test: Scored |
     save_predictions(run.predictions, data.classes, names, data.labels(shown.index_N), shown.probabilities_NK)
     val_names = [sample.name for sample in data.samples(val.index_N)]
     save_answers(run.held_out, Answers(tuple(val_names), data.classes, data.labels(val.index_N), val.probabilities_NK))
-    # Out of fold nothing leaks into validation: folds keep groups together.
+    # Folds keep groups together, so nothing leaks into validation.
     chosen_by = ("train",) if recipe.strategy.trains_network else ()
     save_training_images(run.training_images, data.listing, data.digests, data.looks)
     save_json(
