@@ -34,6 +34,15 @@ log = logging.getLogger(__name__)
 TRAINABLE = ("train", "val")
 
 
+@dataclass(frozen=True, slots=True)
+class LeakingGroup:
+    """Images that belong together and lie both in a split and in one that trained or chose the model."""
+
+    names: tuple[str, ...]
+    own: bool
+    """Whether the user's group column says so; otherwise the pictures do."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """The readable images of a data set, every one with its split, and what the instruments saw of each."""
@@ -95,26 +104,28 @@ class Dataset:
             members[family].append(sample.name)
         return tuple(tuple(group) for group in members.values() if len(group) > 1)
 
-    def leaking(self, split: str, *, trained: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-        """Groups of images that lie in this split and in one that trained or chose the model, by name.
+    def leaking(self, split: str, *, trained: Sequence[str]) -> tuple[LeakingGroup, ...]:
+        """Groups of images that lie in this split and in one that trained or chose the model.
 
         These are byte-identical files, near-duplicates that are sure enough for an alarm, and the user's own groups.
         """
-        samples = self.listing.samples
-        split_of = {sample.name: sample.split for sample in samples}
+        split_of = {sample.name: sample.split for sample in self.listing.samples}
         copies = copies_across(list(split_of), self.digests, self.pairs, split_of)
-        named: defaultdict[str, list[str]] = defaultdict(list)
-        for sample in samples:
+        own: defaultdict[str, list[str]] = defaultdict(list)
+        for sample in self.listing.samples:
             if sample.group is not None:
-                named[sample.group].append(sample.name)
-        found = []
-        covered: set[str] = set()
-        for group in (*copies, *map(tuple, named.values())):
-            inside = {name for name in group if split_of[name] == split}
+                own[sample.group].append(sample.name)
+
+        def across(names: Sequence[str]) -> bool:
+            sides = {split_of[name] for name in names}
+            return split in sides and not sides.isdisjoint(trained)
+
+        found = [LeakingGroup(names, own=False) for names in copies if across(names)]
+        covered = {name for group in found for name in group.names}
+        for names in own.values():
             # A group of the user's whose images are copies of training images anyway is no further group.
-            if not inside <= covered and any(split_of[name] in trained for name in group):
-                found.append(group)
-                covered |= inside
+            if across(names) and not all(name in covered for name in names if split_of[name] == split):
+                found.append(LeakingGroup(tuple(names), own=True))
         return tuple(found)
 
     @property

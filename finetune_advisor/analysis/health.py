@@ -74,7 +74,7 @@ def health(
         ),
         near_duplicates_unchecked=int(too_small(data.looks).sum()),
         duplicates_across_splits=across_splits,
-        split_leak=_split_leak(across_splits, split_of, dict(zip(names, data.digests, strict=True))),
+        split_leak=_split_leak(data),
         duplicates_across_classes=across_classes,
         label_suspects=_suspects(data, probabilities_TK),
         outliers=_outliers(data, names, label_of),
@@ -89,24 +89,26 @@ def health(
     )
 
 
-def _split_leak(
-    groups: Sequence[Sequence[str]], split_of: Mapping[str, str], digest_of: Mapping[str, str]
-) -> SplitLeak | None:
-    """The groups in numbers, counted in the split whose score is the last word."""
-    if not groups:
+def _split_leak(data: Dataset) -> SplitLeak | None:
+    """What a run of these splits will report, counted in the split whose score is the last word."""
+    splits = ("test", "val", "train")
+    for judged, *trained in (splits, splits[1:]):
+        if groups := data.leaking(judged, trained=trained):
+            break
+    else:
         return None
-    sides = [{split_of[name] for name in group} for group in groups]
-    judge = next(split for split in ("test", "val", "train") if any(split in side for side in sides))
-    hit = [group for group, side in zip(groups, sides, strict=True) if judge in side]
-    found = Counter(split_of[name] for group in hit for name in group if split_of[name] != judge)
+    digest_of = {sample.name: digest for sample, digest in zip(data.listing.samples, data.digests, strict=True)}
+    split_of = {sample.name: str(sample.split) for sample in data.listing.samples}
+    found = Counter(split_of[name] for group in groups for name in group.names if split_of[name] in trained)
     other = max(found, key=lambda split: (found[split], split))
-    group = next(group for group in hit if any(split_of[name] == other for name in group))
-    first, second = (next(name for name in group if split_of[name] == split) for split in (other, judge))
+    shown = next(group.names for group in groups if any(split_of[name] == other for name in group.names))
+    first, second = (next(name for name in shown if split_of[name] == split) for split in (other, judged))
     return SplitLeak(
         groups=len(groups),
-        identical=sum(len({digest_of[name] for name in group}) == 1 for group in groups),
-        splits=(other, judge),
-        images=len({name for group in hit for name in group if split_of[name] == judge}),
+        identical=sum(len({digest_of[name] for name in group.names}) == 1 for group in groups),
+        own=sum(group.own for group in groups),
+        splits=(other, judged),
+        images=len({name for group in groups for name in group.names if split_of[name] == judged}),
         example=(first, second),
     )
 

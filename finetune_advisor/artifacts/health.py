@@ -29,17 +29,19 @@ class NearDuplicates(Fact):
 
 
 class SplitLeak(Fact):
-    """Exact and near duplicates that lie in more than one split."""
+    """Copies and groups that lie both in a split that is scored and in one that is trained on."""
 
     groups: int
     identical: int
     """Groups of byte-identical files among them."""
+    own: int = 0
+    """Groups among them that only the user's group column names."""
     splits: tuple[str, str]
     """The split that scores too high, `test` where it is among them, after the one it shares images with."""
     images: int
-    """Images of the second split that have a copy in another one."""
+    """Images of the second split that belong to these groups."""
     example: tuple[Name, Name]
-    """Two copies in the two splits."""
+    """Two images of a group, in the two splits."""
 
 
 class LabelSuspect(Fact):
@@ -189,7 +191,7 @@ class Health(Fact):
     duplicates_across_splits: tuple[tuple[Name, ...], ...]
     """Groups of exact or near duplicates that lie in more than one split."""
     split_leak: SplitLeak | None = None
-    """The same in numbers; None where no group lies in two splits."""
+    """What of it, and of the user's own groups, a score suffers from; None where it suffers from nothing."""
     duplicates_across_classes: tuple[tuple[Name, ...], ...]
     label_suspects: tuple[LabelSuspect, ...] = ()
     """Most suspicious first."""

@@ -63,9 +63,12 @@ def split_leak(profile: Profile, folder: Path | None = None) -> Finding | None:
     if leak is None:
         return None
     other, judged = leak.splits
-    kind = {0: "near-duplicates", leak.groups: "identical files"}.get(
-        leak.identical, "identical files and near-duplicates"
-    )
+    counts = {
+        "identical files": leak.identical,
+        "near-duplicates": leak.groups - leak.identical - leak.own,
+        f"the same {shown(profile.group or 'group', NAME)}": leak.own,
+    }
+    kind = " and ".join(name for name, count in counts.items() if count)
     total = f" of {profile.splits[judged].images:,}" if judged in profile.splits else ""
     score = {"val": "validation", "train": "training"}.get(judged, judged)
     text = (

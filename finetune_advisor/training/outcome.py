@@ -174,12 +174,11 @@ def save_results(run: RunDir, prepared: Prepared, *, val: Scored, test: Scored |
 def _block(data: Dataset, part: Scored, split: str, *, trained: Sequence[str]) -> dict[str, object]:
     """The scores of a split, with what near-duplicates in the splits that trained the model do to them."""
     labels_N, group_N = data.labels(part.index_N), data.family_N[part.index_N]
-    samples = data.samples(part.index_N)
-    names = [sample.name for sample in samples]
+    names = [sample.name for sample in data.samples(part.index_N)]
     hit_N = part.probabilities_NK.argmax(axis=1) == labels_N
     leaking = data.leaking(split, trained=trained)
-    leaked = {name for group in leaking for name in group}
+    leaked = {name for group in leaking for name in group.names}
     leak = leak_scores(hit_N, names, leaked, groups=len(leaking), group_N=group_N)
     if leak is not None:
-        leak["own_groups"] = any(sample.group is not None and sample.name in leaked for sample in samples)
+        leak["own_groups"] = any(group.own for group in leaking)
     return {**score(part.probabilities_NK, labels_N, data.classes, group_N=group_N), "leak": leak}

@@ -38,6 +38,8 @@ def test_identical_files_across_splits_leak_without_an_if(full: Profile) -> None
     mixed = split_leak(leaking(full, groups=3, identical=1, splits=("train", "val")))
     assert mixed is not None and "identical files and near-duplicates span train and val" in mixed.text
     assert "The validation score is too high." in mixed.text
+    own = split_leak(leaking(full, groups=3, identical=0, own=2).model_copy(update={"group": "patient"}))
+    assert own is not None and own.text.startswith("3 groups of near-duplicates and the same patient span")
 
 
 def test_a_leak_is_said_once(full: Profile) -> None:

@@ -81,6 +81,24 @@ def test_metrics_hold_the_leak_with_the_accuracy_without_it(leaking: RunDir) -> 
     assert leaking.load_metrics()["val"]["leak"] is None, "folds keep near-duplicates together"
 
 
+def test_analyze_and_run_count_the_same_leak_the_users_own_groups_included(leaking: RunDir, tmp_path: Path) -> None:
+    images, table = images_of(leaking), tmp_path / "images.csv"
+    # Of ants, 1 was trained on and 2 is scored; the copies of 0 say nothing new as a group of their own.
+    patients = {"train/ants/1.png": "p1", "test/ants/2.png": "p1", "train/ants/0.png": "p0", "test/ants/again.jpg": "p0"}
+    rows = [["path", "label", "split", "patient"]]
+    for path in sorted(images.rglob("*.*g")):
+        name = path.relative_to(images).as_posix()
+        rows.append([str(path), path.parent.name, name.split("/")[0], patients.get(name, "")])
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    said = analyze_and_advise(table, device="cpu", group="patient").profile.health.split_leak
+    assert said is not None and (said.groups, said.own, said.identical, said.images) == (3, 1, 0, 3)
+    settings = [f"data.path={table}", "data.group=patient", *TINY]
+    found = run_and_draw(load_recipe("linear_probe", settings), RunDir(tmp_path / "run")).load_metrics()["test"]["leak"]
+    assert (found["groups"], found["images"]) == (said.groups, said.images)
+    assert found["own_groups"] is True and leaking.load_metrics()["test"]["leak"]["own_groups"] is False
+
+
 def test_every_place_that_shows_the_score_says_that_it_leaks(leaking: RunDir, tmp_path: Path) -> None:
     page = leaking.report.read_text(encoding="utf-8")
     assert page.index("are recognized") < page.index('class="alert"') < page.index(SAYS) < page.index('class="figures"')
