@@ -22,6 +22,7 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_diff import Difference, diff_recipes, recipe_schema
 from finetune_advisor.artifacts.recipe_dump import dump_recipe, is_edited
 from finetune_advisor.artifacts.recipe_edits import COMMAND_LINE, edit, set_values
+from finetune_advisor.artifacts.recipe_formats import without_removed_keys
 from finetune_advisor.artifacts.recipe_problems import recipe_of
 from finetune_advisor.artifacts.recipe_sources import (
     baseline_recipes,
@@ -74,7 +75,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), *, as_written
         RecipeError: every problem, each with its dotted key, file and line; or a path that leads to two things, one
             from the file's folder and one from where one stands.
     """
-    tree = edit(load_tree(source), overrides)
+    tree = without_removed_keys(edit(load_tree(source), overrides))
     if not as_written and not (isinstance(source, str) and is_shipped(source)):
         tree = _seen_from_here(tree, Path(source).parent)
     return recipe_of(tree)

@@ -84,7 +84,12 @@ def test_metrics_hold_the_leak_with_the_accuracy_without_it(leaking: RunDir) -> 
 def test_analyze_and_run_count_the_same_leak_the_users_own_groups_included(leaking: RunDir, tmp_path: Path) -> None:
     images, table = images_of(leaking), tmp_path / "images.csv"
     # Of ants, 1 was trained on and 2 is scored; the copies of 0 say nothing new as a group of their own.
-    patients = {"train/ants/1.png": "p1", "test/ants/2.png": "p1", "train/ants/0.png": "p0", "test/ants/again.jpg": "p0"}
+    patients = {
+        "train/ants/1.png": "p1",
+        "test/ants/2.png": "p1",
+        "train/ants/0.png": "p0",
+        "test/ants/again.jpg": "p0",
+    }
     rows = [["path", "label", "split", "patient"]]
     for path in sorted(images.rglob("*.*g")):
         name = path.relative_to(images).as_posix()

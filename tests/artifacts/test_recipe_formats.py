@@ -1,0 +1,37 @@
+"""Recipes of earlier versions load where a key that is gone had no effect, and are refused where it had one."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from finetune_advisor.artifacts.recipe_formats import RemovedKey, without_removed_keys
+from finetune_advisor.artifacts.recipe_yaml import parse, plain
+from finetune_advisor.errors import RecipeError
+
+GONE = (RemovedKey("runtime.pace", (None, "auto"), "steps take as long as they take; leave it out."),)
+
+
+def test_a_removed_key_that_had_no_effect_is_dropped_with_one_note(caplog: pytest.LogCaptureFixture) -> None:
+    tree = parse("name: old\nruntime:\n  pace: auto\n  workers: 2\n", "old.yaml")
+    with caplog.at_level(logging.WARNING):
+        assert plain(without_removed_keys(tree, GONE)) == {"name": "old", "runtime": {"workers": 2}}
+    assert [record.getMessage() for record in caplog.records] == [
+        "The recipe has keys of an earlier version that no longer exist: runtime.pace."
+    ]
+
+
+def test_a_removed_key_that_had_an_effect_is_an_error_with_its_line_and_what_to_write_instead() -> None:
+    with pytest.raises(RecipeError) as caught:
+        without_removed_keys(parse("runtime:\n  pace: slow\n", "old.yaml"), GONE)
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.file, problem.line) == ("runtime.pace", "old.yaml", 2)
+    assert problem.message == "removed: steps take as long as they take; leave it out."
+
+
+def test_recipes_without_such_keys_and_odd_ones_pass_unchanged(tmp_path: Path) -> None:
+    for text in ("name: new\nruntime: {workers: 2}\n", "runtime: 3\n", "runtime: null\n"):
+        tree = parse(text, "recipe.yaml")
+        assert without_removed_keys(tree, GONE) is tree
