@@ -122,11 +122,12 @@ class Dataset:
 
         found = [LeakingGroup(names, own=False) for names in copies if across(names)]
         covered = {name for group in found for name in group.names}
-        for names in own.values():
-            # A group of the user's whose images are copies of training images anyway is no further group.
-            if across(names) and not all(name in covered for name in names if split_of[name] == split):
-                found.append(LeakingGroup(tuple(names), own=True))
-        return tuple(found)
+        # A group of the user's whose images are copies of training images anyway is no further group.
+        return *found, *(
+            LeakingGroup(tuple(names), own=True)
+            for names in own.values()
+            if across(names) and not all(name in covered for name in names if split_of[name] == split)
+        )
 
     @property
     def has_test(self) -> bool:

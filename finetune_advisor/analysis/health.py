@@ -6,7 +6,7 @@ Shapes: N samples of the listing, T of them trainable, K classes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
