@@ -21,7 +21,7 @@ from pathlib import Path
 
 from machine import COMMIT
 from regret_lines import append_line, read_lines
-from regret_recipes import ROUNDS, TRIAL, key_of
+from regret_recipes import ROUNDS, key_of
 from regret_runs import Bench
 from regret_tasks import GPU, LARGE, SMALL, Settings, Task, tasks_of, use_cache
 
@@ -30,10 +30,10 @@ from finetune_advisor.errors import FinetuneAdvisorError, Interrupted
 IMPORTS = "import finetune_advisor.training.train, finetune_advisor.workflows.analysis"
 
 
-def planned(tasks: Sequence[Task], *, with_trial: bool) -> Iterator[tuple[Task, str]]:
+def planned(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:
     """All runs in their order: a seed after the other, in each what tells most first, in turn over the tasks."""
     for seed in sorted({task.seed for task in tasks}):
-        for names in (*ROUNDS, *([(TRIAL,)] if with_trial else [])):
+        for names in ROUNDS:
             for task in tasks:
                 if task.seed == seed:
                     yield from ((task, name) for name in names)
@@ -47,9 +47,7 @@ def startup() -> dict[str, float]:
     return {"seconds": round(time.perf_counter() - begin, 2), "cpu": float(done.stdout)}
 
 
-def go(
-    runs: Sequence[tuple[Task, str]], settings: Settings, lines: Path, *, minutes: float, trial: float | None
-) -> None:
+def go(runs: Sequence[tuple[Task, str]], settings: Settings, lines: Path, *, minutes: float) -> None:
     """Make the runs that are missing until the time is over.
 
     What tasks need on the disk lies beside the lines until all is done, so that going on costs nothing twice.
@@ -65,7 +63,7 @@ def go(
         use_cache(folder / "cache")
         bench = Bench.of(task, settings, folder)
         try:
-            line = bench.line(recipe, trial_minutes=trial)
+            line = bench.line(recipe)
         except Interrupted:
             raise
         except FinetuneAdvisorError as problem:
@@ -84,7 +82,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=180.0)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--shard", default="0/1", help="I/N: the tasks of this process")
-    parser.add_argument("--trial", type=float, metavar="MINUTES", help="also settle border cases by a trial")
     parser.add_argument("--large", action="store_true", help="224 pixels, more images, the recipes' own durations")
     parser.add_argument("--gpu", action="store_true", help="the same, on a GPU")
     parser.add_argument("--tasks", nargs="+", help="these alone, as the lines call them")
@@ -108,11 +105,9 @@ def main() -> None:
     names = sorted({task.name for task in tasks})
     mine = [task for task in tasks if names.index(task.name) % shards == shard]
     runs = [
-        (task, recipe)
-        for task, recipe in planned(mine, with_trial=arguments.trial is not None)
-        if arguments.recipes is None or recipe in arguments.recipes
+        (task, recipe) for task, recipe in planned(mine) if arguments.recipes is None or recipe in arguments.recipes
     ]
-    go(runs, settings, arguments.lines, minutes=arguments.minutes, trial=arguments.trial)
+    go(runs, settings, arguments.lines, minutes=arguments.minutes)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from regret_recipes import ADVISED, ANALYZE, RECIPES, TRIAL, Line
+from regret_recipes import ADVISED, ANALYZE, RECIPES, Line
 
 from finetune_advisor.metrics import Z95, paired_lead
 
@@ -37,14 +37,13 @@ Pick = Callable[["Unit"], str]
 
 @dataclass(frozen=True)
 class Unit:
-    """A task with one seed: the analysis, what every recipe made of it, and the trial where there was one."""
+    """A task with one seed: the analysis and what every recipe made of it."""
 
     task: str
     data: str
     seed: int
     analysis: Line
     runs: Mapping[str, Line]
-    trial: Line | None = None
 
     def hits(self, recipe: str) -> Bools:
         """Which test images were recognized (M,)."""
@@ -69,7 +68,6 @@ def units_of(lines: Iterable[Line]) -> list[Unit]:
             seed,
             runs[ANALYZE],
             {name: runs[name] for name in everywhere[1:]},
-            runs.get(TRIAL),
         )
         for (task, seed), runs in sorted(found.items())
         if set(everywhere) <= set(runs)
@@ -83,12 +81,6 @@ def recipes_of(units: Sequence[Unit]) -> tuple[str, ...]:
 def advised(unit: Unit) -> str:
     """What the advisor takes, by its analysis as it was when the benchmark ran."""
     return ADVISED + str(unit.analysis["cell"])
-
-
-def after_trial(unit: Unit) -> str:
-    """What the advisor takes after a trial, of a unit that had one."""
-    assert unit.trial is not None
-    return ADVISED + str(unit.trial["cell"])
 
 
 def oracle(unit: Unit) -> float:

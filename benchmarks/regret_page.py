@@ -16,7 +16,6 @@ from regret_figures import (
     PROBES,
     Unit,
     advised,
-    after_trial,
     best_fixed,
     by_task,
     compared,
@@ -81,33 +80,7 @@ def figures(lines: Sequence[Line]) -> dict[str, Any]:
         "tasks": _tasks(units),
         "probes_and_training": _probes_and_training(units),
         "rules": rules(units),
-        "trial": _trial([unit for unit in units if unit.trial is not None]),
         "full_size": _full_size(lines),
-    }
-
-
-def _trial(units: Sequence[Unit]) -> dict[str, Any] | None:
-    """What a trial changes, over the units that had one."""
-    if not units:
-        return None
-    trials = [unit.trial for unit in units if unit.trial is not None]
-    return {
-        "units": len(units),
-        "minutes": sorted({trial["minutes"] for trial in trials}),
-        "with_neighbors": sum(bool(unit.analysis["neighbors"]) for unit in units),
-        "decided": sum(trial["decided"] for trial in trials),
-        "changed": [
-            {
-                "task": unit.task,
-                "seed": unit.seed,
-                "before": advised(unit).removeprefix(ADVISED),
-                "after": after_trial(unit).removeprefix(ADVISED),
-                "points": round(100 * (unit.accuracy(after_trial(unit)) - unit.accuracy(advised(unit))), 2),
-            }
-            for unit in units
-            if after_trial(unit) != advised(unit)
-        ],
-        "against_no_trial": compared(units, after_trial, advised),
     }
 
 

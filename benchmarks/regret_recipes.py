@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-ANALYZE, TRIAL, ADVISED = "analyze", "trial", "advised/"
-"""Lines that are no runs of a shipped recipe: the analysis, the trial, and the recipes that `advise` writes."""
+ANALYZE, ADVISED = "analyze", "advised/"
+"""Lines that are no runs of a shipped recipe: the analysis and the recipes that `advise` writes."""
 
 ROUNDS: tuple[tuple[str, ...], ...] = (
     (ANALYZE, "linear_probe", "stage_probe", "advised/linear_probe", "advised/stage_probe", "top_layer_probe"),
@@ -17,7 +17,7 @@ ROUNDS: tuple[tuple[str, ...], ...] = (
 )
 """What tells most comes first, so that a benchmark that is cut short has it for all tasks."""
 
-RECIPES = tuple(name for names in ROUNDS for name in names if name not in (ANALYZE, TRIAL))
+RECIPES = tuple(name for names in ROUNDS for name in names if name != ANALYZE)
 
 Line = dict[str, Any]
 

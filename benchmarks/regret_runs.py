@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any
 
-from regret_recipes import ADVISED, ANALYZE, TRIAL, Line
+from regret_recipes import ADVISED, ANALYZE, Line
 from regret_tasks import Settings, Task, write_task
 
 from finetune_advisor.advice.advise import advise
@@ -21,9 +20,7 @@ from finetune_advisor.artifacts.profile import Cell, Profile
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import change_recipe, load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.sources import open_source
 from finetune_advisor.training.train import train
-from finetune_advisor.workflows.trial import trial
 
 
 @dataclass(frozen=True)
@@ -52,16 +49,10 @@ class Bench:
         measured = analyze(self.alone, size=self.settings.px, seed=self.task.seed, device=self.settings.device)
         return place(measured)
 
-    def line(self, recipe: str, *, trial_minutes: float | None = None) -> Line:
+    def line(self, recipe: str) -> Line:
         """Do what the name says, and say what came of it; wall-clock and processor seconds included."""
         begin, worked = perf_counter(), process_time()
-        if recipe == ANALYZE:
-            found = self._analysis()
-        elif recipe == TRIAL:
-            assert trial_minutes is not None
-            found = self._trial(trial_minutes)
-        else:
-            found = self._run(self.recipe(recipe))
+        found = self._analysis() if recipe == ANALYZE else self._run(self.recipe(recipe))
         task = self.task
         return {
             "task": task.name,
@@ -133,12 +124,3 @@ class Bench:
             "similarity": profile.similarity.model_dump(),
             "probes": [probe.model_dump() for probe in profile.probes],
         }
-
-    def _trial(self, minutes: float) -> Line:
-        profile = self.profile()
-        tried = trial(open_source(self.alone), profile, minutes=minutes, device=self.settings.device)
-        return {"minutes": minutes, "decided": bool(tried and tried.decided), "cell": _cell_after(profile, tried)}
-
-
-def _cell_after(profile: Profile, tried: Any) -> Cell | None:
-    return place(profile.model_copy(update={"trial": tried})).cell

@@ -22,7 +22,6 @@ def markdown(f: Figures) -> str:
         _against(f),
         _wrong(f),
         _claims(f),
-        _trial(f),
         _time(f),
         _full_size(f),
     ]
@@ -197,24 +196,6 @@ def _claims(f: Figures) -> str:
             "[dropped-few_layers.md](dropped-few_layers.md).",
         ]
     )
-
-
-def _trial(f: Figures) -> str:
-    trial = f["trial"]
-    if trial is None:
-        return ""
-    lead, minutes = trial["against_no_trial"], ", ".join(f"{value:g}" for value in trial["minutes"])
-    changes = [
-        f"- {one['task']}, seed {one['seed']}: {one['after']} instead of {one['before']}, {one['points']:+.1f} points"
-        for one in trial["changed"]
-    ]
-    text = (
-        f"`analyze --trial {minutes}` on {trial['units']} pairs of task and seed. {trial['with_neighbors']} of them "
-        f"lie near a border; elsewhere there is nothing to try. {trial['decided']} trials told the recipes apart, "
-        f"{len(changes)} changed the advice. On average over all pairs: {lead['value']:+.2f} points "
-        f"[{lead['low']:+.2f}, {lead['high']:+.2f}]."
-    )
-    return "\n".join(["## After a trial", "", text, *([""] if changes else []), *changes])
 
 
 def _time(f: Figures) -> str:

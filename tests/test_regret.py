@@ -146,21 +146,6 @@ def test_a_check_at_full_size_is_shown_and_moves_no_figure(load: Load) -> None:
     assert "| a/124 | 248 | few_layers | 100.0 |" in load("regret_text").markdown(page.figures([*small, large]))
 
 
-def test_what_a_trial_changes_is_shown_beside_the_advice_without_it(load: Load) -> None:
-    page, better = load("regret_page"), {"advised/few_layers": "1" * 20}
-    lines = whole(load, "a/5", "linear_probe", better) + whole(load, "b/5", "linear_probe", better)
-    assert page.figures(lines)["trial"] is None
-    for task, cell, decided in (("a/5", "few_layers", True), ("b/5", "linear_probe", False)):
-        tried = line(task, "trial", "1", minutes=2.0, decided=decided, cell=cell)
-        lines.append({key: value for key, value in tried.items() if key not in ("accuracy", "correct")})
-    found = page.figures(lines)
-    assert (found["trial"]["units"], found["trial"]["decided"]) == (2, 1)
-    assert found["trial"]["against_no_trial"]["value"] == 25.0
-    text = load("regret_text").markdown(found)
-    assert "- a/5, seed 0: few_layers instead of linear_probe, +50.0 points" in text
-    assert "b/5, seed 0" not in text
-
-
 def test_a_killed_benchmark_goes_on_where_it_was(load: Load, tmp_path: Path) -> None:
     store, key, file = load("regret_lines"), load("regret_recipes").key_of, tmp_path / "lines.jsonl"
     store.append_line(file, line("a/5", "few_layers", "10"))
@@ -175,9 +160,9 @@ def test_an_interrupted_benchmark_has_the_same_recipes_for_all_tasks(load: Load,
     regret, tasks = load("regret"), load("regret_tasks")
     folder = image_folder({f"{split}/{name}": 6 for split in ("train", "test") for name in ("ants", "bees")})
     made = [task for seed in (0, 1) for task in tasks.tasks_of(folder, tasks.SMALL, seed=seed)]
-    order = [(task.seed, recipe) for task, recipe in regret.planned(made, with_trial=True)]
+    order = [(task.seed, recipe) for task, recipe in regret.planned(made)]
     assert order == sorted(order, key=lambda each: each[0]), "a seed after the other"
-    assert len(set(regret.planned(made, with_trial=True))) == len(order)
+    assert len(set(regret.planned(made))) == len(order)
 
 
 def test_smaller_tasks_lie_in_larger_ones_and_share_their_test_images(load: Load, image_folder) -> None:

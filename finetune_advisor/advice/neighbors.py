@@ -37,10 +37,8 @@ def _decides(profile: Profile, other: Cell, *, by_amount: bool, by_similarity: b
     sides = [_about_amount(profile)] if by_amount else []
     if by_similarity:
         sides.append(_about_similarity(profile))
-    sentence = f"{other} begins {' and '.join(sides)}"
-    if profile.trial is not None:
-        sentence += f"; a trial of {profile.trial.minutes:g} min could not tell them apart"
-    return f"{sentence}. Compare: `analyze DATA --strategy {other} -o {other}.yaml`."
+    begins = " and ".join(sides)
+    return f"{other} begins {begins}. Compare: `analyze DATA --strategy {other} -o {other}.yaml`."
 
 
 def _about_amount(profile: Profile) -> str:

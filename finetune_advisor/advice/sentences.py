@@ -6,8 +6,8 @@ import math
 
 from finetune_advisor.advice.amount import RARE_CLASS_FACTOR
 from finetune_advisor.advice.choice import Change, Cite, Reason, cite, digits_beside, say
-from finetune_advisor.advice.table import MEANING, cell_of_verdicts
-from finetune_advisor.artifacts.profile import Cell, Predicted, Profile, Trial, TrialRung, View, ViewEffect
+from finetune_advisor.advice.table import MEANING
+from finetune_advisor.artifacts.profile import Cell, Predicted, Profile, View, ViewEffect
 
 EVEN_SHARE = 0.9
 """Classes count as even when their effective number is at least this share of their number."""
@@ -62,18 +62,6 @@ def similarity_reason(profile: Profile, *, interval: bool = True) -> Reason:
     return Reason("similarity to ImageNet {score:.{digits}f} [{low:.2f}, {high:.2f}], {side} {border:.2f}", figures)
 
 
-def trial_reason(profile: Profile) -> Reason:
-    """What a trial decided, with the last scores of the two best recipes."""
-    trial = profile.trial
-    assert trial is not None, "there was a trial"
-    decided = cite(profile, "trial")
-    scores = ", ".join(f"{rung.cell} {rung.accuracy:.3f}" for rung in _ranked(trial)[:2])
-    constants = {"minutes": f"{trial.minutes:g}", "winner": trial.winner, "scores": scores}
-    if not trial.decided:
-        return say("a trial of {minutes} min could not tell ({scores})", decided, **constants)
-    return say("a trial of {minutes} min decided for {winner} ({scores})", decided, **constants)
-
-
 def transfer_change(profile: Profile, view: View) -> Change:
     """What another view does to classifiers that did not learn it, where it was measured."""
     return Change(*(cite(profile, f"views.{view}.{name}") for name in ("accuracy", "transferred", "transferred_std")))
@@ -106,18 +94,13 @@ def cell_sentence(profile: Profile, cell: Cell) -> str:
     what = f"{cell}, {MEANING[cell]}"
     if cell != profile.cell:
         return f"Chosen by hand: {what}; {pointer(profile)}."
-    if profile.trial is not None and profile.trial.decided:
-        return (
-            f"A trial of {profile.trial.minutes:g} min decided: {what}; the table alone: {cell_of_verdicts(profile)}."
-        )
     near = ", ".join(neighbor.cell for neighbor in profile.neighbors)
     return f"Together: {what}{f' (near a border: {near})' if near else ''}."
 
 
 def pointer(profile: Profile) -> str:
     """What leads to the profile's cell."""
-    settled = profile.trial is not None and profile.trial.decided
-    return f"a trial decided for {profile.cell}" if settled else f"the table points to {profile.cell}"
+    return f"the table points to {profile.cell}"
 
 
 def why(profile: Profile, cell: Cell) -> tuple[str, str, str]:
@@ -141,19 +124,6 @@ def majority_sentence(expected: Predicted) -> str | None:
     if expected.majority is None:
         return None
     return f"always naming the largest class: {expected.majority:.3f}"
-
-
-def trial_scores(trial: Trial) -> str:
-    """The last score of each recipe that ran, best first, and what the best one is ahead by."""
-    scores = ", ".join(f"{rung.cell} {rung.accuracy:.3f} on {rung.images} images" for rung in _ranked(trial))
-    if trial.lead is None or trial.lead_std is None:
-        return scores
-    return f"{scores}; ahead by {100 * trial.lead:.1f} +- {100 * trial.lead_std:.1f} points"
-
-
-def _ranked(trial: Trial) -> list[TrialRung]:
-    last = {rung.cell: rung for rung in sorted(trial.rungs, key=lambda rung: rung.rung)}
-    return sorted(last.values(), key=lambda rung: (rung.rung, rung.accuracy, -rung.log_loss), reverse=True)
 
 
 def sentence(reason: Reason) -> str:

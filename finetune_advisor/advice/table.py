@@ -48,10 +48,7 @@ TRAINED: frozenset[Cell] = frozenset({"few_layers", "many_layers"})
 
 
 def place(profile: Profile, borders: Calibration | None = None) -> Profile:
-    """The profile with its verdicts, its cell, the neighbors, and what the cell's recipe should score.
-
-    A trial that was decided overrules the table: its winner is the cell, and there are no neighbors left to name.
-    """
+    """The profile with its verdicts, its cell, the neighbors, and what the cell's recipe should score."""
     borders = borders or calibration()
     judged = profile.model_copy(
         update={
@@ -61,14 +58,11 @@ def place(profile: Profile, borders: Calibration | None = None) -> Profile:
     )
     cell = cell_of_verdicts(judged)
     probabilities = cell_probabilities(judged, borders)
-    settled = profile.trial is not None and profile.trial.decided
-    if profile.trial is not None and settled:
-        cell = profile.trial.winner
     return judged.model_copy(
         update={
             "cell": cell,
-            "confidence": None if settled else probabilities[cell],
-            "neighbors": () if settled else _neighbors(judged, cell, probabilities),
+            "confidence": probabilities[cell],
+            "neighbors": _neighbors(judged, cell, probabilities),
             "predicted": predict(judged, cell),
         }
     )
@@ -85,7 +79,7 @@ def _neighbors(profile: Profile, cell: Cell, probabilities: Mapping[Cell, float]
 
 
 def cell_of_verdicts(profile: Profile) -> Cell:
-    """The cell that the table points to, whatever a trial said."""
+    """The cell that the table points to."""
     size, similarity = profile.size.verdict, profile.similarity.verdict
     assert size is not None and similarity is not None, "the profile is not judged"
     return CELLS[size, similarity]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
+from pydantic import model_validator
+
 from finetune_advisor.artifacts.facts import Document, Fact, Name
 from finetune_advisor.artifacts.health import Health
 from finetune_advisor.artifacts.paths import path_beside, path_for_file, weights_beside, weights_for_file
@@ -188,38 +190,6 @@ class Neighbor(Fact):
     """What would decide, in a sentence."""
 
 
-class TrialRung(Fact):
-    """One short run of a trial."""
-
-    cell: Cell
-    rung: int
-    images: int
-    """Training images of the subsample."""
-    epochs: float
-    """0 for a probe, which is fitted in one go."""
-    accuracy: float
-    """On the held-out part of the subsample."""
-    log_loss: float
-    seconds: float
-
-
-class Trial(Fact):
-    """Short runs of neighboring recipes on a subsample, the better half of them going on."""
-
-    minutes: float
-    """The time it was given."""
-    winner: Cell
-    rungs: tuple[TrialRung, ...]
-    decided: bool
-    """Whether the winner is ahead by more than the noise; else the table's cell was kept."""
-    lead: float | None = None
-    """Accuracy of the best recipe in the last round less that of the second, on the same held-out images."""
-    lead_std: float | None = None
-    """Standard error of the lead, the images paired."""
-    unfinished: bool = False
-    """Whether time was over in a further round, which does not count."""
-
-
 class Seconds(Fact):
     listing: float
     images: float
@@ -266,13 +236,18 @@ class Profile(Document):
     predicted: Predicted | None = None
     cell: Cell | None = None
     confidence: float | None = None
-    """Probability of the cell, given the intervals of what was measured; None where a trial decided."""
+    """Probability of the cell, given the intervals of what was measured."""
     neighbors: tuple[Neighbor, ...] = ()
     """Cells that are worth a thought, most probable first."""
-    trial: Trial | None = None
     speed: Speed | None = None
     """None where it was not measured."""
     seconds: Seconds
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_trial(cls, values: object) -> object:
+        """Version 0.1 could add short runs of neighboring recipes, which no version reads any more."""
+        return {key: value for key, value in values.items() if key != "trial"} if isinstance(values, dict) else values
 
     @property
     def value_range(self) -> tuple[float, float] | None:

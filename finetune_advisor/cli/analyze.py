@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -33,13 +32,6 @@ class CellName(StrEnum):
     stage_probe = "stage_probe"
     few_layers = "few_layers"
     many_layers = "many_layers"
-
-
-def _minutes(value: float | None) -> float | None:
-    """Refuse what is no time: typer's own limits let 0 and nan through."""
-    if value is not None and not 0 < value < math.inf:
-        raise typer.BadParameter(f"{value:g} is no number of minutes; expected more than 0.")
-    return value
 
 
 def analyze(
@@ -77,14 +69,6 @@ def analyze(
     limit: Annotated[
         int, typer.Option(metavar="N", min=10, help="Most images to look at; of more, a stratified sample is taken.")
     ] = LIMIT,
-    trial: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MINUTES",
-            callback=_minutes,
-            help="Settle a border case by short runs of the neighboring recipes (and of --strategy) within MINUTES.",
-        ),
-    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seeds split and folds.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a recipe that was edited by hand.")] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Measure every image again.")] = False,
@@ -101,7 +85,6 @@ def analyze(
     Examples: finetune-advisor analyze ./data
     · finetune-advisor analyze scans.csv --group patient
     · finetune-advisor analyze ./data --backbone resnet50 --weights hub
-    · finetune-advisor analyze ./data --trial 10
     · torchrun --nproc-per-node 2 -m finetune_advisor analyze ./data
     """
     verbosity = Verbosity(quiet, verbose)
@@ -129,8 +112,6 @@ def analyze(
             progress=lambda done, total: bars.show("looking at the images", done, total),
             probe_progress=lambda done, total: bars.show("fitting linear classifiers", done, total),
             view_progress=lambda done, total: bars.show("looking at some of them another way", done, total),
-            trial_minutes=trial,
-            trial_progress=lambda done, total, doing: bars.show("trying recipes", done, total, doing),
         )
     if not processes.is_main():
         return

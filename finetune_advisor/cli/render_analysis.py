@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from finetune_advisor.advice.sentences import expected_accuracy, majority_sentence, trial_scores, why
+from finetune_advisor.advice.sentences import expected_accuracy, majority_sentence, why
 from finetune_advisor.cli.table_map import LEFT, FittingMap
 from finetune_advisor.reporting.chosen import chosen_stages
 from finetune_advisor.reporting.findings import Finding, Harm, findings, split_leak, wants_review
@@ -72,11 +72,8 @@ def _headline(profile: Profile) -> Text:
 
 
 def _near_by(profile: Profile) -> Iterator[RenderableType]:
-    """What would decide for the next cell, and what a trial did."""
+    """What would decide for the next cell."""
     rows = [shown(neighbor.decides, 4 * COLUMNS) for neighbor in profile.neighbors[:1]]
-    if trial := profile.trial:
-        won = f"{trial.winner} won" if trial.decided else f"no clear winner, {trial.winner} kept"
-        rows.append(f"trial of {trial.minutes:g} min: {won} ({trial_scores(trial)})")
     if rows:
         table = Table.grid(padding=0)
         table.add_column(width=LEFT)

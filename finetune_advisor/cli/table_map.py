@@ -49,7 +49,7 @@ def _in_words(profile: Profile) -> Text:
 
 
 def table_map(profile: Profile, wide: int = COLUMN) -> Text:
-    """The table with the data as a point and the profile's cell lit up: where the point is, unless a trial decided.
+    """The table with the data as a point and the profile's cell lit up.
 
     Args:
         wide: characters of a cell, at least `LEAST_COLUMN`.

@@ -150,7 +150,7 @@ def _commands(profile: Profile, recipe: Path, clean: Path | None) -> tuple[tuple
     """What to do next: (command, what for)."""
     file, data = quoted(recipe, "RECIPE"), quoted(profile.data, "DATA")
     found = [(f"finetune-advisor run {file}", "Train it. The result is a folder under runs/.")]
-    if profile.neighbors and profile.trial is None:
+    if profile.neighbors:
         other = f"{profile.neighbors[0].cell}"
         command = f"finetune-advisor analyze {data} --strategy {other} -o {other}.yaml"
         found.append((command, "The recipe across the border, to compare."))

@@ -16,10 +16,8 @@ from finetune_advisor.artifacts.profile import PROFILE_NAME, Cell, Profile
 from finetune_advisor.artifacts.recipe_file import is_edited
 from finetune_advisor.artifacts.storage import atomic_write, require_writable
 from finetune_advisor.backbones.bundled import RULER
-from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.data.clean_manifest import clean_manifest, review_table
 from finetune_advisor.data.manifest_text import manifest_text
-from finetune_advisor.data.sample import stratified_sample
 from finetune_advisor.data.sources import Listing, open_source
 from finetune_advisor.data.sources.listing import ClassFolders
 from finetune_advisor.data.split import redrawn
@@ -31,7 +29,6 @@ PAGE_NAME, CLEAN_NAME, REVIEW_NAME, GROUPS_NAME = "report.html", "clean.csv", "r
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-TrialProgress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -137,13 +134,8 @@ def analyze_and_advise(
     progress: Progress | None = None,
     probe_progress: Progress | None = None,
     view_progress: Progress | None = None,
-    trial_minutes: float | None = None,
-    trial_progress: TrialProgress | None = None,
 ) -> Analysis:
     """Measure the images, place them in the table, choose a recipe; writes nothing but the cache.
-
-    What was measured is remembered, a trial is not: it is no property of the images but of the minutes, of the machine
-    that afternoon, and of the recipes that this version would write; who asks for one gets it.
 
     Args:
         data: the images; see `open_source`.
@@ -157,13 +149,9 @@ def analyze_and_advise(
         use_cache: False measures every image again.
         progress, probe_progress, view_progress: called with (done, to do) while images are measured, probes fitted, and
             some images seen another way.
-        trial_minutes: settle a border case by short runs of the neighboring recipes, and of `strategy`, within so many
-            minutes.
-        trial_progress: called with (seconds gone, seconds given, what is done) during a trial.
 
     Raises:
         DataError, BackboneError: what the person can mend.
-        Interrupted: Ctrl-C or SIGTERM during a trial.
     """
     listing = open_source(
         data,
@@ -187,17 +175,5 @@ def analyze_and_advise(
         view_progress=view_progress,
     )
     profile = place(measured.model_copy(update={"data": str(data)}))
-    if trial_minutes is not None:
-        from finetune_advisor.workflows.trial import trial
-
-        tried = trial(
-            stratified_sample(listing, limit, seed=seed),
-            profile,
-            minutes=trial_minutes,
-            named=strategy,
-            device=torch_device(device),
-            progress=trial_progress,
-        )
-        profile = place(profile.model_copy(update={"trial": tried}))
     advice = advise(profile, strategy=strategy)
     return Analysis(listing, profile, advice, expected_seconds(profile, advice.recipe, device=device))

@@ -19,7 +19,6 @@ from finetune_advisor.artifacts.profile import (
     Size,
     SplitCount,
     StageSimilarity,
-    Trial,
     View,
     ViewEffect,
 )
@@ -84,7 +83,6 @@ def made_profile(
     group: str | None = None,
     least_loss_strength: float | None = 1e-3,
     sampled: Sampled | None = None,
-    trial: Trial | None = None,
     counts: Mapping[str, int] | None = None,
 ) -> Profile:
     """What is not given is little data that looks like ImageNet, with nothing new measured."""
@@ -147,7 +145,6 @@ def made_profile(
             for stage, (accuracy, loss) in probes.items()
         ),
         views=views,
-        trial=trial,
         seconds=Seconds(listing=0, images=0, probes=0, total=0),
     )
 

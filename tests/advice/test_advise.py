@@ -16,7 +16,7 @@ from finetune_advisor.advice.rules import KEEP, choices
 from finetune_advisor.advice.sentences import why
 from finetune_advisor.advice.table import place
 from finetune_advisor.artifacts.health import BadFile, FoldLeak, OddImage, Outlier
-from finetune_advisor.artifacts.profile import Cell, Profile, Sampled, Seconds, SplitCount, Trial, TrialRung
+from finetune_advisor.artifacts.profile import Cell, Profile, Sampled, Seconds, SplitCount
 from finetune_advisor.artifacts.recipe_file import is_edited, load_recipe
 from finetune_advisor.techniques.strategy import StageProbe
 
@@ -201,21 +201,6 @@ def test_folds_that_may_lie_are_said_before_the_expectation(make_profile: MakePr
     advice = advise(make_profile(leak=leak))
     assert "Every image has a twin at 0.97" in advice.expected.basis
     assert "may lie" in advice.yaml().partition("\nformat:")[0]
-
-
-def test_the_evidence_of_a_trial_is_in_the_reason(make_profile: MakeProfile) -> None:
-    rungs = (
-        TrialRung(cell="linear_probe", rung=0, images=80, epochs=1, accuracy=0.88, log_loss=0.4, seconds=9),
-        TrialRung(cell="few_layers", rung=0, images=80, epochs=1, accuracy=0.9, log_loss=0.4, seconds=20),
-        TrialRung(cell="few_layers", rung=1, images=160, epochs=2, accuracy=0.931, log_loss=0.3, seconds=40),
-    )
-    trial = Trial(minutes=5, winner="few_layers", rungs=rungs, decided=True)
-    advice = advise(make_profile(per_class=122, trial=trial))
-    assert advice.recipe.strategy.kind == "few_layers"
-    assert "few_layers 0.931, linear_probe 0.880" in advice.reasons["strategy"]
-    assert why(place(make_profile(per_class=122, trial=trial)), "few_layers")[2].endswith(
-        "the table alone: linear_probe."
-    )
 
 
 def test_the_why_of_the_terminal_and_the_page_takes_three_lines(make_profile: MakeProfile) -> None:

@@ -20,7 +20,7 @@ from finetune_advisor.advice.choice import KEEP, NOT_FROM_DATA, Change, Choice, 
 from finetune_advisor.advice.rules import choices
 from finetune_advisor.advice.table import place
 from finetune_advisor.artifacts.health import ImageSizes
-from finetune_advisor.artifacts.profile import Cell, Profile, StageSimilarity, Trial, TrialRung, View
+from finetune_advisor.artifacts.profile import Cell, Profile, StageSimilarity, View
 
 _SPEC = importlib.util.spec_from_file_location("profiles_of_the_advice", Path(__file__).with_name("conftest.py"))
 assert _SPEC is not None and _SPEC.loader is not None
@@ -32,14 +32,6 @@ make_profile, stage_probes = _MADE.made_profile, _MADE._stage_probes
 PHOTOS = ImageSizes(shorter_side=(200, 256, 300), aspect=(0.7, 1.2, 1.6), off_square=0.1)
 WIDE = ImageSizes(shorter_side=(200, 256, 300), aspect=(0.7, 1.5, 1.9), off_square=0.8)
 SQUARE = ImageSizes(shorter_side=(28, 32, 32), aspect=(1.0, 1.0, 1.0), off_square=0.0)
-
-
-def trial(*, decided: bool) -> Trial:
-    rungs = tuple(
-        TrialRung(cell=cell, rung=0, images=80, epochs=1, accuracy=accuracy, log_loss=0.4, seconds=9)
-        for cell, accuracy in (("linear_probe", 0.88), ("few_layers", 0.9))
-    )
-    return Trial(minutes=5, winner="few_layers" if decided else "linear_probe", rungs=rungs, decided=decided)
 
 
 def views(**changes: tuple[float, float]) -> dict[str, Any]:
@@ -117,8 +109,6 @@ PROFILES: Mapping[str, dict[str, Any]] = {
         "stages": dict.fromkeys(STAGES, 0.3),
     },
     "groups": {"group": "patient"},
-    "a trial that decided": {"per_class": 122, "trial": trial(decided=True)},
-    "a trial that did not": {"per_class": 122, "trial": trial(decided=False)},
 }
 
 CELLS: tuple[Cell, ...] = ("linear_probe", "stage_probe", "few_layers", "many_layers")
@@ -214,7 +204,7 @@ def edited(part: Any, keys: tuple[Any, ...], value: Any) -> Any:
 
 
 def measured_parts(profile: Profile) -> Iterator[tuple[str, Profile]]:
-    """The profile with what it lacks, and with another group and outcome of its trial."""
+    """The profile with what it lacks, and with another group."""
     for view in get_args(View):
         yield from measured_view(profile, view)
     health, similarity = profile.health, profile.similarity
@@ -223,8 +213,6 @@ def measured_parts(profile: Profile) -> Iterator[tuple[str, Profile]]:
     for modes in ({"L": 9}, {"RGB": 9}):
         changed = health.model_copy(update={"color_modes": modes})
         yield "health.color_modes", profile.model_copy(update={"health": changed})
-    if profile.trial is not None:
-        yield "trial", profile.model_copy(update={"trial": trial(decided=not profile.trial.decided)})
     if not similarity.per_stage:
         measured = similarity.model_copy(update={"per_stage": stages_alike()})
         yield "similarity.per_stage", profile.model_copy(update={"similarity": measured})

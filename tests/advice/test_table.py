@@ -11,7 +11,7 @@ from scipy.stats import norm
 from finetune_advisor.advice.calibration import Amount, Calibration, Curve, SimilarityBorder, calibration
 from finetune_advisor.advice.table import CELLS, best_probe, cell_probabilities, place, predict
 from finetune_advisor.artifacts.health import FoldLeak
-from finetune_advisor.artifacts.profile import Cell, Predicted, Profile, Trial, TrialRung
+from finetune_advisor.artifacts.profile import Cell, Predicted, Profile
 
 MakeProfile = Callable[..., Profile]
 
@@ -147,26 +147,6 @@ def test_neighbors_say_what_would_decide(make_profile: MakeProfile) -> None:
         and "analyze DATA --strategy few_layers" in by_amount
     )
     assert all(0.1 <= neighbor.probability < placed.confidence for neighbor in placed.neighbors)  # type: ignore[operator]
-
-
-def trial(winner: Cell, *, decided: bool) -> Trial:
-    rungs = [
-        TrialRung(cell=cell, rung=0, images=100, epochs=1, accuracy=accuracy, log_loss=0.4, seconds=20)
-        for cell, accuracy in (("few_layers", 0.931), ("linear_probe", 0.902))
-    ]
-    return Trial(minutes=5, winner=winner, rungs=tuple(rungs), decided=decided)
-
-
-def test_a_decided_trial_overrules_the_table(make_profile: MakeProfile) -> None:
-    placed = place(make_profile(per_class=122, trial=trial("few_layers", decided=True)))
-    assert (placed.cell, placed.size.verdict) == ("few_layers", "little")
-    assert placed.neighbors == () and placed.confidence is None
-
-
-def test_an_undecided_trial_leaves_the_table_its_say(make_profile: MakeProfile) -> None:
-    placed = place(make_profile(per_class=122, trial=trial("linear_probe", decided=False)))
-    assert placed.cell == "linear_probe" and placed.confidence is not None
-    assert "a trial of 5 min could not tell" in placed.neighbors[0].decides
 
 
 def test_the_expectation_says_when_the_folds_may_lie(make_profile: MakeProfile) -> None:

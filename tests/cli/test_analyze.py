@@ -60,24 +60,6 @@ def test_analyze_speaks_json_or_not_at_all(cli, image_folder) -> None:
     assert cli("analyze", data, "--quiet").output == ""
 
 
-@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf"])
-def test_a_trial_needs_a_time(cli, minutes) -> None:
-    assert "expected more than 0" in cli("analyze", "photos", "--trial", minutes, code=2).stderr
-
-
-def test_a_trial_and_the_expected_time_are_in_all_that_is_written(cli, image_folder) -> None:
-    """The person names the recipe to compare with."""
-    data = image_folder({"ants": 12, "bees": 12})
-    shown = cli("analyze", data, "--strategy", "linear_probe", "--trial", 5)
-    trial = json.loads(Path("analysis/profile.json").read_text())["trial"]
-    assert {rung["cell"] for rung in trial["rungs"]} > {"linear_probe"}
-    assert "A trial of 5 min" in " ".join(Path("recipe.yaml").read_text().replace("#", " ").split())
-    assert 'id="trial"' in Path("analysis/report.html").read_text()
-    assert "trial of 5 min: " in shown.stdout
-    assert "on this machine" in shown.stdout
-    assert "trial of" not in cli("analyze", data).stdout, "a trial is not remembered"
-
-
 @pytest.mark.parametrize("options", [["-o", "file/recipe.yaml"], ["--report-dir", "file"]], ids=" ".join)
 def test_a_place_that_cannot_be_written_is_told_before_the_images_are_read(
     cli, image_folder, monkeypatch, options

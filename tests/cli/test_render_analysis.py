@@ -162,7 +162,7 @@ def test_a_sample_is_called_one(full: Profile, show: Show) -> None:
 
 def test_a_profile_without_the_newer_measurements_is_shown(full: Profile, show: Show) -> None:
     size = full.size.model_copy(update={"learning_curve": (), "power_law": None, "forecast": None})
-    bare = full.model_copy(update={"size": size, "neighbors": (), "trial": None, "views": ()})
+    bare = full.model_copy(update={"size": size, "neighbors": (), "views": ()})
     text = show(bare)
     assert "More data" not in text and "None" not in text
 

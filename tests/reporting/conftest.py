@@ -41,8 +41,6 @@ from finetune_advisor.artifacts.profile import (
     Size,
     SplitCount,
     StageSimilarity,
-    Trial,
-    TrialRung,
     ViewEffect,
 )
 from finetune_advisor.artifacts.recipe_file import load_recipe
@@ -151,14 +149,6 @@ def full_probes() -> tuple[ProbeScore, ...]:
     )
 
 
-def full_trial() -> Trial:
-    rungs = tuple(
-        TrialRung(cell=cell, rung=rung, images=200, epochs=2.0, accuracy=0.85, log_loss=0.5, seconds=31.0)
-        for cell, rung in (("stage_probe", 0), ("many_layers", 0), ("stage_probe", 1))
-    )
-    return Trial(minutes=5, winner="stage_probe", rungs=rungs, decided=False)
-
-
 def full_views() -> tuple[ViewEffect, ...]:
     values = {
         "horizontal_flip": (0.889, 0.893),
@@ -209,7 +199,6 @@ def full_profile(
                 cell="many_layers", probability=0.14, decides="200 more images a class would tip it to many_layers."
             ),
         ),
-        trial=full_trial(),
         seconds=Seconds(listing=0.2, images=12.1, probes=3.4, total=15.9),
     )
 
@@ -289,7 +278,7 @@ def bare(full: Profile) -> Profile:
     )
     size = Size(images=800, per_class=80, effective_classes=10, smallest_class=80, verdict="little", threshold=200)
     similarity = full.similarity.model_copy(update={"per_stage": (), "confidence": None})
-    empty = {"views": (), "confidence": None, "neighbors": (), "trial": None, "probes": full.probes[-2:]}
+    empty = {"views": (), "confidence": None, "neighbors": (), "probes": full.probes[-2:]}
     splits = {"train": SplitCount(images=800, per_class={})}
     return full.model_copy(update={**empty, "health": health, "size": size, "similarity": similarity, "splits": splits})
 

@@ -97,7 +97,6 @@ def test_what_was_measured_is_on_the_page(full: Profile, advise: Advise, picture
         "41 s",
         "largest class alone 0.333",
         "200 more images a class would tip it to many_layers.",
-        "stage_probe was kept",
         "0.72 [0.71, 0.73]",
         "0.895 ± 0.011",
         "Ten times the images would bring about",
@@ -145,7 +144,6 @@ def test_a_profile_with_little_in_it_makes_a_shorter_page(bare: Profile, advise:
     assert "Nothing is wrong" in text
     for absent in (
         "Your split leaks",
-        "Trial",
         "Stage by stage",
         "More images",
         "Seen another way",

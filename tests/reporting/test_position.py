@@ -62,10 +62,3 @@ def test_the_point_never_covers_a_cell_s_name(full: Profile) -> None:
             text = table_map(placed(full, amount=amount, score=score)).plain
             assert all(name in text for name in ("linear_probe", "stage_probe", "few_layers", "many_layers"))
             assert "linear classifiers at stages" in text and "fine-tune many layers" in text
-
-
-def test_after_a_trial_the_winner_is_lit_wherever_the_point_lies(full: Profile) -> None:
-    profile = placed(full, amount=0.3, score=0.3).model_copy(update={"cell": "many_layers"})
-    text = table_map(profile)
-    lit = [text.plain[span.start : span.end].strip() for span in text.spans if span.style == "bold green"]
-    assert lit == ["many_layers"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from finetune_advisor.advice.choice import KEEP, Choice, Cite, Reason, cite, say
-from finetune_advisor.advice.sentences import amount_reason, pointer, similarity_reason, trial_reason
+from finetune_advisor.advice.sentences import amount_reason, pointer, similarity_reason
 from finetune_advisor.advice.table import ALL, CELLS, TOP, best_probe, probe_of_cell
 from finetune_advisor.artifacts.profile import Cell, ProbeScore, Profile
 from finetune_advisor.techniques.initialization import Probe, Zeros
@@ -29,20 +29,16 @@ def strategy(profile: Profile, cell: Cell) -> Iterator[Choice]:
 
 
 def _by_hand(profile: Profile) -> Reason:
-    trial = "" if profile.trial is None else say(" {it}", it=_sentence(trial_reason(profile)))
-    return say("Chosen by hand; {pointer}.{trial}", pointer=pointer(profile), trial=trial)
+    return say("Chosen by hand; {pointer}.", pointer=pointer(profile))
 
 
 def _placed(profile: Profile) -> Reason:
-    if profile.trial is not None and profile.trial.decided:
-        return _sentence(trial_reason(profile))
     near = ", ".join(neighbor.cell for neighbor in profile.neighbors)
     return say(
-        "{amount}; {similarity}.{trial}{near}",
+        "{amount}; {similarity}.{near}",
         amount=_sentence(amount_reason(profile), end=""),
         similarity=similarity_reason(profile, interval=_near_by_similarity(profile)),
-        trial="" if profile.trial is None else say(" {it}", it=_sentence(trial_reason(profile))),
-        near=f" Near a border: {near}." if near and profile.trial is None else "",
+        near=f" Near a border: {near}." if near else "",
     )
 
 
@@ -50,7 +46,7 @@ def _near_by_similarity(profile: Profile) -> bool:
     """Whether a cell is named that lies across the border of similarity: then the interval decided that."""
     columns = {cell: column for (_, column), cell in CELLS.items()}
     others = {columns[neighbor.cell] for neighbor in profile.neighbors}
-    return profile.trial is None and others - {profile.similarity.verdict} != set()
+    return others - {profile.similarity.verdict} != set()
 
 
 def _sentence(reason: Reason, *, end: str = ".") -> Reason:

@@ -10,7 +10,7 @@ from finetune_advisor.techniques.schedule.base import FromPeak
 class Constant(FromPeak):
     """Keep the learning rate where it is.
 
-    For short trials, and as the base of an average of the weights.
+    For short runs, and as the base of an average of the weights.
     """
 
     source: ClassVar[str] = "slides: during training (a typical learning rate)"
