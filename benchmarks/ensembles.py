@@ -24,7 +24,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from finetune_advisor.artifacts.ensemble import Ensemble
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.techniques.ensembling import Checkpoints, CrossValidation, Ensembling, Seeds, Soup
+from finetune_advisor.techniques.ensembling import Checkpoints, CrossValidation, Ensembling, Seeds
 from finetune_advisor.training.train import train
 from finetune_advisor.workflows.ensembling import ensemble
 
@@ -76,7 +76,6 @@ STARTS = (
         (
             Made("seeds", Seeds(members=3)),
             Made("checkpoints", Checkpoints(members=2)),
-            Made("soup of the seeds", Soup(), "seeds"),
         ),
     ),
 )

@@ -22,4 +22,4 @@ def test_the_page_on_the_api_runs(image_folder, tmp_path: Path, monkeypatch: pyt
     for block in blocks:
         exec(compile(block, "docs/api.md", "exec"), namespace)
     assert "photos/test/bees/003.png" in capsys.readouterr().out
-    assert {path.name for path in Path("runs").iterdir()} == {"first", "first-ten_crop"}
+    assert {path.name for path in Path("runs").iterdir()} == {"first", "first-cross_validation"}

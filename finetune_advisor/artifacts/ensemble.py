@@ -27,7 +27,7 @@ class Gain(Fact):
     images: int
     accuracy: float
     best: Name
-    """The member that is most accurate on the held-out images; for looks, the one look of the run."""
+    """The member that is most accurate on the held-out images."""
     best_accuracy: float
     gain: float
     low: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from finetune_advisor.artifacts.recipe_yaml import Node, child, plain
@@ -24,7 +24,13 @@ class RemovedKey:
     """Why any other value is refused, and what to write instead."""
 
 
+KINDS_OF_ENSEMBLES = "it gained nothing that was measured; choose seeds, cross_validation or checkpoints."
+
 REMOVED: Sequence[RemovedKey] = ()
+REMOVED_VALUES: Mapping[tuple[str, object], str] = {
+    ("ensemble.kind", kind): KINDS_OF_ENSEMBLES for kind in ("soup", "ten_crop", "multi_scale")
+}
+"""(key, value) -> why it is gone, and what to write instead."""
 
 
 def without_removed_keys(tree: Node, removed: Sequence[RemovedKey] = REMOVED) -> Node:
@@ -37,8 +43,7 @@ def without_removed_keys(tree: Node, removed: Sequence[RemovedKey] = REMOVED) ->
     problems: list[Problem] = []
     for gone in removed:
         family, _, name = gone.key.partition(".")
-        outer = child(tree, family)
-        node = child(outer, name) if outer is not None and isinstance(outer.value, dict) else None
+        outer, node = _at(tree, gone.key)
         if outer is None or node is None:
             continue
         if plain(node) not in gone.idle:
@@ -48,8 +53,19 @@ def without_removed_keys(tree: Node, removed: Sequence[RemovedKey] = REMOVED) ->
         rest = {key: value for key, value in outer.value.items() if key != name}
         tree = Node({**tree.value, family: Node(rest, outer.place)}, tree.place)
         dropped.append(gone.key)
+    for (key, value), instead in REMOVED_VALUES.items():
+        node = _at(tree, key)[1]
+        if node is not None and plain(node) == value:
+            problems.append(Problem(key, f"{value} is removed: {instead}", node.place.file, node.place.line))
     if problems:
         raise RecipeError(problems)
     if dropped:
         log.warning("The recipe has keys of an earlier version that no longer exist: %s.", ", ".join(dropped))
     return tree
+
+
+def _at(tree: Node, key: str) -> tuple[Node | None, Node | None]:
+    """The family of a dotted key and the value under it, as far as they are there."""
+    family, _, name = key.partition(".")
+    outer = child(tree, family)
+    return outer, child(outer, name) if outer is not None and isinstance(outer.value, dict) else None

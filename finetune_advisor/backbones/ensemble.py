@@ -1,4 +1,4 @@
-"""Several networks, or several looks at an image, as one network that timm can open.
+"""Several networks as one network that timm can open.
 
 timm has no shape for them, so `import finetune_advisor` registers them (see `timm_models.py`).
 
@@ -69,7 +69,7 @@ class Ensemble(nn.Module):
 
 
 class ManyLooks(nn.Module):
-    """The mean of one network's probabilities for several square parts of an image, as logits.
+    """The mean of one network's probabilities for several square parts of an image, as logits; version 0.1 made such.
 
     Each of `looks` is (top, left, side, mirrored), in pixels of the image this network gets; a part larger than `size`
     is scaled down to it.
@@ -123,18 +123,6 @@ def ensemble_of(folders: Sequence[Path], weights: Sequence[float]) -> Ensemble |
     for empty, (net, _) in zip(ensemble.members, opened, strict=True):
         empty.load_state_dict(net.state_dict())
     return ensemble.eval()
-
-
-def looks_of(folder: Path, looks: Sequence[tuple[int, int, int, bool]], *, size: int) -> ManyLooks:
-    """A model that `save_model` wrote, looking several times.
-
-    Raises:
-        RunError: the model is missing or damaged.
-    """
-    net, config = load_model(folder)
-    many = ManyLooks(_member(config), looks, size, num_classes=config["num_classes"])
-    many.net.load_state_dict(net.state_dict())
-    return many.eval()
 
 
 def _member(config: Mapping[str, Any]) -> Member:

@@ -31,9 +31,6 @@ class Kind(StrEnum):
     seeds = "seeds"
     cross_validation = "cross_validation"
     checkpoints = "checkpoints"
-    soup = "soup"
-    ten_crop = "ten_crop"
-    multi_scale = "multi_scale"
 
 
 def ensemble(

@@ -5,7 +5,7 @@ Shapes: M members, N images, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -59,21 +59,3 @@ def greedy(probabilities_MNK: FloatArray, labels_N: IntArray, members: Sequence[
         losses.append(loss_of[best])
     kept = drawn[: int(np.argmin(losses)) + 1]
     return np.bincount(kept, minlength=len(probabilities_MNK)) / len(kept)
-
-
-def greedy_soup(order: Sequence[int], accuracy_of: Callable[[Sequence[int]], float]) -> list[int]:
-    """The members of a soup: from the best on, each stays in if the accuracy of the mean of the weights does not fall.
-
-    Args:
-        order: members from the best to the worst.
-        accuracy_of: held-out accuracy of the mean of these members' weights.
-
-    Source: Wortsman et al., "Model soups", ICML 2022, algorithm 1.
-    """
-    kept = [order[0]]
-    reached = accuracy_of(kept)
-    for member in order[1:]:
-        accuracy = accuracy_of([*kept, member])
-        if accuracy >= reached:
-            kept, reached = [*kept, member], accuracy
-    return kept

@@ -13,7 +13,6 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from torch import nn
 
 from finetune_advisor.artifacts.answers import Answers, save_answers
 from finetune_advisor.artifacts.ensemble import Ensemble, EnsembleMember
@@ -27,8 +26,6 @@ from finetune_advisor.artifacts.storage import atomic_path, atomic_write
 from finetune_advisor.backbones.export import described, save_model
 from finetune_advisor.data.sources import open_recipe_source
 from finetune_advisor.data.split_file import group_ids, load_groups, load_splits
-from finetune_advisor.data.workers import default_workers
-from finetune_advisor.ensembles.answering import ask
 from finetune_advisor.ensembles.choose import ranking
 from finetune_advisor.ensembles.combine import Combined, combine
 from finetune_advisor.ensembles.judge import Part, gain_of, judge
@@ -37,10 +34,9 @@ from finetune_advisor.errors import FinetuneAdvisorError, Interrupted, RunError
 from finetune_advisor.inference import Predictor
 from finetune_advisor.metrics import leak_scores, log_loss, score
 from finetune_advisor.techniques.ensembling import Checkpoints, Ensembling
-from finetune_advisor.techniques.preprocessing.settings import Preprocess
 from finetune_advisor.training.device import describe
 from finetune_advisor.training.watch import Watcher
-from finetune_advisor.workflows.ensemble_members import finished, members_of, require_finished
+from finetune_advisor.workflows.ensemble_members import members_of, require_finished
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +101,7 @@ def ensemble(
     for run in runs:
         require_finished(run)
     recipe = change_recipe(load_recipe(runs[0].recipe), {"ensemble": technique.model_dump()})
-    if len(runs) > 1 and (technique.combines == "looks" or isinstance(technique, Checkpoints)):
+    if len(runs) > 1 and isinstance(technique, Checkpoints):
         raise RunError(f"{technique.kind} is made of one run, {len(runs)} are given.", "Name one.")
     out = out or RunDir(runs[0].path.with_name(f"{runs[0].path.name}-{technique.kind}"))
     with _claimed(out, _plan(runs, technique)) as finished_before:
@@ -148,43 +144,6 @@ def _plan(runs: Sequence[RunDir], technique: Ensembling) -> dict[str, Any]:
 
 def _make(task: _Task) -> None:
     start = perf_counter()
-    members, held_out = _chosen_from(task)
-    classes = members[0].held_out.classes
-    val, test = task.parts(classes)
-    _require_judges(task, test)
-
-    def accuracy_of(net: nn.Module, preprocess: Preprocess) -> float:
-        answers = _answers(net, preprocess, val, task.device)
-        return float((answers.probabilities_NK.argmax(1) == answers.labels_N).mean())
-
-    combined = combine(task.technique, members, held_out, accuracy_of=accuracy_of)
-    best = 0 if held_out is None else ranking(held_out.probabilities_MNK, held_out.labels_N)[0]
-    alone = Predictor.of_model(members[best].model)
-    part = test or val
-    assert part is not None, "a run without validation images has test images"
-    judged = judge(part, (combined.net, combined.preprocess), (alone.net, alone.preprocess), device=task.device)
-    chosen_on = _chosen_on(task, combined, held_out, val, classes)
-    family_N = part.family_N
-    if test is None and task.technique.combines == "answers":
-        assert chosen_on is not None and held_out is not None
-        judged = replace(judged, answers=chosen_on, best_NK=held_out.probabilities_MNK[best])
-        family_N = group_ids(chosen_on.names, task.groups)
-    gain = gain_of(part.split, judged.answers, judged.best_NK, best=members[best].name, family_N=family_N)
-    ensemble_ = Ensemble(
-        kind=task.technique.kind,
-        settings=task.technique.model_dump(mode="json"),
-        held_out=0 if held_out is None else len(held_out.names),
-        members=_described(members, combined, held_out),
-        gain=gain,
-        cost=judged.cost,
-    )
-    _save(task, combined, ensemble_, judged.answers, chosen_on, perf_counter() - start)
-
-
-def _chosen_from(task: _Task) -> tuple[tuple[Member, ...], HeldOut | None]:
-    """The members, and what they are chosen by; for looks, where nothing is chosen, the run itself."""
-    if task.technique.combines == "looks":
-        return (finished(task.runs[0]),), None
     members = members_of(
         task.runs,
         task.technique,
@@ -194,42 +153,40 @@ def _chosen_from(task: _Task) -> tuple[tuple[Member, ...], HeldOut | None]:
         watcher=task.watcher,
         on_ray=task.on_ray,
     )
-    return members, shared_held_out(members)
-
-
-def _require_judges(task: _Task, test: Part | None) -> None:
-    """Images that say something about the ensemble: those of the test split, or else those that chose it."""
-    if test is not None:
-        return
-    if task.technique.combines != "answers" and not task.recipe.holds_out:
-        raise RunError(
-            "There is no test split, and the model is fitted on all other images: nothing is left to judge this on.",
-            "Give the data a test split and run the recipe again.",
+    held_out = shared_held_out(members)
+    classes = members[0].held_out.classes
+    val, test = task.parts(classes)
+    if test is None:
+        log.warning(
+            "there is no test split: the gain is measured on the images that members were chosen by, and too good"
         )
-    log.warning("there is no test split: the gain is measured on the images that members were chosen by, and too good")
 
-
-def _answers(net: nn.Module, preprocess: Preprocess, part: Part | None, device: str) -> Answers:
-    assert part is not None, "a run that trains layers has validation images"
-    asked = ask([net.to(device)], preprocess, part.paths, device=device, workers=default_workers())
-    return part.answers(asked.probabilities_MNK[0])
-
-
-def _chosen_on(
-    task: _Task, combined: Combined, held_out: HeldOut | None, val: Part | None, classes: tuple[str, ...]
-) -> Answers | None:
-    """The ensemble's own answers on held-out images; None where the model has been fitted on all there are."""
-    if task.technique.combines == "answers":
-        assert held_out is not None
-        mean_NK = (combined.weight_M[:, None, None] * held_out.probabilities_MNK).sum(0)
-        return Answers(held_out.names, classes, held_out.labels_N, mean_NK)
-    if not task.recipe.holds_out:
-        return None
-    return _answers(combined.net, combined.preprocess, val, task.device)
+    combined = combine(task.technique, members, held_out)
+    best = ranking(held_out.probabilities_MNK, held_out.labels_N)[0]
+    alone = Predictor.of_model(members[best].model)
+    part = test or val
+    assert part is not None, "a run without validation images has test images"
+    judged = judge(part, (combined.net, combined.preprocess), (alone.net, alone.preprocess), device=task.device)
+    mean_NK = (combined.weight_M[:, None, None] * held_out.probabilities_MNK).sum(0)
+    chosen_on = Answers(held_out.names, classes, held_out.labels_N, mean_NK)
+    family_N = part.family_N
+    if test is None:
+        judged = replace(judged, answers=chosen_on, best_NK=held_out.probabilities_MNK[best])
+        family_N = group_ids(chosen_on.names, task.groups)
+    gain = gain_of(part.split, judged.answers, judged.best_NK, best=members[best].name, family_N=family_N)
+    ensemble_ = Ensemble(
+        kind=task.technique.kind,
+        settings=task.technique.model_dump(mode="json"),
+        held_out=len(held_out.names),
+        members=_described(members, combined, held_out),
+        gain=gain,
+        cost=judged.cost,
+    )
+    _save(task, combined, ensemble_, judged.answers, chosen_on, perf_counter() - start)
 
 
 def _save(
-    task: _Task, combined: Combined, ensemble_: Ensemble, found: Answers, chosen_on: Answers | None, seconds: float
+    task: _Task, combined: Combined, ensemble_: Ensemble, found: Answers, chosen_on: Answers, seconds: float
 ) -> None:
     """Everything a run folder has that is used later; metrics.json last, for it says that this is finished."""
     out, recipe = task.out, task.recipe
@@ -249,8 +206,7 @@ def _save(
         model_args=combined.model_args,
     )
     save_predictions(out.predictions, found.classes, found.names, found.labels_N, found.probabilities_NK)
-    if chosen_on is not None:
-        save_answers(out.held_out, chosen_on)
+    save_answers(out.held_out, chosen_on)
     ensemble_.save(out.ensemble)
     save_json(out.environment, environment(describe(task.device)))
     for kept, copy in ((task.runs[0].splits, out.splits), (task.runs[0].training_images, out.training_images)):
@@ -261,9 +217,9 @@ def _save(
     save_json(
         out.metrics,
         {
-            "val": None if chosen_on is None else _scores(task, chosen_on, "val"),
+            "val": _scores(task, chosen_on, "val"),
             "test": _scores(task, found, "test") if ensemble_.gain.split == "test" else None,
-            "val_is": "members were chosen on it" if ensemble_.held_out else "held out",
+            "val_is": "members were chosen on it",
             "recipe": f"ensemble: {ensemble_.kind}",
             "name": recipe.name,
             "classes": list(found.classes),
@@ -287,13 +243,10 @@ def _scores(task: _Task, answers: Answers, split: str) -> dict[str, object]:
     return {**score(answers.probabilities_NK, answers.labels_N, answers.classes, group_N=group_N), "leak": leak}
 
 
-def _described(members: Sequence[Member], combined: Combined, held_out: HeldOut | None) -> tuple[EnsembleMember, ...]:
+def _described(members: Sequence[Member], combined: Combined, held_out: HeldOut) -> tuple[EnsembleMember, ...]:
     described_ = []
     for place, (member, weight) in enumerate(zip(members, combined.weight_M.tolist(), strict=True)):
-        if held_out is None:
-            probabilities_NK, labels_N = member.held_out.probabilities_NK, member.held_out.labels_N
-        else:
-            probabilities_NK, labels_N = held_out.probabilities_MNK[place], held_out.labels_N
+        probabilities_NK, labels_N = held_out.probabilities_MNK[place], held_out.labels_N
         described_.append(
             EnsembleMember(
                 name=member.name,

@@ -1,4 +1,4 @@
-"""Several networks, and several looks, as one network.
+"""Several networks as one network.
 
 Shapes: B images, C channels, H height, W width, K classes.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,10 @@ import torch
 from torch import nn
 
 from finetune_advisor.backbones.build import build
-from finetune_advisor.backbones.ensemble import Ensemble, ensemble_of, looks_of
+from finetune_advisor.backbones.ensemble import Ensemble, ManyLooks, ensemble_of
 from finetune_advisor.backbones.export import described, load_model, save_model
 from finetune_advisor.backbones.shared_probes import SharedProbes
-from finetune_advisor.backbones.soup import soup_of
 from finetune_advisor.backbones.stage_probe import ARCHITECTURE, StageProbe, stage_probe_of
-from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.preprocessing import Preprocess
 
 CLASSES = ("ants", "bees", "wasps")
@@ -85,10 +84,19 @@ for folder in sys.argv[1:]:
 """
 
 
+def looking(folder: Path, looks: Sequence[tuple[int, int, int, bool]]) -> ManyLooks:
+    """A model as version 0.1 made it of ten crops or several scales."""
+    net, config = load_model(folder)
+    member = {key: config[key] for key in ("architecture", "model_args", "pretrained_cfg")}
+    many = ManyLooks(member, looks, SIZE, num_classes=config["num_classes"])
+    many.net.load_state_dict(net.state_dict())
+    return many.eval()
+
+
 @pytest.mark.slow
 def test_timm_opens_both_kinds_in_a_fresh_process(networks: list[Path], tmp_path: Path) -> None:
     together = ensemble_of(networks[:2], (0.5, 0.5))
-    many = looks_of(networks[1], [(0, 0, 32, False), (8, 8, 32, True), (0, 0, 40, False)], size=SIZE)
+    many = looking(networks[1], [(0, 0, 32, False), (8, 8, 32, True), (0, 0, 40, False)])
     folders = []
     probes = ensemble_of([networks[0], networks[0]], (0.5, 0.5))
     for net, side in ((together, 32), (many, 40), (probes, 32)):
@@ -105,26 +113,12 @@ def test_timm_opens_both_kinds_in_a_fresh_process(networks: list[Path], tmp_path
 def test_looks_are_crops_mirror_images_and_smaller_pictures(networks: list[Path]) -> None:
     x_BCHW = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     net = load_model(networks[1])[0]
-    many = looks_of(networks[1], [(2, 4, 32, False), (8, 8, 32, True), (0, 0, 40, False)], size=SIZE)
+    many = looking(networks[1], [(2, 4, 32, False), (8, 8, 32, True), (0, 0, 40, False)])
     small_BCHW = nn.functional.interpolate(x_BCHW, size=(32, 32), mode="bilinear")
     seen = [x_BCHW[:, :, 2:34, 4:36], x_BCHW[:, :, 8:40, 8:40].flip(3), small_BCHW]
     with torch.no_grad():
         wanted_BK = torch.stack([net(part).softmax(1) for part in seen]).mean(0)
         torch.testing.assert_close(many(x_BCHW).softmax(1), wanted_BK, atol=1e-5, rtol=1e-4)
-
-
-def test_a_soup_is_the_mean_of_every_tensor(tmp_path: Path) -> None:
-    nets = [build("resnet18", "random", classes=3, size=SIZE, seed=seed).net for seed in range(3)]
-    folders = [saved(net, tmp_path / str(place), "resnet18") for place, net in enumerate(nets)]
-    mean = soup_of(folders).state_dict()
-    wanted = sum(net.state_dict()["layer3.0.conv1.weight"] for net in nets) / 3
-    torch.testing.assert_close(mean["layer3.0.conv1.weight"], wanted)
-    assert torch.equal(soup_of(folders[:1])(torch.ones(1, 3, 32, 32)), nets[0](torch.ones(1, 3, 32, 32)))
-
-
-def test_weights_of_different_networks_have_no_mean(networks: list[Path]) -> None:
-    with pytest.raises(RunError, match="are different networks: architecture"):
-        soup_of(networks[1:])
 
 
 def test_probes_of_one_network_run_it_once_and_answer_as_they_would_alone(tmp_path: Path) -> None:

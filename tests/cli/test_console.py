@@ -86,7 +86,7 @@ WORDS = {
     "run, the plan": ["run", "few_layers", "--set", "data.path=DATA", *SET, "--dry-run"],
     "diagnose": ["diagnose", "RUN", "--plot"],
     "report": ["report", "RUN"],
-    "ensemble": ["ensemble", "RUN", "--kind", "ten_crop", "-o", "several"],
+    "ensemble": ["ensemble", "RUN", "--kind", "cross_validation", "-o", "several"],
     "compare": ["compare", "RUN", "RUN/../copy"],
     "evaluate": ["evaluate", "RUN", "DATA", "-o", "answers.csv"],
     "predict": ["predict", "RUN", "DATA"],

@@ -64,5 +64,7 @@ def test_mistakes(cli, probe_run) -> None:
     assert "There is no run folder nowhere" in cli("ensemble", "nowhere", "--kind", "seeds", code=1).stderr
     wrong = cli("ensemble", probe_run, "--kind", "cross_validation", "--set", "seed=3", code=1).stderr
     assert "seed: is no key of `ensemble`" in wrong
-    wrong = cli("ensemble", probe_run, "--kind", "ten_crop", "--members", "3", code=1).stderr
-    assert "ensemble.members" in wrong
+    wrong = cli("ensemble", probe_run, "--kind", "cross_validation", "--set", "ensemble.start=1", code=1).stderr
+    assert "ensemble.start" in wrong
+    wrong = cli("ensemble", probe_run, "--set", "ensemble.kind=soup", code=1).stderr
+    assert "soup is removed" in wrong and "choose seeds, cross_validation or checkpoints" in wrong

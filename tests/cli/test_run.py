@@ -45,15 +45,17 @@ def test_runs_are_numbered_and_end_with_the_next_command(cli, tiny, data) -> Non
 
 def test_a_run_whose_recipe_wants_an_ensemble_says_which_command_makes_it(cli, tiny, image_folder) -> None:
     images = image_folder({f"{split}/{name}": 4 for split in ("train", "test") for name in PLAIN})
-    data, wanted = ["--set", f"data.path={images}"], ["--set", "ensemble.kind=ten_crop"]
+    data, wanted = ["--set", f"data.path={images}"], ["--set", "ensemble.kind=cross_validation"]
     result = cli("run", "linear_probe", *tiny, *data, *wanted)
-    assert "finetune-advisor ensemble runs/linear_probe-1  makes the recipe's ensemble: ten_crop" in result.stdout
+    assert (
+        "finetune-advisor ensemble runs/linear_probe-1  makes the recipe's ensemble: cross_validation" in result.stdout
+    )
     page = Path("runs/linear_probe-1/report.html").read_text(encoding="utf-8")
     assert "finetune-advisor ensemble runs/linear_probe-1" in page
     assert "finetune-advisor ensemble" not in cli("run", "linear_probe", *tiny, *data).stdout
     made = cli("ensemble", "runs/linear_probe-1")
     assert "best single" in made.stdout
-    page = Path("runs/linear_probe-1-ten_crop/report.html").read_text(encoding="utf-8")
+    page = Path("runs/linear_probe-1-cross_validation/report.html").read_text(encoding="utf-8")
     assert "finetune-advisor ensemble runs" not in page
 
 

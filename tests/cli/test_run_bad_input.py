@@ -52,7 +52,7 @@ def test_what_needs_a_finished_run_says_how_to_finish_it(cli, stopped: Path, pro
         "predict": (stopped / "recipe.yaml",),
         "evaluate": ("x",),
         "export": ("--format", "hub"),
-        "ensemble": ("--kind", "ten_crop"),
+        "ensemble": ("--kind", "cross_validation"),
     }
     for name, rest in commands.items():
         error = cli(name, stopped, *rest, code=1).stderr

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finetune_advisor.ensembles.choose import equal, greedy, greedy_soup, ranking
+from finetune_advisor.ensembles.choose import equal, greedy, ranking
 from finetune_advisor.metrics import log_loss
 
 LABELS_N = np.array([0, 1] * 20)
@@ -49,8 +49,3 @@ def test_greedy_never_draws_who_is_not_kept() -> None:
 def test_a_perfect_member_stays_alone() -> None:
     stacked = np.stack([answers(0.999), answers(0.6)])
     assert greedy(stacked, LABELS_N, [0, 1]).tolist() == [1, 0]
-
-
-def test_a_soup_keeps_who_does_no_harm() -> None:
-    accuracy = {(3,): 0.8, (3, 1): 0.7, (3, 0): 0.8, (3, 0, 2): 0.9}
-    assert greedy_soup([3, 1, 0, 2], lambda members: accuracy[tuple(members)]) == [3, 0, 2]

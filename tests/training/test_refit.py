@@ -101,7 +101,6 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
         (("budget.early_stopping=2",), "without validation images nobody knows when to stop early"),
         (("budget.epochs=null", "budget.minutes=3"), "a budget in minutes has no room"),
         (("schedule={kind: plateau}",), "no plateau is seen"),
-        (("ensemble={kind: soup}",), "soup needs validation images that the weights have not seen"),
         (("ensemble={kind: checkpoints}",), "checkpoints needs validation images"),
     ],
 )

@@ -21,7 +21,7 @@ from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted, RecipeError, RunError
 from finetune_advisor.inference import Predictor, evaluate_on
-from finetune_advisor.techniques.ensembling import Checkpoints, CrossValidation, MultiScale, Seeds, Soup, TenCrop
+from finetune_advisor.techniques.ensembling import Checkpoints, CrossValidation, Seeds
 from finetune_advisor.training.train import train
 from finetune_advisor.workflows import many
 from finetune_advisor.workflows.ensembling import ensemble
@@ -189,31 +189,6 @@ def test_a_run_too_short_for_checkpoints_is_refused_before_it_is_trained_again(
     assert trained == []
 
 
-@pytest.mark.parametrize("recipe", ["greedy", "uniform"])
-def test_a_soup_is_one_network_of_the_usual_shape(
-    base: Path, seeds: RunDir, tmp_path: Path, recipe: str, trained: list[str]
-) -> None:
-    runs = [RunDir(base / "short"), RunDir(seeds.members / "seed-1")]
-    out = ensemble(runs, Soup(recipe=recipe), RunDir(tmp_path / "out"))
-    config = json.loads((out.model / "config.json").read_text())
-    assert config["architecture"] == "mobilenetv3_small_050"
-    weights = [member.weight for member in Ensemble.load(out.ensemble).members]
-    assert weights == [0.5, 0.5] if recipe == "uniform" else sum(weights) == 1
-    assert trained == [] and len(load_answers(out.held_out).names) == 10
-
-
-@pytest.mark.parametrize("technique", [TenCrop(), MultiScale()])
-@pytest.mark.parametrize("run", ["short", "probe"])
-def test_several_looks_need_no_training(
-    base: Path, tmp_path: Path, technique: TenCrop | MultiScale, run: str, trained: list[str]
-) -> None:
-    out = ensemble([RunDir(base / run)], technique, RunDir(tmp_path / "out"))
-    found = Ensemble.load(out.ensemble)
-    assert trained == [] and (found.held_out, found.gain.best) == (0, run)
-    assert evaluate_on(out, base / "images")["accuracy"] == found.gain.accuracy
-    assert (out.load_metrics()["val"] is None) == (run == "probe"), "a probe is fitted on all that would be held out"
-
-
 def test_without_test_images_the_gain_is_that_on_held_out_ones_and_said_to_be_too_good(
     base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -224,8 +199,6 @@ def test_without_test_images_the_gain_is_that_on_held_out_ones_and_said_to_be_to
     found, metrics = Ensemble.load(out.ensemble), out.load_metrics()
     assert (found.gain.split, found.gain.images, metrics["test"]) == ("val", 30, None)
     assert found.gain.accuracy == metrics["val"]["accuracy"]
-    with pytest.raises(RunError, match="nothing is left to judge this on"):
-        ensemble([run], TenCrop())
 
 
 def test_members_with_different_classes(base: Path, tmp_path: Path) -> None:
@@ -278,8 +251,7 @@ def test_a_run_is_a_member_once(base: Path, tmp_path: Path) -> None:
         ensemble([RunDir(base / "short"), RunDir(base / "probe" / ".." / "short")], Seeds(), RunDir(tmp_path / "out"))
 
 
-def test_one_run_has_moments_and_looks(base: Path, tmp_path: Path) -> None:
+def test_checkpoints_are_of_one_run(base: Path, tmp_path: Path) -> None:
     runs = [RunDir(base / "short"), RunDir(base / "probe")]
-    for technique in (TenCrop(), Checkpoints()):
-        with pytest.raises(RunError, match="is made of one run, 2 are given"):
-            ensemble(runs, technique, RunDir(tmp_path / "out"))
+    with pytest.raises(RunError, match="is made of one run, 2 are given"):
+        ensemble(runs, Checkpoints(), RunDir(tmp_path / "out"))

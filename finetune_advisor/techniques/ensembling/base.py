@@ -1,10 +1,10 @@
-"""The seams of an ensemble: which runs make its members, which checkpoints, or which looks at an image."""
+"""The seams of an ensemble: which runs or which checkpoints make its members."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -39,31 +39,13 @@ class Variant(NamedTuple):
     edits: Mapping[str, object]
 
 
-class Look(NamedTuple):
-    """A square part of an image, in pixels from the top left corner, shown as it is or mirrored."""
-
-    top: int
-    left: int
-    side: int
-    mirrored: bool
-
-
-class Looks(NamedTuple):
-    """Several looks at an image that was fitted to a square of `side` pixels."""
-
-    side: int
-    looks: tuple[Look, ...]
-
-
 class Ensembling(Technique):
     """Several answers in place of one."""
 
-    combines: ClassVar[Literal["answers", "weights", "looks"]]
-    """What becomes one: the members' probabilities, their weights, or one network's answers to several looks."""
     convex_too: ClassVar[bool]
     """Whether it makes sense of a probe, whose fit is convex: it ends in the same classifier from every start."""
     takes_refitted: ClassVar[bool] = True
-    """Whether networks do that were refitted on all images; what asks weights about validation images takes none."""
+    """Whether networks do that were refitted on all images; what asks checkpoints about validation takes none."""
 
     def variants(self, origin: Origin) -> tuple[Variant, ...]:  # noqa: ARG002
         """The runs to train beside the one that is there; none where members are given or need no training."""

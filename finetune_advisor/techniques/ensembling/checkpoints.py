@@ -24,7 +24,6 @@ class Checkpoints(Ensembling):
         "member (benchmarks/results/ensembles.md)."
     )
     not_advised: ClassVar[str] = "It doubles the time of every answer, or more, for a gain that was not sure."
-    combines: ClassVar[Literal["answers", "weights", "looks"]] = "answers"
     convex_too: ClassVar[bool] = False
     takes_refitted: ClassVar[bool] = False
 

@@ -20,7 +20,6 @@ class CrossValidation(Ensembling):
         "(benchmarks/results/ensembles.md)."
     )
     not_advised: ClassVar[str] = "It did not gain over the best probe."
-    combines: ClassVar[Literal["answers", "weights", "looks"]] = "answers"
     convex_too: ClassVar[bool] = True
 
     kind: Literal["cross_validation"] = "cross_validation"

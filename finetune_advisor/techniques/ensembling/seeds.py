@@ -19,7 +19,6 @@ class Seeds(Ensembling):
         "member (benchmarks/results/ensembles.md)."
     )
     not_advised: ClassVar[str] = "It multiplies the time of training and of every answer, for a gain that was not sure."
-    combines: ClassVar[Literal["answers", "weights", "looks"]] = "answers"
     convex_too: ClassVar[bool] = False
 
     kind: Literal["seeds"] = "seeds"
