@@ -91,8 +91,7 @@ def test_probes_export_what_was_scored(recipe: str, images, tmp_path, caplog) ->
     "settings",
     [
         PLAIN,
-        (*PLAIN, "runtime.augment_on=device"),
-        ("strategy.cached_views=null", "runtime.cache_mib=100", "runtime.augment_on=device"),
+        ("strategy.cached_views=null", "runtime.cache_mib=100"),
         (*PLAIN, "mixing={kind: cutmix}", "averaging={kind: ema}"),
         (*PLAIN, "optimizer.micro_batch=3", "optimizer.clip=1.0"),
         (*PLAIN, "runtime.precision=float32"),
@@ -155,8 +154,7 @@ def no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("augment_on", ["cpu", "device"])
-def test_nothing_waits_for_the_gpu_inside_a_step(augment_on: str, images, tmp_path, monkeypatch) -> None:
+def test_nothing_waits_for_the_gpu_inside_a_step(images, tmp_path, monkeypatch) -> None:
     real, watched = loop.compute_gradients, []
     update = loop._update
 
@@ -176,7 +174,7 @@ def test_nothing_waits_for_the_gpu_inside_a_step(augment_on: str, images, tmp_pa
 
     monkeypatch.setattr(loop, "compute_gradients", gradients)
     monkeypatch.setattr(loop, "_update", updated)
-    trained("few_layers", images, tmp_path / "run", *PLAIN, f"runtime.augment_on={augment_on}")
+    trained("few_layers", images, tmp_path / "run", *PLAIN)
     assert len(watched) > 5
 
 

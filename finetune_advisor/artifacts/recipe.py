@@ -139,8 +139,6 @@ class Runtime(Settings):
     """Times that training goes back to its last checkpoint with half the rate when the loss is no number any more."""
     compile: bool | Literal["reduce-overhead"] = False
     """true: torch.compile; reduce-overhead: its mode for small batches on a GPU, by CUDA graphs."""
-    augment_on: Literal["cpu", "device"] = "cpu"
-    """Who changes training images: the processes that decode, one by one, or the training device, a batch at once."""
     cache_mib: Count | None = None
     """Most disk space a run may use for what it computes or decodes once, in MiB; null keeps nothing."""
     tracker: Literal["tensorboard", "wandb", "mlflow"] | None = None

@@ -75,7 +75,9 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = (), *, as_written
         RecipeError: every problem, each with its dotted key, file and line; or a path that leads to two things, one
             from the file's folder and one from where one stands.
     """
-    tree = without_removed_keys(edit(load_tree(source), overrides))
+    tree, dropped = without_removed_keys(edit(load_tree(source), overrides))
+    if dropped:
+        log.warning("The recipe has keys of an earlier version that no longer exist: %s.", ", ".join(dropped))
     if not as_written and not (isinstance(source, str) and is_shipped(source)):
         tree = _seen_from_here(tree, Path(source).parent)
     return recipe_of(tree)

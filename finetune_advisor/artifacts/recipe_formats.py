@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from finetune_advisor.artifacts.recipe_yaml import Node, child, plain
 from finetune_advisor.errors import Problem, RecipeError
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +23,21 @@ class RemovedKey:
 
 KINDS_OF_ENSEMBLES = "it gained nothing that was measured; choose seeds, cross_validation or checkpoints."
 
-REMOVED: Sequence[RemovedKey] = ()
+REMOVED: Sequence[RemovedKey] = (
+    RemovedKey(
+        "runtime.augment_on",
+        ("cpu",),
+        "no measurement showed it to be faster; the processes that decode images change them. Leave it out.",
+    ),
+)
 REMOVED_VALUES: Mapping[tuple[str, object], str] = {
     ("ensemble.kind", kind): KINDS_OF_ENSEMBLES for kind in ("soup", "ten_crop", "multi_scale")
 }
 """(key, value) -> why it is gone, and what to write instead."""
 
 
-def without_removed_keys(tree: Node, removed: Sequence[RemovedKey] = REMOVED) -> Node:
-    """A tree without the keys that are gone; one note names all that were dropped.
+def without_removed_keys(tree: Node, removed: Sequence[RemovedKey] = REMOVED) -> tuple[Node, tuple[str, ...]]:
+    """A tree without the keys that are gone, and which ones were dropped.
 
     Raises:
         RecipeError: keys that are gone and had an effect, with what to write instead.
@@ -59,9 +62,7 @@ def without_removed_keys(tree: Node, removed: Sequence[RemovedKey] = REMOVED) ->
             problems.append(Problem(key, f"{value} is removed: {instead}", node.place.file, node.place.line))
     if problems:
         raise RecipeError(problems)
-    if dropped:
-        log.warning("The recipe has keys of an earlier version that no longer exist: %s.", ", ".join(dropped))
-    return tree
+    return tree, tuple(dropped)
 
 
 def _at(tree: Node, key: str) -> tuple[Node | None, Node | None]:

@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from finetune_advisor.artifacts.device_rules import device_conflicts
 from finetune_advisor.artifacts.technique_rules import Conflict, at, kind_at, kind_in, technique_conflicts, technique_in
 from finetune_advisor.techniques.catalog import kind_of
 from finetune_advisor.techniques.ensembling import Ensembling
@@ -34,7 +33,7 @@ def conflicts(values: Mapping[str, Any]) -> list[Conflict]:
 
     The values themselves may still be wrong: what cannot be judged is left to their own checks.
     """
-    found = [*_twice(values), *technique_conflicts(values), *device_conflicts(values)]
+    found = [*_twice(values), *technique_conflicts(values)]
     strategy = technique_in("strategy", values.get("strategy"))
     if strategy is not None:
         assert issubclass(strategy, Strategy)

@@ -18,13 +18,11 @@ import numpy.typing as npt
 import torch
 
 from finetune_advisor.data.ahead import ahead
-from finetune_advisor.data.augmented import Augment, Seen, Unreadable
-from finetune_advisor.data.canvases import training_images
-from finetune_advisor.data.device_augment import DeviceAugment
+from finetune_advisor.data.augmented import Augment, TrainingImages, Unreadable
 from finetune_advisor.data.kept_pixels import KeptPixels
 from finetune_advisor.data.plan import BatchPlan, image_rng
+from finetune_advisor.data.sending import sent_to
 from finetune_advisor.data.sources import Sample
-from finetune_advisor.data.stages import Send, Together, run_stages
 from finetune_advisor.data.views import eval_views
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 
@@ -50,12 +48,11 @@ class Batch:
         step: number of the step since the start of training, from 0.
         epoch: number of the epoch it belongs to, from 0.
         inputs: what goes into the network, a row per image: pixels (B, C, H, W), uint8, not normalized, or what a
-            frozen stage made of them. Where stages are left, pixels as they lie on a canvas.
+            frozen stage made of them.
         labels_B: class indices, int64.
         names: the samples' names.
         whole: images of the whole step, over all its parts and all processes; what a mean divides by.
         mixed_BK: where images are mixed, how much of each belongs to which class.
-        stages: what the device has still to do to the images; see `on`.
     """
 
     step: int
@@ -65,22 +62,18 @@ class Batch:
     names: tuple[str, ...]
     whole: int
     mixed_BK: torch.Tensor | None = None
-    stages: tuple[Together, ...] = ()
 
     @property
     def target(self) -> torch.Tensor:
         """What the network is to answer: class indices (B,), or shares of the classes (B, K)."""
         return self.labels_B if self.mixed_BK is None else self.mixed_BK
 
-    def on(self, send: Send) -> Batch:
-        """The same on a device, its images as the network is to see them."""
-        inputs, labels_B = send(self.inputs), send(self.labels_B)
-        inputs = run_stages(inputs, self.stages, send) if self.stages else inputs
-        return replace(self, inputs=inputs, labels_B=labels_B, stages=())
+    def on(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return replace(self, inputs=sent_to(device, self.inputs), labels_B=sent_to(device, self.labels_B))
 
     def parts(self, size: int) -> Generator[Batch]:
         """The same images in parts of equal size, at most `size`; a batch without images is its own only part."""
-        assert not self.stages, "images are cut apart after the device has changed them"
         images, count = len(self.names), max(1, math.ceil(len(self.names) / size))
         for number in range(count):
             rows = slice(images * number // count, images * (number + 1) // count)
@@ -118,18 +111,18 @@ class TrainBatches:
         samples: the training images; the plan's indices point into them.
         plan: which images each step gets.
         preprocess: the net's input.
-        augment: changes each image before it is fitted to the input, or None; a `DeviceAugment` leaves that to the
-            device. Where processes are spawned and not forked (macOS, Windows), it has to be picklable.
+        augment: changes each image before it is fitted to the input, or None. Where processes are spawned and not
+            forked (macOS, Windows), it has to be picklable.
         start: first step.
         stop: step to stop before.
         workers: processes that decode ahead; 0 decodes in this process.
-        kept: the first images' pictures (see `TrainingImages`), which are then not decoded again.
+        kept: the first images' pixels as they come out of decoding, which are then not decoded again.
     """
 
     samples: Sequence[Sample]
     plan: BatchPlan
     preprocess: Preprocess
-    augment: Augment | DeviceAugment | None
+    augment: Augment | None
     start: int
     stop: int
     workers: int
@@ -152,26 +145,24 @@ class TrainBatches:
             for made in stream:
                 if isinstance(made, Unreadable):
                     raise made.error()
-                whole, deferred = self.plan.size(made.step), made.seen.stages
                 yield Batch(
                     step=made.step,
                     epoch=self.plan.epoch(made.step),
-                    inputs=torch.from_numpy(made.seen.pixels if deferred else made.seen.pixels[0]),
+                    inputs=torch.from_numpy(made.pixels_BCHW),
                     labels_B=torch.from_numpy(made.labels_B),
                     names=made.names,
-                    whole=whole,
-                    stages=deferred[0] if deferred else (),
+                    whole=self.plan.size(made.step),
                 )
 
     def _make(self, step: int) -> _Made | Unreadable:
         indices_B = self.plan.indices(step).tolist()
-        images = training_images(self.samples, self.preprocess, self.augment, self.plan.seed, self.kept)
+        images = TrainingImages(self.samples, self.preprocess, self.augment, self.plan.seed, self.kept)
         seen = images.batch(indices_B, [self.plan.epoch(step)])
         if isinstance(seen, Unreadable):
             return seen
         samples = [self.samples[index] for index in indices_B]
         labels_B = np.array([sample.label for sample in samples], np.int64)
-        return _Made(step, seen, labels_B, tuple(sample.name for sample in samples))
+        return _Made(step, seen[0], labels_B, tuple(sample.name for sample in samples))
 
 
 def eval_batches(
@@ -213,6 +204,6 @@ def _scale_and_shift(
 
 class _Made(NamedTuple):
     step: int
-    seen: Seen
+    pixels_BCHW: Pixels
     labels_B: npt.NDArray[np.int64]
     names: tuple[str, ...]

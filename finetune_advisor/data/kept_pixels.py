@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,22 +22,12 @@ log = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
 
 
-class Picture(NamedTuple):
-    """Pixels of an image, with three axes."""
-
-    pixels: Pixels
-    sides: tuple[int, int]
-    """Width and height of the image before it was brought to these pixels."""
-
-
 @dataclass(frozen=True, eq=False)
 class KeptPixels:
     """The first images of a sequence: as many as there was room for."""
 
     path: Path
     shape_N3: npt.NDArray[np.int64]
-    sides_N2: npt.NDArray[np.int64]
-    """See `Picture`."""
 
     def __len__(self) -> int:
         return len(self.shape_N3)
@@ -54,18 +43,18 @@ class KeptPixels:
         ends: npt.NDArray[np.int64] = self.shape_N3.prod(axis=1).cumsum()
         return ends
 
-    def read(self, index: int) -> Picture:
+    def read(self, index: int) -> Pixels:
         """One image; its pixels are a copy that may be changed."""
-        width, height = self.sides_N2[index].tolist()
         end, shape = int(self._ends[index]), tuple(self.shape_N3[index].tolist())
         bytes_ = _opened(self.path, int(self._ends[-1]))
-        return Picture(np.array(bytes_[end - math.prod(shape) : end]).reshape(shape), (width, height))
+        pixels: Pixels = np.array(bytes_[end - math.prod(shape) : end]).reshape(shape)
+        return pixels
 
 
 def open_kept(path: Path) -> KeptPixels | None:
     """What `keep` wrote; None where it is not there or damaged, which is logged."""
     try:
-        shape_N3, sides_N2 = np.split(np.load(_index_of(path)), [3], axis=1)
+        shape_N3 = np.load(_index_of(path))
         found, expected = path.stat().st_size, int(shape_N3.prod(axis=1).sum())
     except FileNotFoundError:
         return None
@@ -75,10 +64,10 @@ def open_kept(path: Path) -> KeptPixels | None:
     if found != expected:
         log.warning("%s has %d bytes, expected %d: it is written again", path, found, expected)
         return None
-    return KeptPixels(path, shape_N3, sides_N2)
+    return KeptPixels(path, shape_N3)
 
 
-def keep(path: Path, images: Iterable[Picture], *, most_mib: float) -> KeptPixels:
+def keep(path: Path, images: Iterable[Pixels], *, most_mib: float) -> KeptPixels:
     """Write images in order until the next one would not fit.
 
     Raises:
@@ -87,17 +76,17 @@ def keep(path: Path, images: Iterable[Picture], *, most_mib: float) -> KeptPixel
     index: list[tuple[int, ...]] = []
     left = most_mib * 2**20
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        for pixels, sides in images:
+        for pixels in images:
             left -= pixels.size
             if left < 0:
                 break
             file.write(pixels.tobytes())
-            index.append((*pixels.shape, *sides))
-    index_N5 = np.array(index, np.int64).reshape(-1, 5)
+            index.append(pixels.shape)
+    shape_N3 = np.array(index, np.int64).reshape(-1, 3)
     # Last: a file without its index counts as not there.
     with atomic_path(_index_of(path)) as temporary, temporary.open("wb") as file:
-        np.save(file, index_N5)
-    return KeptPixels(path, index_N5[:, :3], index_N5[:, 3:])
+        np.save(file, shape_N3)
+    return KeptPixels(path, shape_N3)
 
 
 def _index_of(path: Path) -> Path:

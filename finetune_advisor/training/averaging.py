@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from finetune_advisor import processes
 from finetune_advisor.data.batches import Batch
-from finetune_advisor.data.sending import sent_to
 
 
 @dataclass
@@ -116,7 +114,7 @@ def fit_batch_norm(
             images = 0
             for batch in batches():
                 if batch.names:
-                    forward(batch.on(partial(sent_to, device)).inputs)
+                    forward(batch.on(device).inputs)
                 images += len(batch.names)
             _share(following, images)
     finally:

@@ -22,7 +22,6 @@ from torch import Tensor
 from finetune_advisor.artifacts.storage import remove_others
 from finetune_advisor.data.augmented import first_epochs
 from finetune_advisor.data.batches import Batch
-from finetune_advisor.data.sending import sent_to
 from finetune_advisor.training.boundary import Boundary
 from finetune_advisor.training.feed import ALL, Pixels
 from finetune_advisor.training.frozen_part import FrozenPart
@@ -131,9 +130,7 @@ class FromBoundary:
         if split == "train":
             views, workers = self.boundary.views, self.pixels.workers
             together = max(1, IMAGES_TOGETHER // views)
-            yield from first_epochs(
-                self.pixels.images, views, batch=together, workers=workers, send=partial(sent_to, self.frozen.device)
-            )
+            yield from first_epochs(self.pixels.images, views, batch=together, workers=workers)
         else:
             for x_BCHW in self.pixels.evaluation(split):
                 yield x_BCHW[None]

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from finetune_advisor import processes
 from finetune_advisor.artifacts.storage import remove_others
-from finetune_advisor.data.augmented import pictures
-from finetune_advisor.data.device_augment import DeviceAugment
-from finetune_advisor.data.kept_pixels import Picture, keep, open_kept
+from finetune_advisor.data.augmented import decoded_pixels
+from finetune_advisor.data.kept_pixels import Pixels as KeptImage
+from finetune_advisor.data.kept_pixels import keep, open_kept
 from finetune_advisor.errors import StorageError
 from finetune_advisor.training.feed import Pixels
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the meaning of what is kept changes."""
 
 log = logging.getLogger(__name__)
@@ -66,9 +66,9 @@ def in_words(pixels: Pixels) -> str:
 
 
 def _write(pixels: Pixels, paths: Mapping[str, Path], *, most_mib: float, progress: Progress) -> None:
-    todo: Mapping[str, Callable[[], Generator[Picture]]] = {
+    todo: Mapping[str, Callable[[], Generator[KeptImage]]] = {
         "val": lambda: _evaluated(pixels),
-        "train": lambda: pictures(pixels.images, workers=pixels.workers),
+        "train": lambda: decoded_pixels(pixels.images, workers=pixels.workers),
     }
     images = {split: len(pixels.samples[split]) for split in paths}
     done = 0
@@ -85,22 +85,18 @@ def _val_mib(pixels: Pixels) -> float:
     return 3 * pixels.preprocess.size**2 * len(pixels.samples["val"]) / 2**20
 
 
-def _evaluated(pixels: Pixels) -> Generator[Picture]:
+def _evaluated(pixels: Pixels) -> Generator[KeptImage]:
     """Validation images one by one, as the network sees them (C, H, W)."""
-    size = pixels.preprocess.size
     with closing(pixels.evaluation("val")) as stream:
         for x_BCHW in stream:
-            yield from (Picture(x_CHW, (size, size)) for x_CHW in x_BCHW.numpy())
+            yield from x_BCHW.numpy()
 
 
-def _told(stream: Iterator[Picture], progress: Progress, before: int, total: int) -> Generator[Picture]:
+def _told(stream: Iterator[KeptImage], progress: Progress, before: int, total: int) -> Generator[KeptImage]:
     for number, image in enumerate(stream, start=before + 1):
         yield image
         progress(number, total)
 
 
 def _digest(pixels: Pixels, split: str, key: str) -> str:
-    seen = pixels.preprocess.key()
-    if split == "train" and isinstance(pixels.augment, DeviceAugment):
-        seen = f"{seen} {pixels.augment.canvas}"
-    return hashlib.blake2b(repr((FORMAT, split, seen, key)).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(repr((FORMAT, split, pixels.preprocess.key(), key)).encode(), digest_size=8).hexdigest()

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from finetune_advisor.data.augmented import TrainingImages
 from finetune_advisor.data.batches import Augment, Batch, BatchPlan, TrainBatches, eval_batches, normalize
-from finetune_advisor.data.canvases import training_images
-from finetune_advisor.data.device_augment import DeviceAugment
 from finetune_advisor.data.kept_pixels import KeptPixels
 from finetune_advisor.data.sources import Sample
 from finetune_advisor.errors import DataError
@@ -53,20 +51,20 @@ class Pixels:
 
     net: nn.Module
     preprocess: Preprocess
-    augment: Augment | DeviceAugment | None
+    augment: Augment | None
     plan: BatchPlan
     samples: Mapping[str, tuple[Sample, ...]]
     """Of each split; the plan deals those of `train`."""
     eval_batch: int
     workers: int
     kept: Mapping[str, KeptPixels] = field(default_factory=dict)
-    """Decoded images of a split: of `train` the pictures (see `TrainingImages`), of the others what the net sees."""
+    """Decoded images of a split: of `train` as they come out of decoding, of the others what the net sees."""
 
     @property
     def images(self) -> TrainingImages:
         """The training images, one by one."""
         kept = self.kept.get("train")
-        return training_images(self.samples["train"], self.preprocess, self.augment, self.plan.seed, kept)
+        return TrainingImages(self.samples["train"], self.preprocess, self.augment, self.plan.seed, kept)
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         return iter(
@@ -91,7 +89,7 @@ class Pixels:
         if split in self.kept and split != "train":
             for start in range(0, len(samples), self.eval_batch):
                 places = range(len(self.samples[split]))[rows][start : start + self.eval_batch]
-                yield torch.from_numpy(np.stack([self.kept[split].read(place).pixels for place in places]))
+                yield torch.from_numpy(np.stack([self.kept[split].read(place) for place in places]))
             return
         paths = [sample.path for sample in samples]
         with closing(eval_batches(paths, self.preprocess, batch=self.eval_batch, workers=self.workers)) as stream:

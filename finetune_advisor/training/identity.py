@@ -19,8 +19,10 @@ from torch import Tensor
 
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_diff import diff_recipes
+from finetune_advisor.artifacts.recipe_formats import without_removed_keys
+from finetune_advisor.artifacts.recipe_yaml import Place, plain, tree_of
 from finetune_advisor.data.wording import counted, listed
-from finetune_advisor.errors import RunError
+from finetune_advisor.errors import RecipeError, RunError
 from finetune_advisor.training.prepare import Prepared
 
 FREE = frozenset(
@@ -96,7 +98,11 @@ class Identity:
 
     def _recipe_changes(self, saved: Mapping[str, Any]) -> Iterator[str]:
         try:
-            before = Recipe.model_validate_json(json.dumps(saved))
+            known, _ = without_removed_keys(tree_of(saved, Place("checkpoint")))
+            before = Recipe.model_validate_json(json.dumps(plain(known)))
+        except RecipeError as problem:
+            yield f"its recipe is of another version ({', '.join(each.key for each in problem.problems)})"
+            return
         except ValidationError as problem:
             keys = sorted({".".join(map(str, error["loc"])) for error in problem.errors()})
             yield f"its recipe is of another version ({', '.join(keys)})"

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -127,7 +127,7 @@ def _parts(method: Method, batch: Batch, size: int) -> Iterator[Batch]:
     """The batch on the device, in parts of at most `size` images; what is random in a pass begins anew."""
     torch.manual_seed(step_seed(method.seed, batch.step, processes.rank()))
     if batch.names:
-        batch = batch.on(partial(sent_to, method.device))
+        batch = batch.on(method.device)
         yield from (batch if method.mixing is None else method.mixing(batch)).parts(size)
 
 

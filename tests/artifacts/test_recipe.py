@@ -11,8 +11,6 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.recipe_file import load_recipe, shipped_recipes
 from finetune_advisor.artifacts.recipe_rules import conflicts
 from finetune_advisor.errors import RecipeError
-from finetune_advisor.techniques.augmentation import Drawn
-from finetune_advisor.techniques.catalog import families, kind_of
 
 
 @pytest.fixture
@@ -105,7 +103,6 @@ def test_the_same_regularization_twice_is_refused(training: dict[str, Any]) -> N
 
 
 HIDDEN = "head={initialization: {kind: he}, hidden: 8, activation: {kind: relu}}"
-ON_DEVICE = "runtime.augment_on=device"
 UNCACHED = ("strategy.cached_views=null", "runtime.cache_mib=null")
 
 
@@ -174,26 +171,6 @@ UNCACHED = ("strategy.cached_views=null", "runtime.cache_mib=null")
             "runtime.compile",
             "hides",
         ),
-        ("all_layers", [ON_DEVICE, "augmentation=null"], "runtime.augment_on", "nothing is augmented"),
-        ("linear_probe", [ON_DEVICE], "runtime.augment_on", "set it to cpu"),
-        (
-            "few_layers",
-            [ON_DEVICE, "augmentation=[{kind: horizontal_flip}, {kind: trivial_augment}]"],
-            "augmentation.1",
-            "trivial_augment changes images one by one, on the CPU only; leave it out",
-        ),
-        (
-            "few_layers",
-            [ON_DEVICE, "augmentation=[{kind: rand_augment}]"],
-            "augmentation.0",
-            "set runtime.augment_on to",
-        ),
-        (
-            "few_layers",
-            [ON_DEVICE, "augmentation=[{kind: random_erasing}, {kind: random_crop}]"],
-            "augmentation.0",
-            "put random_crop before it",
-        ),
     ],
 )
 def test_what_a_strategy_cannot_do_is_told_in_one_sentence(base: str, edits: list[str], key: str, says: str) -> None:
@@ -215,16 +192,6 @@ def test_a_recipe_is_frozen_and_can_be_a_dictionary_key(name: str) -> None:
     assert {recipe: name}[load_recipe(name)] == name
     with pytest.raises(ValidationError):
         recipe.seed = 1  # type: ignore[misc]
-
-
-def test_a_device_takes_every_augmentation_that_is_drawn_ahead() -> None:
-    kinds = [kind_of(technique) for technique in families()["augmentation"] if issubclass(technique, Drawn)]
-    assert len(kinds) == 12
-    kinds.sort(key="random_erasing".__eq__)
-    recipe = load_recipe(
-        "all_layers", [ON_DEVICE, f"augmentation=[{', '.join(f'{{kind: {kind}}}' for kind in kinds)}]"]
-    )
-    assert recipe.augmentation is not None and len(recipe.augmentation) == 12
 
 
 def test_views_need_room_and_a_probe_keeps_nothing() -> None:

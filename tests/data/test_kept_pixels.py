@@ -7,41 +7,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune_advisor.data.kept_pixels import Picture, keep, open_kept
+from finetune_advisor.data.kept_pixels import Pixels, keep, open_kept
 from finetune_advisor.errors import StorageError
 
 
 @pytest.fixture
-def images() -> list[Picture]:
+def images() -> list[Pixels]:
     rng = np.random.default_rng(0)
     shapes = ((4, 7), (9, 2), (1, 1))
-    return [
-        Picture(rng.integers(256, size=(height, width, 3), dtype=np.uint8), (9 * width, 5 * height))
-        for height, width in shapes
-    ]
+    return [rng.integers(256, size=(height, width, 3), dtype=np.uint8) for height, width in shapes]
 
 
-def test_images_of_different_sizes_come_back(images: list[Picture], tmp_path: Path) -> None:
+def test_images_of_different_sizes_come_back(images: list[Pixels], tmp_path: Path) -> None:
     keep(tmp_path / "a.pixels", images, most_mib=1)
     kept = open_kept(tmp_path / "a.pixels")
     assert kept is not None and len(kept) == 3
     for place in (2, 0, 1):
-        pixels, sides = kept.read(place)
-        assert np.array_equal(pixels, images[place].pixels) and sides == images[place].sides
+        pixels = kept.read(place)
+        assert np.array_equal(pixels, images[place])
         assert pixels.flags.writeable
 
 
-def test_what_does_not_fit_is_left_out(images: list[Picture], tmp_path: Path) -> None:
-    kept = keep(tmp_path / "a.pixels", images, most_mib=(images[0].pixels.size + images[1].pixels.size) / 2**20)
+def test_what_does_not_fit_is_left_out(images: list[Pixels], tmp_path: Path) -> None:
+    kept = keep(tmp_path / "a.pixels", images, most_mib=(images[0].size + images[1].size) / 2**20)
     assert len(kept) == 2
-    assert kept.mib * 2**20 == images[0].pixels.size + images[1].pixels.size
+    assert kept.mib * 2**20 == images[0].size + images[1].size
     none = keep(tmp_path / "b.pixels", images, most_mib=1e-6)
     assert len(none) == 0
 
 
 @pytest.mark.parametrize("damage", ["a.pixels", "a.shapes.npy"])
 def test_a_damaged_file_is_noticed(
-    damage: str, images: list[Picture], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    damage: str, images: list[Pixels], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert open_kept(tmp_path / "a.pixels") is None and not caplog.records, "nothing there is no damage"
     keep(tmp_path / "a.pixels", images, most_mib=1)
@@ -51,7 +48,7 @@ def test_a_damaged_file_is_noticed(
     assert "written again" in caplog.text
 
 
-def test_a_disk_that_refuses_leaves_nothing(images: list[Picture], tmp_path: Path) -> None:
+def test_a_disk_that_refuses_leaves_nothing(images: list[Pixels], tmp_path: Path) -> None:
     def failing() -> object:
         yield images[0]
         raise OSError(28, "No space left on device")

@@ -4,10 +4,10 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from finetune_advisor.techniques.augmentation.base import Augmentation, Context, Drawn
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 from finetune_advisor.techniques.augmentation.color_jitter import ColorJitter
 from finetune_advisor.techniques.augmentation.fancy_pca import FancyPca
-from finetune_advisor.techniques.augmentation.geometry import apply_all, draw_all, slots_of
+from finetune_advisor.techniques.augmentation.geometry import apply_all
 from finetune_advisor.techniques.augmentation.horizontal_flip import HorizontalFlip
 from finetune_advisor.techniques.augmentation.lens_distortion import LensDistortion
 from finetune_advisor.techniques.augmentation.rand_augment import RandAugment
@@ -44,7 +44,6 @@ __all__ = [
     "Augmentation",
     "ColorJitter",
     "Context",
-    "Drawn",
     "FancyPca",
     "HorizontalFlip",
     "LensDistortion",
@@ -59,6 +58,4 @@ __all__ = [
     "TrivialAugment",
     "VerticalFlip",
     "apply_all",
-    "draw_all",
-    "slots_of",
 ]

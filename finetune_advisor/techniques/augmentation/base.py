@@ -9,7 +9,6 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from finetune_advisor.techniques.augmentation.changes import Change, Slot
 from finetune_advisor.techniques.base import Technique
 from finetune_advisor.techniques.colors import Colors
 
@@ -42,19 +41,3 @@ class Augmentation(Technique):
             rng: the generator that belongs to this image in this epoch.
             context: what else is known.
         """
-
-
-class Drawn(Augmentation):
-    """One whose dice are cast before any pixel is touched, so that a device can make it of many images at once."""
-
-    makes: ClassVar[type[Change]]
-    """The kind of change that its dice say."""
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """What kinds of change `draw` may say at each place of its answer, whatever the dice."""
-        return (frozenset({self.makes}),)
-
-    @abstractmethod
-    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Change, ...]:
-        """What `apply` would do to an image of this size (in pixels), by the same dice; one change for each slot."""

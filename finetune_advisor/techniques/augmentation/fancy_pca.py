@@ -9,12 +9,11 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field
 
-from finetune_advisor.techniques.augmentation.base import Context, Drawn
-from finetune_advisor.techniques.augmentation.changes import Tint
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 from finetune_advisor.techniques.colors import Colors
 
 
-class FancyPca(Drawn):
+class FancyPca(Augmentation):
     """Add to all pixels a random color along the principal components of the training images' colors.
 
     One draw per image: light and color change together, as daylight does, and objects keep their contrasts.
@@ -27,22 +26,16 @@ class FancyPca(Drawn):
         "Where color does not carry the label, `color_jitter` is advised; which of the two is better was not measured."
     )
     needs_colors: ClassVar[bool] = True
-    makes: ClassVar[type[Tint]] = Tint
-
     kind: Literal["fancy_pca"] = "fancy_pca"
     sigma: Annotated[float, Field(gt=0, le=3)] = 0.1
     """Standard deviation of each alpha."""
 
     def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
         """The image with the same offset at every pixel."""
-        (tint,) = self.draw(rng, *image.size, context)
-        shifted_HWC = np.asarray(image, dtype=np.float32) + 255 * tint.offset_C.astype(np.float32)
-        return Image.fromarray(shifted_HWC.round().clip(0, 255).astype(np.uint8))
-
-    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Tint]:  # noqa: ARG002
-        """The color that is added."""
         assert context.colors is not None, "fancy_pca is given the colors of the training images"
-        return (Tint(self.offset(context.colors, rng)),)
+        offset_C = self.offset(context.colors, rng)
+        shifted_HWC = np.asarray(image, dtype=np.float32) + 255 * offset_C.astype(np.float32)
+        return Image.fromarray(shifted_HWC.round().clip(0, 255).astype(np.uint8))
 
     def offset(self, colors: Colors, rng: np.random.Generator) -> npt.NDArray[np.float64]:
         """[p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T on the scale 0..1, red first (3,).

@@ -11,14 +11,13 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from finetune_advisor.techniques.augmentation.base import Augmentation, Context, Drawn
-from finetune_advisor.techniques.augmentation.changes import Change, Cut, Move, Slot
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 
 Matrix = npt.NDArray[np.float64]
 Places = npt.NDArray[np.float64]
@@ -32,10 +31,8 @@ _CELLS = 12
 """Cells along a side in which a curved map is taken for bilinear."""
 
 
-class Affine(Drawn):
+class Affine(Augmentation):
     """A change that keeps straight lines straight."""
-
-    makes: ClassVar[type[Move]] = Move
 
     @abstractmethod
     def matrix(self, rng: np.random.Generator, width: int, height: int) -> Matrix:
@@ -45,10 +42,6 @@ class Affine(Drawn):
         """The image, moved."""
         return apply_all((self,), image, rng, context)
 
-    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Move]:  # noqa: ARG002
-        """The matrix."""
-        return (Move(self.matrix(rng, width, height)),)
-
 
 def apply_all(
     techniques: Iterable[Augmentation], image: Image.Image, rng: np.random.Generator, context: Context
@@ -57,34 +50,10 @@ def apply_all(
     for affine, others in _together(techniques):
         if affine:
             image = reduced(image, context)
-            image = warp(image, _composed(affine, rng, *image.size).matrix)
+            image = warp(image, _composed(affine, rng, *image.size))
         for technique in others:
             image = technique.apply(image, rng, context)
     return image
-
-
-def draw_all(
-    techniques: Iterable[Drawn], rng: np.random.Generator, width: int, height: int, context: Context
-) -> list[Change]:
-    """What `apply_all` would do to an image of this size (in pixels), by the same dice; one change for each slot."""
-    changes: list[Change] = []
-    for affine, others in _together(techniques):
-        if affine:
-            changes.append(_composed(affine, rng, width, height))
-        for technique in others:
-            changes += technique.draw(rng, width, height, context)
-            if isinstance(changes[-1], Cut):
-                width = height = context.size
-    return changes
-
-
-def slots_of(techniques: Iterable[Drawn]) -> tuple[Slot, ...]:
-    """What kinds of change `draw_all` may say at each place of its answer, whatever the dice."""
-    slots: list[Slot] = []
-    for affine, others in _together(techniques):
-        slots += [frozenset({Move})] if affine else []
-        slots += [slot for technique in others for slot in technique.slots]
-    return tuple(slots)
 
 
 def _together(techniques: Iterable[T]) -> Iterator[tuple[list[Affine], list[T]]]:
@@ -94,12 +63,12 @@ def _together(techniques: Iterable[T]) -> Iterator[tuple[list[Affine], list[T]]]
         yield ([member for member in group if isinstance(member, Affine)], []) if affine else ([], group)
 
 
-def _composed(techniques: Iterable[Affine], rng: np.random.Generator, width: int, height: int) -> Move:
+def _composed(techniques: Iterable[Affine], rng: np.random.Generator, width: int, height: int) -> Matrix:
     """One movement; the last map is asked first: it says where its result lies in what the ones before it made."""
     matrix = np.eye(3)
     for technique in techniques:
         matrix = matrix @ technique.matrix(rng, width, height)
-    return Move(matrix)
+    return matrix
 
 
 def warp(image: Image.Image, matrix: Matrix) -> Image.Image:

@@ -8,11 +8,10 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from finetune_advisor.techniques.augmentation.base import Context, Drawn
-from finetune_advisor.techniques.augmentation.changes import Mirror
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 
 
-class HorizontalFlip(Drawn):
+class HorizontalFlip(Augmentation):
     """Mirror the image left to right.
 
     Right for photographs; wrong where the side carries the label: text, road signs, left and right hands.
@@ -24,17 +23,10 @@ class HorizontalFlip(Drawn):
         "mirrored copies; also where that could not be measured."
     )
 
-    makes: ClassVar[type[Mirror]] = Mirror
-
     kind: Literal["horizontal_flip"] = "horizontal_flip"
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the images that are mirrored."""
 
-    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
+    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:  # noqa: ARG002
         """The image, mirrored with the given probability."""
-        (mirror,) = self.draw(rng, *image.size, context)
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirror.left_right else image
-
-    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Mirror]:  # noqa: ARG002
-        """Whether it is mirrored."""
-        return (Mirror(left_right=rng.random() < self.probability),)
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < self.probability else image

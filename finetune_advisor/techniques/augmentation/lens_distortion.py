@@ -8,12 +8,11 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from finetune_advisor.techniques.augmentation.base import Context, Drawn
-from finetune_advisor.techniques.augmentation.changes import Bend
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 from finetune_advisor.techniques.augmentation.geometry import Places, bend
 
 
-class LensDistortion(Drawn):
+class LensDistortion(Augmentation):
     """Bend straight lines outward or inward, as a lens does; the corners stay in place.
 
     For photographs of many cameras, wide angles among them; wrong where straightness is the label.
@@ -24,23 +23,17 @@ class LensDistortion(Drawn):
         "`analyze` does not measure whether straightness carries the label; what it brings was not measured."
     )
 
-    makes: ClassVar[type[Bend]] = Bend
-
     kind: Literal["lens_distortion"] = "lens_distortion"
     strength: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
     """Largest coefficient of the squared radius, which is 1 at the corners, in either direction."""
 
     def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
         """The image with the radial distortion r -> r (1 + k r^2) / (1 + k)."""
-        (bent,) = self.draw(rng, *image.size, context)
+        k = rng.uniform(-self.strength, self.strength)
 
         def place(unit_G2: Places) -> Places:
             square_G1 = (unit_G2**2).sum(axis=1, keepdims=True)
-            bent_G2: Places = unit_G2 * (1 + bent.k * square_G1) / (1 + bent.k)
+            bent_G2: Places = unit_G2 * (1 + k * square_G1) / (1 + k)
             return bent_G2
 
         return bend(image, place, context)
-
-    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Bend]:  # noqa: ARG002
-        """The coefficient."""
-        return (Bend(rng.uniform(-self.strength, self.strength)),)

@@ -8,10 +8,9 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, model_validator
 
-from finetune_advisor.techniques.augmentation.base import Context, Drawn
-from finetune_advisor.techniques.augmentation.changes import Change, Mirror, Slot
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 from finetune_advisor.techniques.augmentation.color_jitter import ColorJitter
-from finetune_advisor.techniques.augmentation.geometry import apply_all, draw_all, slots_of
+from finetune_advisor.techniques.augmentation.geometry import apply_all
 from finetune_advisor.techniques.augmentation.horizontal_flip import HorizontalFlip
 from finetune_advisor.techniques.augmentation.lens_distortion import LensDistortion
 from finetune_advisor.techniques.augmentation.rotation import Rotation
@@ -31,7 +30,7 @@ Member = Literal[
     "vertical_flip",
 ]
 
-_MEMBERS: dict[Member, Drawn] = {
+_MEMBERS: dict[Member, Augmentation] = {
     "translation": Translation(),
     "rotation": Rotation(),
     "stretching": Stretching(),
@@ -43,7 +42,7 @@ _MEMBERS: dict[Member, Drawn] = {
 }
 
 
-class RandomCombination(Drawn):
+class RandomCombination(Augmentation):
     """Some of the named changes, chosen and ordered by lot for each image, each at its usual strength.
 
     Right where no single change stands out as the one that the data needs.
@@ -76,18 +75,5 @@ class RandomCombination(Drawn):
 
     def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
         """The image after `count` of the changes."""
-        return apply_all(self._chosen(rng), image, rng, context)
-
-    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Change, ...]:
-        """What `count` of the changes do; movements that follow each other are one, which leaves slots over."""
-        changes = draw_all(self._chosen(rng), rng, width, height, context)
-        return (*changes, *[Mirror()] * (self.count - len(changes)))
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        """Each of the changes may come at each place."""
-        kinds = frozenset[type[Change]]().union(*slots_of(_MEMBERS[member] for member in self.of))
-        return (kinds,) * self.count
-
-    def _chosen(self, rng: np.random.Generator) -> list[Drawn]:
-        return [_MEMBERS[self.of[index]] for index in rng.permutation(len(self.of))[: self.count]]
+        chosen = [_MEMBERS[self.of[index]] for index in rng.permutation(len(self.of))[: self.count]]
+        return apply_all(chosen, image, rng, context)

@@ -9,15 +9,14 @@ import numpy as np
 from PIL import Image
 from pydantic import field_validator
 
-from finetune_advisor.techniques.augmentation.base import Context, Drawn
-from finetune_advisor.techniques.augmentation.changes import Cut
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 
 _ATTEMPTS = 10
 
 Box = tuple[float, float, float, float]
 
 
-class RandomCrop(Drawn):
+class RandomCrop(Augmentation):
     """Cut a random part of the image and scale it to the network's input.
 
     Right for almost all photographs; a small share loses the object where it stands at the edge or fills the image.
@@ -29,8 +28,6 @@ class RandomCrop(Drawn):
     advised: ClassVar[str] = (
         "Wherever layers are trained on images that are not padded; the less data, the smaller the smallest crop."
     )
-
-    makes: ClassVar[type[Cut]] = Cut
 
     kind: Literal["random_crop"] = "random_crop"
     scale: tuple[float, float] = (0.5, 1.0)
@@ -54,12 +51,8 @@ class RandomCrop(Drawn):
 
     def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
         """A part of the image, exactly as large as the input of the network."""
-        (cut,) = self.draw(rng, *image.size, context)
-        return image.resize((context.size, context.size), Image.Resampling.BICUBIC, box=cut.box)
-
-    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Cut]:  # noqa: ARG002
-        """The part to keep."""
-        return (Cut(self.box(width, height, rng)),)
+        box = self.box(*image.size, rng)
+        return image.resize((context.size, context.size), Image.Resampling.BICUBIC, box=box)
 
     def box(self, width: int, height: int, rng: np.random.Generator) -> Box:
         """The part to keep: left, top, right, bottom in pixels.

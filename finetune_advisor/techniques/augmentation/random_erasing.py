@@ -9,13 +9,12 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, field_validator
 
-from finetune_advisor.techniques.augmentation.base import Context, Drawn
-from finetune_advisor.techniques.augmentation.changes import Fill
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 
 _ATTEMPTS = 10
 
 
-class RandomErasing(Drawn):
+class RandomErasing(Augmentation):
     """Fill a random rectangle with noise, so that no single part of an object is relied on.
 
     It belongs at the end of the list: what comes later would bend or cut the rectangle.
@@ -26,8 +25,6 @@ class RandomErasing(Drawn):
         "`analyze` does not measure whether a hidden part carries the label, as small defects do; what it brings was "
         "not measured."
     )
-
-    makes: ClassVar[type[Fill]] = Fill
 
     kind: Literal["random_erasing"] = "random_erasing"
     probability: Annotated[float, Field(ge=0, le=1)] = 0.25
@@ -44,24 +41,18 @@ class RandomErasing(Drawn):
             raise ValueError(f"expected [smallest, largest] with 0 < smallest <= largest, found {list(values)}")
         return values
 
-    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
-        """The image, a part of it hidden with the given probability."""
-        (fill,) = self.draw(rng, *image.size, context)
-        height, width = fill.pixels_HWC.shape[:2]
-        if height == 0:
+    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:  # noqa: ARG002
+        """The image, a part of it hidden with the given probability, unless ten rectangles in a row do not fit."""
+        if rng.random() >= self.probability:
             return image
-        pixels_HWC = np.array(image)
-        pixels_HWC[fill.top : fill.top + height, fill.left : fill.left + width] = fill.pixels_HWC
-        return Image.fromarray(pixels_HWC)
-
-    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Fill]:  # noqa: ARG002
-        """The rectangle and its noise; none where the dice say so, or where ten rectangles in a row do not fit."""
-        if rng.random() < self.probability:
-            for _ in range(_ATTEMPTS):
-                area = width * height * rng.uniform(*self.scale)
-                ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
-                wide, tall = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
-                if 0 < wide < width and 0 < tall < height:
-                    left, top = int(rng.integers(width - wide)), int(rng.integers(height - tall))
-                    return (Fill(left, top, rng.integers(0, 256, (tall, wide, 3), dtype=np.uint8)),)
-        return (Fill(0, 0, np.empty((0, 0, 3), np.uint8)),)
+        width, height = image.size
+        for _ in range(_ATTEMPTS):
+            area = width * height * rng.uniform(*self.scale)
+            ratio = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
+            wide, tall = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if 0 < wide < width and 0 < tall < height:
+                left, top = int(rng.integers(width - wide)), int(rng.integers(height - tall))
+                pixels_HWC = np.array(image)
+                pixels_HWC[top : top + tall, left : left + wide] = rng.integers(0, 256, (tall, wide, 3), dtype=np.uint8)
+                return Image.fromarray(pixels_HWC)
+        return image

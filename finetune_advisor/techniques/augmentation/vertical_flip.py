@@ -8,11 +8,10 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from finetune_advisor.techniques.augmentation.base import Context, Drawn
-from finetune_advisor.techniques.augmentation.changes import Mirror
+from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 
 
-class VerticalFlip(Drawn):
+class VerticalFlip(Augmentation):
     """Mirror the image top to bottom.
 
     Right where nothing is up: textures, surfaces, cells, views from above; wrong for most photographs and for text.
@@ -24,17 +23,10 @@ class VerticalFlip(Drawn):
         "learning both."
     )
 
-    makes: ClassVar[type[Mirror]] = Mirror
-
     kind: Literal["vertical_flip"] = "vertical_flip"
     probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the images that are mirrored."""
 
-    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:
+    def apply(self, image: Image.Image, rng: np.random.Generator, context: Context) -> Image.Image:  # noqa: ARG002
         """The image, mirrored with the given probability."""
-        (mirror,) = self.draw(rng, *image.size, context)
-        return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if mirror.top_bottom else image
-
-    def draw(self, rng: np.random.Generator, width: int, height: int, context: Context) -> tuple[Mirror]:  # noqa: ARG002
-        """Whether it is mirrored."""
-        return (Mirror(top_bottom=rng.random() < self.probability),)
+        return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if rng.random() < self.probability else image
