@@ -36,28 +36,29 @@ SMALL = (
 )
 LOOP = (*SMALL, "optimizer.batch=8", "optimizer.clip=1.0")
 TRAINED = (*LOOP, "budget.epochs=null", "budget.steps=20")
+CACHED = "strategy.cached_views=4"
 RUNS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "linear probe": ("linear_probe", SMALL),
     "stage probe": ("stage_probe", SMALL),
-    "few layers": ("few_layers", TRAINED),
+    "few layers": ("few_layers", (*TRAINED, CACHED)),
     "few layers, whole images": ("few_layers", (*TRAINED, "strategy.cached_views=null")),
-    "many layers": ("many_layers", TRAINED),
+    "many layers": ("many_layers", (*TRAINED, CACHED)),
     "all layers": ("all_layers", TRAINED),
     "gradual unfreezing": ("gradual_unfreezing", (*LOOP, "budget.epochs=3")),
     "probe, then fine-tuning": ("probe_then_fine_tune", TRAINED),
     "from scratch": ("from_scratch", TRAINED),
     "mixing": ("few_layers", (*TRAINED, "strategy.cached_views=null", "mixing={kind: cutmix}")),
-    "averaging": ("few_layers", (*TRAINED, "averaging={kind: ema}")),
+    "averaging": ("few_layers", (*TRAINED, CACHED, "averaging={kind: ema}")),
     "plateau": (
         "few_layers",
-        (*TRAINED, "schedule={kind: plateau, factor: 0.5, patience: 0, threshold: 0.5}"),
+        (*TRAINED, CACHED, "schedule={kind: plateau, factor: 0.5, patience: 0, threshold: 0.5}"),
     ),
-    "second training": ("few_layers", (*TRAINED, "evaluation.refit=true")),
+    "second training": ("few_layers", (*TRAINED, CACHED, "evaluation.refit=true")),
     "layer decay, SGD, small parts of a batch": (
         "all_layers",
         (*TRAINED, "optimizer={kind: sgd, lr: 0.01, batch: 8, micro_batch: 3, layer_decay: 0.7}"),
     ),
-    "recovery": ("few_layers", (*TRAINED, "optimizer.lr=1e30", "optimizer.clip=null", "runtime.retries=1")),
+    "recovery": ("few_layers", (*TRAINED, CACHED, "optimizer.lr=1e30", "optimizer.clip=null", "runtime.retries=1")),
 }
 """Name -> shipped recipe and what is set in it."""
 

@@ -49,7 +49,9 @@ def test_a_step_goes_forward_through_all_and_back_through_what_is_trained(profil
 @pytest.mark.parametrize(("epochs", "views"), [(8, 4), (3, 3)])
 def test_with_kept_views_what_is_frozen_runs_once_for_each(profile, epochs: int, views: int) -> None:
     """And decodes once; two stages of 0.003 s an image in all then train in every epoch."""
-    kept = recipe("few_layers", "strategy.stages=1", f"budget.epochs={epochs}", "runtime.workers=2")
+    kept = recipe(
+        "few_layers", "strategy.stages=1", "strategy.cached_views=4", f"budget.epochs={epochs}", "runtime.workers=2"
+    )
     once = (views * 80 + 20 + 50) * (0.010 + 0.01 / 2)
     training = epochs * (80 * (1 + 2.0) + 20) * 0.003
     assert expected_seconds(profile, kept) == pytest.approx(AROUND + once + training)

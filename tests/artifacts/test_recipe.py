@@ -103,6 +103,7 @@ def test_the_same_regularization_twice_is_refused(training: dict[str, Any]) -> N
 
 
 HIDDEN = "head={initialization: {kind: he}, hidden: 8, activation: {kind: relu}}"
+CACHED = "strategy.cached_views=4"
 UNCACHED = ("strategy.cached_views=null", "runtime.cache_mib=null")
 
 
@@ -136,7 +137,7 @@ UNCACHED = ("strategy.cached_views=null", "runtime.cache_mib=null")
             "a head that starts from a probe",
         ),
         ("linear_probe", ["mixing={kind: mixup}"], "mixing", "`mixing` would be ignored"),
-        ("few_layers", ["mixing={kind: mixup}"], "strategy.cached_views", "set it to null"),
+        ("few_layers", ["mixing={kind: mixup}", CACHED], "strategy.cached_views", "set it to null"),
         ("all_layers", ["mixing={kind: cutmix}", "loss={kind: focal}"], "loss", "focal takes one label an image"),
         ("all_layers", ["mixing={kind: cutmix}", "optimizer.batch=1"], "optimizer.batch", "needs two images in a step"),
         ("from_scratch", ["head.hidden=8"], "head.activation", "choose one, such as relu"),
@@ -196,7 +197,7 @@ def test_a_recipe_is_frozen_and_can_be_a_dictionary_key(name: str) -> None:
 
 def test_views_need_room_and_a_probe_keeps_nothing() -> None:
     with pytest.raises(RecipeError, match=r"strategy\.cached_views: views need room"):
-        load_recipe("few_layers", ["runtime.cache_mib=null"])
+        load_recipe("few_layers", ["runtime.cache_mib=null", CACHED])
     load_recipe("few_layers", ["runtime.cache_mib=null", "strategy.cached_views=null"])
     with pytest.raises(RecipeError, match=r"runtime\.cache_mib: linear_probe keeps nothing"):
         load_recipe("linear_probe", ["runtime.cache_mib=100"])

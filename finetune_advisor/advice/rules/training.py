@@ -7,11 +7,9 @@ from collections.abc import Iterator
 
 from finetune_advisor.advice.choice import Choice, cite, say, two_digits
 from finetune_advisor.advice.rules.augmentation import augmentation_cites, augments
-from finetune_advisor.advice.rules.preprocessing import pads
 from finetune_advisor.advice.rules.strategy import starts_from_probe
 from finetune_advisor.artifacts.profile import Cell, Profile
 from finetune_advisor.data.plan import BatchPlan
-from finetune_advisor.techniques.strategy import VIEWS
 
 STEPS_AT_LEAST = 250
 """Fewer steps leave the new classifier half trained, however few the images."""
@@ -142,31 +140,10 @@ def epochs(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
 
 
 def cached_views(profile: Profile, cell: Cell) -> Iterator[Choice]:  # noqa: ARG001
-    """As many augmented views as the shipped recipe keeps, as long as they are used again."""
-    count, images = epochs_of(profile), cite(profile, _TRAIN)
-    # An image is cropped unless it is padded; only then it depends on the other changes whether there is any.
-    also = augmentation_cites(profile) if pads(profile) else ()
+    """One view serves all epochs where nothing is augmented; kept views of augmented images cost accuracy."""
     if not augments(profile):
         reason = say("Nothing is augmented: one view serves all epochs.", *augmentation_cites(profile))
         yield Choice("strategy.cached_views", 1, reason)
-    elif count <= VIEWS:
-        reason = say(
-            "{images:,} training images take {count} epochs: none of {views} views would be used twice.",
-            *also,
-            images=images,
-            count=count,
-            views=VIEWS,
-        )
-        yield Choice("strategy.cached_views", None, reason)
-    else:
-        reason = say(
-            "{images:,} training images take {count} epochs, which take turns on {views} views of each image.",
-            *also,
-            images=images,
-            count=count,
-            views=VIEWS,
-        )
-        yield Choice("strategy.cached_views", VIEWS, reason)
 
 
 def epochs_of(profile: Profile) -> int:

@@ -73,7 +73,7 @@ class Probe(Strategy):
 
 
 VIEWS = 4
-"""Augmented looks at an image that the shipped recipes keep: one for each of a few epochs."""
+"""Augmented views of an image that are worth keeping where any are: one for each of a few epochs."""
 
 
 class FineTuning(Strategy):
@@ -88,7 +88,7 @@ class FineTuning(Strategy):
     batch_norm: BatchNorm = "frozen"
     """Whether statistics of BatchNorm stay frozen or follow the new data."""
     cached_views: Annotated[int, Field(ge=1)] | None = None
-    """Looks of each training image that are computed up to the trained stages once and used in turn; null: never."""
+    """Views of each training image that are computed up to the trained stages once and used in turn; null: never."""
 
     @property
     def fewest_epochs(self) -> int:
