@@ -1,4 +1,4 @@
-"""Where known data sets fall in the table, how surely, and what relatives in the data do to the folds.
+"""Where known data sets fall in the table, and what near-duplicates in the data do to the folds.
 
     .venv/bin/python benchmarks/cells.py DATA_DIR --out benchmarks/results
 
@@ -74,11 +74,10 @@ def row(data: DataSet, profile: Profile) -> dict[str, object]:
         "similarity": similarity.score,
         "similar": similarity.verdict,
         "cell": profile.cell,
-        "confidence": profile.confidence,
-        "neighbors": {neighbor.cell: neighbor.probability for neighbor in profile.neighbors},
+        "neighbors": [neighbor.cell for neighbor in profile.neighbors],
         "predicted": [predicted.accuracy, predicted.low, predicted.high],
-        "families": leak.families,
-        "in_families": leak.images_in_families,
+        "groups": leak.families,
+        "in_groups": leak.images_in_families,
         "folds_alone": leak.accuracy_alone,
         "folds_together": leak.accuracy_together,
         "sign": leak.sign if leak.suspicious else None,
@@ -89,29 +88,29 @@ def row(data: DataSet, profile: Profile) -> dict[str, object]:
 def markdown(rows: list[dict]) -> str:
     lines = ["# Where known data falls in the table", ""]
     lines += [
-        "| data | images an effective class | similarity | cell | sure | neighbors | expected |",
-        "|---" * 7 + "|",
+        "| data | images an effective class | similarity | cell | neighbors | expected |",
+        "|---" * 6 + "|",
     ]
     for r in rows:
-        others = ", ".join(f"{cell} {share:.0%}" for cell, share in r["neighbors"].items())
+        others = ", ".join(r["neighbors"])
         expected = f"{r['expected']}: {'yes' if r['as_expected'] else 'NO'}" if r["expected"] else ""
         lines.append(
             f"| {r['data']} | {r['per_effective_class']:.0f}, {r['size']} | {r['similarity']:.2f}, {r['similar']} | "
-            f"{r['cell']} | {r['confidence']:.0%} | {others} | {expected} |"
+            f"{r['cell']} | {others} | {expected} |"
         )
     lines += [
         "",
-        "What relatives (copies, near-duplicates, groups of the table) do to the folds of the best probe:",
+        "What groups (copies, near-duplicates, those of the table) do to the folds of the best linear classifier:",
         "",
     ]
-    lines += ["| data | families | images in them | folds by image | folds by family | predicted | sign of more |"]
+    lines += ["| data | groups | images in them | folds by image | folds by group | predicted | sign of more |"]
     lines += ["|---" * 7 + "|"]
     for r in rows:
         alone = "" if r["folds_alone"] is None else f"{r['folds_alone']:.3f}"
         together = "" if r["folds_together"] is None else f"{r['folds_together']:.3f}"
         accuracy, low, high = r["predicted"]
         lines.append(
-            f"| {r['data']} | {r['families']} | {r['in_families']} | {alone} | {together} | "
+            f"| {r['data']} | {r['groups']} | {r['in_groups']} | {alone} | {together} | "
             f"{accuracy:.3f} [{low:.3f}, {high:.3f}] | {r['sign'] or ''} |"
         )
     return "\n".join(lines) + "\n"
