@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune_advisor.artifacts.history import Record, load_history
 from finetune_advisor.artifacts.json_file import load_json
-from finetune_advisor.artifacts.run_lock import locked, require_unlocked
+from finetune_advisor.artifacts.run_lock import holder_of, locked, require_unlocked
 from finetune_advisor.artifacts.storage import require_writable, storage_errors
 from finetune_advisor.errors import RunError, did_you_mean
 
@@ -249,7 +249,7 @@ class RunDir:
         return self.path / ".lock"
 
     def _occupied(self) -> bool:
-        return any(item != self._lock for item in self.path.iterdir())
+        return any(item not in {self._lock, holder_of(self._lock)} for item in self.path.iterdir())
 
     def _not_empty(self) -> RunError:
         if not self.recipe.is_file():

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import bz2
-import errno
-import gzip
 import logging
-import lzma
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
 from finetune_advisor.data.digest import digest
-from finetune_advisor.data.sources.archive_members import Unpacker
+from finetune_advisor.data.sources.extraction import extract
 from finetune_advisor.data.sources.folder import list_folder
 from finetune_advisor.data.sources.listing import SPLIT_WORDS, USUAL, Listing, Reading
 from finetune_advisor.data.sources.manifest import is_manifest, list_manifest
 from finetune_advisor.data.sources.scan import entries, image_suffixes, is_folder
 from finetune_advisor.data.sources.table import TABLE_SUFFIXES, open_table
-from finetune_advisor.data.sources.tar_archive import unpack_tar
 from finetune_advisor.data.sources.unpacked import FILES, unpacked
-from finetune_advisor.data.sources.zip_archive import unpack_zip
 from finetune_advisor.data.wording import listed
 from finetune_advisor.errors import DataError, UnopenedFile
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-
-_COMPRESSED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open))
-"""How the content of a compressed file begins, and what reads it: names are often wrong."""
-_ZIPS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-_OTHERS = ((b"\x28\xb5\x2f\xfd", "Zstandard"), (b"7z\xbc\xaf\x27\x1c", "7-Zip"), (b"Rar!", "RAR"))
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +77,8 @@ def archive_files(path: Path) -> Path:
         ) from error
 
     def fill(folder: Path) -> None:
-        _unpack(path, folder / FILES)
+        log.info("unpacking %s", path)
+        extract(path, folder / FILES)
         if _state(path) != before:
             raise DataError(f"{path} changed while it was being read.", "Try again when it is complete.")
 
@@ -99,31 +88,6 @@ def archive_files(path: Path) -> Path:
 def _state(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns
-
-
-def _unpack(path: Path, folder: Path) -> None:
-    log.info("unpacking %s", path)
-    unpacker = Unpacker.into(folder, path)
-    try:
-        with path.open("rb") as file:
-            begins = file.read(8)
-        packed = next((kind for opening, kind in _OTHERS if begins.startswith(opening)), None)
-        if packed is not None:
-            raise DataError(f"{path} is packed with {packed}, whatever its name says.", "Unpack it first.")
-        opened = next((opener for opening, opener in _COMPRESSED if begins.startswith(opening)), None)
-        # Something may stand before a zip's content, so there the name counts too.
-        if begins.startswith(_ZIPS) or (opened is None and path.name.lower().endswith(".zip")):
-            unpack_zip(path, unpacker)
-        else:
-            with (opened or open)(path, "rb") as stream:
-                unpack_tar(stream, unpacker)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise unpacker.damaged(str(error)) from error
-    except OSError as error:
-        if error.errno not in {None, errno.EINVAL}:  # the disk's, not the archive's
-            raise
-        raise unpacker.damaged(str(error)) from error
-    unpacker.finish()
 
 
 def _entered(root: Path, reading: Reading) -> Path:
