@@ -4,7 +4,7 @@ Without torchrun there is one process, everything here answers at once, and torc
 runs the same command, and each of these calls is made by all of them in the same order.
 
 Values travel over gloo, also where tensors travel over NCCL: processes wait here for work on the CPU and the disk that
-may take hours. `accelerate` finds the process group that is made here and goes on with it.
+may take hours.
 """
 
 from __future__ import annotations
@@ -131,11 +131,12 @@ def own_device(device: str) -> str:
     if world_size() == 1:
         return device
     import torch
-    from accelerate import PartialState
 
     _group()
     if device.startswith("cuda"):
-        return str(PartialState().device)
+        index = local_rank() % torch.cuda.device_count()
+        torch.cuda.set_device(index)
+        return f"cuda:{index}"
     torch.set_num_threads(max(1, usable_cores() // local_world_size()))
     return device
 

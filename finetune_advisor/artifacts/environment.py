@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-PACKAGES = ("finetune-advisor", "torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "pydantic")
+PACKAGES = ("finetune-advisor", "torch", "torchvision", "timm", "numpy", "pillow", "pydantic")
 
 
 def environment(device: Mapping[str, Any]) -> dict[str, Any]:

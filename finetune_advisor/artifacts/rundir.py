@@ -123,14 +123,6 @@ class RunDir:
         return self.path / "figures"
 
     @property
-    def curves(self) -> Path:
-        return self.figures / "curves.png"
-
-    @property
-    def confusion(self) -> Path:
-        return self.figures / "confusion.png"
-
-    @property
     def exports(self) -> Path:
         """The model in other forms."""
         return self.path / "export"
@@ -163,7 +155,7 @@ class RunDir:
     @property
     def drawn(self) -> bool:
         """Whether everything that is made of a finished run's files is there."""
-        return all(path.is_file() for path in (self.curves, self.confusion, self.diagnosis, self.report))
+        return all(path.is_file() for path in (self.diagnosis, self.report))
 
     @property
     def resume_command(self) -> str:

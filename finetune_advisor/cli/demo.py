@@ -23,7 +23,7 @@ def demo(
 ) -> None:
     """The whole story on real images that are already here: analyze, run, predict. No network.
 
-    The images are 1,797 scans of handwritten digits that ship with scikit-learn.
+    The images are 1,797 scans of handwritten digits that ship with this package.
     """
     verbosity = Verbosity(quiet)
     set_up_logging(verbosity)

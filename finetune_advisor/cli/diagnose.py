@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 
 from finetune_advisor.backbones.devices import torch_device
-from finetune_advisor.cli.console import out, set_up_logging
-from finetune_advisor.cli.options import DeviceName, DeviceOption, JsonOption, PlotOption, Verbosity
+from finetune_advisor.cli.console import err, out, set_up_logging
+from finetune_advisor.cli.options import NO_PLOT, DeviceName, DeviceOption, JsonOption, PlotOption, Verbosity
 from finetune_advisor.errors import StorageError
 
 
@@ -34,7 +34,6 @@ def diagnose(
     set_up_logging(Verbosity())
     from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.artifacts.storage import atomic_write
-    from finetune_advisor.cli.plot import plot_history
     from finetune_advisor.cli.render_diagnosis import render_diagnosis
     from finetune_advisor.diagnosis.diagnose import edited_recipe
     from finetune_advisor.workflows.diagnosing import diagnose_run
@@ -47,7 +46,7 @@ def diagnose(
         out.print_json(data=diagnosis.model_dump())
     else:
         if plot:
-            out.print(plot_history(folder.load_history()))
+            err.print(NO_PLOT)
         out.print(render_diagnosis(diagnosis))
     if apply is None:
         return

@@ -46,7 +46,8 @@ ClassFoldersOption = Annotated[
         help="Where two levels of folders could be the classes: those in DATA, or those inside them.",
     ),
 ]
-PlotOption = Annotated[bool, typer.Option("--plot", help="Draw loss and accuracy in the terminal.")]
+PlotOption = Annotated[bool, typer.Option("--plot", hidden=True, help="Of earlier versions.")]
+NO_PLOT = "--plot no longer draws in the terminal: the curves are in report.html and in figures/."
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done at every step.")]
 

@@ -16,6 +16,7 @@ from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import LISTING, Bars, err, out, progress, set_up_logging
 from finetune_advisor.cli.options import (
     LARGEST_SEED,
+    NO_PLOT,
     DeviceName,
     DeviceOption,
     JsonOption,
@@ -47,7 +48,7 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and train nothing.")] = False,
     find_lr: Annotated[
-        bool, typer.Option("--find-lr", help="Sweep the learning rate, draw lr-<name>.png, and keep nothing else.")
+        bool, typer.Option("--find-lr", help="Sweep the learning rate, draw lr-<name>.svg, and keep nothing else.")
     ] = False,
     profile: Annotated[
         Path | None,
@@ -90,11 +91,10 @@ def run(
     if as_json:
         _print_json(finished)
     elif not quiet:
-        from finetune_advisor.cli.plot import plot_history
         from finetune_advisor.cli.render import render_run
 
         if plot:
-            out.print(plot_history(finished.load_history()))
+            err.print(NO_PLOT)
         out.print(render_run(finished))
 
 
@@ -237,7 +237,7 @@ def _find_lr(recipe: Recipe, device: str, verbosity: Verbosity, *, as_json: bool
     from finetune_advisor.cli.render import render_range_test
     from finetune_advisor.workflows.range_test import find_lr_and_draw
 
-    picture = Path(f"lr-{recipe.name}.png")
+    picture = Path(f"lr-{recipe.name}.svg")
     with progress(verbosity) as bars:
         watcher = watcher_on_screen(bars, verbosity, announce=False)
         test = find_lr_and_draw(recipe, picture, device=device, watcher=watcher)

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
-from finetune_advisor.reporting.figures import new_figure, save_figure, short
+from finetune_advisor.artifacts.storage import atomic_path
 
-CELL_INCHES = 1.35
-"""Side of one picture."""
+CELL, GAP, HEAD, LINE = 160, 10, 56, 20
+"""Sides of a picture, of what lies between two, of the title with the names of the columns, and of a line of text, in
+pixels."""
+INK, GROUND = "#1f2933", "#ffffff"
+LONGEST_TITLE = 22
+"""Letters below a picture."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +34,19 @@ def draw_contact_sheet(rows: Sequence[Row], path: Path, *, title: str, heads: Se
         StorageError: the file cannot be written.
     """
     columns = 1 + max(len(row.drawn) for row in rows)
-    figure = new_figure(CELL_INCHES * columns, CELL_INCHES * len(rows) + 0.9)
-    figure.suptitle(title, fontsize=11)
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    step = CELL + GAP
+    sheet = Image.new("RGB", (GAP + columns * step, HEAD + len(rows) * (step + LINE)), GROUND)
+    pen, large, small = ImageDraw.Draw(sheet), ImageFont.load_default(15), ImageFont.load_default(12)
+    pen.text((GAP, GAP), title, INK, font=large)
+    for column in range(columns):
+        head = heads[column] if heads else f"epoch {column}" if column else "as it is"
+        pen.text((GAP + column * step, HEAD - LINE), head, INK, font=small)
     for number, row in enumerate(rows):
+        top = HEAD + number * (step + LINE)
         for column, image in enumerate((row.plain, *row.drawn)):
-            cell = axes[number, column]
-            cell.imshow(image)
-            cell.set_xticks([])
-            cell.set_yticks([])
-            if number == 0:
-                cell.set_title(heads[column] if heads else f"epoch {column}" if column else "as it is", fontsize=8)
-        axes[number, 0].set_ylabel(short(row.title, 20), fontsize=8)
-    save_figure(figure, path)
+            sheet.paste(image.convert("RGB").resize((CELL, CELL), Image.Resampling.BICUBIC), (GAP + column * step, top))
+        room = LONGEST_TITLE * columns
+        name = row.title if len(row.title) <= room else f"{row.title[: room - 1]}…"
+        pen.text((GAP, top + CELL + 2), name, INK, font=small)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")

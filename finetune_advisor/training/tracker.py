@@ -1,16 +1,22 @@
-"""Records sent to an experiment tracker, through accelerate."""
+"""Records sent to an experiment tracker: TensorBoard, Weights & Biases or MLflow."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TypeAlias
 
 from finetune_advisor.artifacts.history import Record
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import RunError
+
+PROJECT = "finetune-advisor"
+
+Log: TypeAlias = Callable[[Mapping[str, float], int], None]
+"""(numbers by name, step)."""
 
 
 def require_tracker(recipe: Recipe) -> None:
@@ -36,11 +42,9 @@ def tracked(recipe: Recipe, run: RunDir) -> Iterator[Callable[[Record], None]]:
     if recipe.runtime.tracker is None:
         yield lambda record: None  # noqa: ARG005
         return
-    tracker = _open(recipe.runtime.tracker, recipe, run)
-    try:
-        yield lambda record: tracker.log(scalars(record), step=record.step)
-    finally:
-        tracker.finish()
+    with ExitStack() as open_until_the_end:
+        log = _OPENERS[recipe.runtime.tracker](recipe, run, open_until_the_end)
+        yield lambda record: log(scalars(record), record.step)
 
 
 def scalars(record: Record) -> dict[str, float]:
@@ -58,17 +62,39 @@ def scalars(record: Record) -> dict[str, float]:
     return {name: value for name, value in named.items() if value is not None}
 
 
-def _open(name: str, recipe: Recipe, run: RunDir) -> Any:
-    from accelerate import PartialState
-    from accelerate.tracking import MLflowTracker, TensorBoardTracker, WandBTracker
+def _tensorboard(recipe: Recipe, run: RunDir, until_the_end: ExitStack) -> Log:  # noqa: ARG001
+    from torch.utils.tensorboard import SummaryWriter
 
-    PartialState()  # accelerate's logger asks it which process this is
-    tracker: Any
-    if name == "tensorboard":
-        tracker = TensorBoardTracker("", logging_dir=run.tensorboard)
-    elif name == "wandb":
-        tracker = WandBTracker("finetune-advisor", name=run.path.name, dir=str(run.path), config=recipe.model_dump())
-    else:
-        tracker = MLflowTracker("finetune-advisor", run_name=run.path.name)
-    tracker.start()
-    return tracker
+    writer = until_the_end.enter_context(SummaryWriter(run.tensorboard))
+
+    def log(values: Mapping[str, float], step: int) -> None:
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+
+    return log
+
+
+def _wandb(recipe: Recipe, run: RunDir, until_the_end: ExitStack) -> Log:
+    import wandb
+
+    tracked_run = until_the_end.enter_context(
+        wandb.init(project=PROJECT, name=run.path.name, dir=str(run.path), config=recipe.model_dump(mode="json"))
+    )
+    return lambda values, step: tracked_run.log(dict(values), step=step)
+
+
+def _mlflow(recipe: Recipe, run: RunDir, until_the_end: ExitStack) -> Log:  # noqa: ARG001
+    import mlflow
+
+    # The environment names the experiment where it names one.
+    if "MLFLOW_EXPERIMENT_NAME" not in os.environ and "MLFLOW_EXPERIMENT_ID" not in os.environ:
+        mlflow.set_experiment(PROJECT)
+    until_the_end.enter_context(mlflow.start_run(run_name=run.path.name))
+    return lambda values, step: mlflow.log_metrics(dict(values), step=step)
+
+
+_OPENERS: Mapping[str, Callable[[Recipe, RunDir, ExitStack], Log]] = {
+    "tensorboard": _tensorboard,
+    "wandb": _wandb,
+    "mlflow": _mlflow,
+}

@@ -1,19 +1,40 @@
-"""The whole story on images that ship with a dependency."""
+"""The whole story on handwritten digits that ship with this package.
+
+`digits.npz` holds the 1,797 scans of the test set of E. Alpaydin and C. Kaynak, "Optical recognition of handwritten
+digits", UCI Machine Learning Repository, 1998 (CC BY 4.0), as scikit-learn (BSD 3-Clause) gives them:
+`np.savez_compressed("digits.npz", pixels_NHW=d.images.astype("u1"), digit_N=d.target.astype("u1"))` of
+`d = sklearn.datasets.load_digits()`.
+
+Shapes: N scans, H height, W width (8 each).
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from finetune_advisor.artifacts.recipe_dump import scalar_text
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.run_place import NumberedRun
 from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.digits import write_digits
+from finetune_advisor.artifacts.storage import atomic_write
 from finetune_advisor.inference import Prediction, Predictor
 from finetune_advisor.workflows.analysis import Analysis, analyze_and_advise, is_edited_by_hand, require_place
 from finetune_advisor.workflows.running import run_and_draw
+
+DIGITS = Path(__file__).parent / "digits.npz"
+
+SIDE = 64
+"""Pixels; the scans have 8 x 8 and are enlarged so that a person can look at them."""
+
+TEST_SHARE = 5
+"""Every fifth scan of a digit is kept for the test."""
 
 DEMO_QUESTIONS = 6
 """Test images that the demo's model is asked about."""
@@ -87,3 +108,29 @@ def demo(folder: Path, *, device: str = "cpu", progress: Callable[[str, int, int
     predictor = Predictor.open(run, device=device)
     some = asked[:: max(1, len(asked) // DEMO_QUESTIONS)][:DEMO_QUESTIONS]
     yield DemoAnswers(tuple(predictor.predict(some, workers=0)), predictor.classes)
+
+
+def write_digits(folder: Path) -> int:
+    """Write the 1,797 scans as `train/<digit>/*.png` and `test/<digit>/*.png`; returns how many there are.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    with np.load(DIGITS) as scans:
+        pixels_NHW, digit_N = scans["pixels_NHW"], scans["digit_N"].tolist()
+    counts = [0] * 10
+    for pixels_HW, digit in zip(pixels_NHW, digit_N, strict=True):
+        counts[digit] += 1
+        split = "test" if counts[digit] % TEST_SHARE == 0 else "train"
+        path = folder / split / str(digit) / f"{counts[digit]:03d}.png"
+        if not path.is_file():
+            atomic_write(path, _png(pixels_HW))
+    return len(digit_N)
+
+
+def _png(pixels_HW: npt.NDArray[np.uint8]) -> bytes:
+    """A scan with gray values 0..16 as a PNG file."""
+    scan = Image.fromarray(np.round(pixels_HW * (255 / 16)).astype(np.uint8))
+    stream = io.BytesIO()
+    scan.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(stream, format="PNG")
+    return stream.getvalue()

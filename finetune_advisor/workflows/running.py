@@ -12,7 +12,6 @@ from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.artifacts.run_place import RunPlace
 from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import DataError
-from finetune_advisor.reporting.figures import draw_run
 from finetune_advisor.techniques.ensembling import Ensembling
 from finetune_advisor.training.interrupt import resumable
 from finetune_advisor.training.train import train
@@ -46,7 +45,6 @@ def run_and_draw(
         folder = train(recipe, run, profile=profile, resume=resume, device=device, watcher=watcher)
     if processes.is_main() and not folder.drawn:
         with resumable(folder):
-            draw_run(folder)
             diagnose_run(folder, device=device)
             write_run_page(folder, device=device)
     return folder

@@ -82,9 +82,9 @@ WORDS = {
     "backbones": ["backbones"],
     "doctor": ["doctor", "RUN/recipe.yaml"],
     "analyze": ["analyze", "DATA"],
-    "run": ["run", "linear_probe", "--set", "data.path=DATA", *SET, "--plot"],
+    "run": ["run", "linear_probe", "--set", "data.path=DATA", *SET],
     "run, the plan": ["run", "few_layers", "--set", "data.path=DATA", *SET, "--dry-run"],
-    "diagnose": ["diagnose", "RUN", "--plot"],
+    "diagnose": ["diagnose", "RUN"],
     "report": ["report", "RUN"],
     "ensemble": ["ensemble", "RUN", "--kind", "cross_validation", "-o", "several"],
     "compare": ["compare", "RUN", "RUN/../copy"],
@@ -134,8 +134,6 @@ def test_what_an_encoding_lacks_has_a_plain_form(speak: Speak) -> None:
     shown = speak("ascii", "evaluate", "RUN", "DATA")
     assert "K\\xe4fer" in shown and "> plain" in shown
     assert "Käfer" in speak("latin-1", "evaluate", "RUN", "DATA")
-    drawn = speak("ascii", "diagnose", "RUN", "--plot")
-    assert "*" in drawn and "\\u28" not in drawn
 
 
 # Processes of their own

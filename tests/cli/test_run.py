@@ -239,9 +239,9 @@ def test_the_folder_is_announced_when_it_is_there(cli, tiny, data) -> None:
     assert "run folder: runs/linear_probe-1" in cli("run", "linear_probe", *tiny, *data).stderr
 
 
-def test_a_figure_that_is_missing_is_drawn_by_resume(cli, tiny, data) -> None:
+def test_a_page_that_is_missing_is_written_by_resume(cli, tiny, data) -> None:
     cli("run", "linear_probe", *tiny, *data, "--run-dir", "out")
-    metrics, figure = Path("out/metrics.json").read_bytes(), Path("out/figures/curves.png")
+    metrics, figure = Path("out/metrics.json").read_bytes(), Path("out/report.html")
     figure.unlink()
     assert "predict out IMAGES" in cli("run", "--resume", "--run-dir", "out").stdout
     assert figure.is_file()
@@ -369,5 +369,5 @@ def test_find_lr_draws_a_picture_and_keeps_nothing_else(cli, tiny, new_images) -
     found = json.loads(cli("run", "few_layers", *options, "--json").stdout)
     assert len(found["rates"]) == len(found["losses"]) > 5
     assert found["suggestion"] is None or 1e-6 <= found["suggestion"] <= 10
-    assert [path.name for path in Path().iterdir()] == ["lr-few_layers.png"] == [found["picture"]]
+    assert [path.name for path in Path().iterdir()] == ["lr-few_layers.svg"] == [found["picture"]]
     assert "no run folder" in cli("run", "few_layers", *options, "--resume", code=1).stderr

@@ -105,7 +105,7 @@ def test_a_stop_before_the_run_began_is_no_run_to_resume(make, tmp_path, press_i
 
 def test_figures_that_are_missing_are_drawn_without_training_again(make, tmp_path, monkeypatch) -> None:
     run = run_and_draw(make(("linear_probe",)), RunDir(tmp_path / "run"))
-    run.confusion.unlink()
+    run.report.unlink()
     monkeypatch.setattr("finetune_advisor.workflows.running.train", lambda *_, **__: pytest.fail("it is finished"))
     run_and_draw(load_recipe(run.recipe), run, resume=True)
     assert run.drawn

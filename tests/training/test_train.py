@@ -75,7 +75,7 @@ def test_every_strategy_leaves_the_complete_run_folder(image_folder, recipe, tmp
     files = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
     figures = {name for name in files if name.startswith("figures/")}
     assert files - figures == ALWAYS | (TRAINING if chosen.strategy.trains_network else set())
-    assert {f"figures/{name}" for name in ("curves.png", "confusion.png", "loss.svg", "reliability.svg")} <= figures
+    assert {f"figures/{name}" for name in ("confusion.svg", "loss.svg", "reliability.svg")} <= figures
     assert load_recipe(run.recipe) == chosen, "the saved recipe runs again as it is"
     check_splits(run, data)
     check_metrics(run, chosen)

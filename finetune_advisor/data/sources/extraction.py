@@ -195,7 +195,7 @@ def _extract_zip(path: Path, folder: Path, limits: _Limits) -> None:
 
 
 def _extract_tar(stream: _Stream, folder: Path, limits: _Limits) -> None:
-    """Members are checked one by one as they come: a tar has no directory, and reading it twice takes twice the time."""
+    """Members are checked one by one as they come: a tar has no directory, and to read it twice takes twice as long."""
     if not hasattr(tarfile, "data_filter"):
         raise DataError(
             f"{limits.archive} is not unpacked: this Python cannot unpack tar archives safely.",
