@@ -97,7 +97,7 @@ def test_probes_export_what_was_scored(recipe: str, images, tmp_path, caplog) ->
         (*PLAIN, "runtime.precision=float32"),
         (*PLAIN, "optimizer={kind: sgd, lr: 0.1, batch: 8, body_lr_ratio: 1.0}"),
     ],
-    ids=["plain", "augment on device", "pixels kept", "mixing and averaging", "parts and clip", "float32", "sgd"],
+    ids=["plain", "pixels kept", "mixing and averaging", "parts and clip", "float32", "sgd"],
 )
 def test_settings(settings: tuple[str, ...], images, tmp_path) -> None:
     run = trained("few_layers", images, tmp_path / "run", *settings)

@@ -37,6 +37,13 @@ def test_a_removed_key_that_had_an_effect_is_an_error_with_its_line_and_what_to_
     assert problem.message == "removed: steps take as long as they take; leave it out."
 
 
+def test_augmentation_on_the_device_is_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("extends: few_layers\nruntime: {augment_on: device}\n")
+    with pytest.raises(RecipeError, match=r"runtime\.augment_on: removed: no measurement .* Leave it out") as caught:
+        load_recipe(tmp_path / "old.yaml")
+    assert [problem.line for problem in caught.value.problems] == [2]
+
+
 def test_recipes_without_such_keys_and_odd_ones_pass_unchanged(tmp_path: Path) -> None:
     for text in ("name: new\nruntime: {workers: 2}\n", "runtime: 3\n", "runtime: null\n"):
         tree = parse(text, "recipe.yaml")

@@ -156,7 +156,7 @@ def test_every_file_of_a_family_is_in_its_registry() -> None:
     import finetune_advisor.techniques
 
     root = Path(finetune_advisor.techniques.__file__).parent
-    not_techniques = {"__init__", "base", "settings", "activation_modules", "changes", "geometry", "torch_policy"}
+    not_techniques = {"__init__", "base", "settings", "activation_modules", "geometry", "torch_policy"}
     files = {(path.parent.name, path.stem) for path in root.glob("*/*.py") if path.stem not in not_techniques}
     assert files == {(entry.family, entry.kind) for entry in catalog()}
 

@@ -11,7 +11,6 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +20,6 @@ from finetune_advisor.techniques.augmentation.base import Augmentation, Context
 
 Matrix = npt.NDArray[np.float64]
 Places = npt.NDArray[np.float64]
-
-T = TypeVar("T", bound=Augmentation)
 
 _DETAIL = 2
 """Images are moved with at most this many times the sides of the network's input: more costs time and shows nothing."""
@@ -56,7 +53,7 @@ def apply_all(
     return image
 
 
-def _together(techniques: Iterable[T]) -> Iterator[tuple[list[Affine], list[T]]]:
+def _together(techniques: Iterable[Augmentation]) -> Iterator[tuple[list[Affine], list[Augmentation]]]:
     """Affine techniques that follow each other, or others that do; one of the two is empty."""
     for affine, members in itertools.groupby(techniques, lambda technique: isinstance(technique, Affine)):
         group = list(members)
