@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from finetune_advisor.backbones import registration
+from finetune_advisor.version import __version__
 
 if TYPE_CHECKING:
     from finetune_advisor.advice.advise import Advice, advise
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from finetune_advisor.training.train import train
     from finetune_advisor.workflows.ensembling import ensemble
     from finetune_advisor.workflows.export import export
-
-__version__ = "0.1.0"
 
 _HOME = {
     "Advice": "advice.advise",

@@ -1,4 +1,4 @@
-"""A timm network for images of a given size, without its weights."""
+"""What timm knows of a network: built for images of a given size, without its weights, or its configuration."""
 
 from __future__ import annotations
 
@@ -22,3 +22,11 @@ def create_at_size(backbone: str, size: int, **arguments: Any) -> nn.Module:
     # timm leaves out what is None.
     net: nn.Module = timm.create_model(backbone, img_size=size if config.fixed_input_size else None, **arguments)
     return net
+
+
+def default_cfg(name: str) -> dict[str, Any]:
+    """What timm has noted of one of our networks (`entry_points.py`)."""
+    config = get_pretrained_cfg(name)
+    assert config is not None, f"{name} is not registered with timm"
+    settings: dict[str, Any] = config.to_dict()  # type: ignore[no-untyped-call]
+    return settings

@@ -1,6 +1,6 @@
 """Several networks as one network that timm can open.
 
-timm has no shape for them, so `import finetune_advisor` registers them (see `timm_models.py`).
+timm has no shape for them, so `import finetune_advisor` registers them.
 
 Shapes: B batch, C channels, H height, W width, K classes.
 """
@@ -16,9 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from finetune_advisor.backbones.at_size import default_cfg
 from finetune_advisor.backbones.export import load_model
 from finetune_advisor.backbones.shared_probes import SharedProbes, logits_of, shared_probes_of
-from finetune_advisor.backbones.timm_models import ENSEMBLE, LOOKS, default_cfgs
+
+ENSEMBLE = "finetune_advisor_ensemble"
+LOOKS = "finetune_advisor_looks"
 
 _ScaleShift = tuple[list[float], list[float]]
 
@@ -49,7 +52,7 @@ class Ensemble(nn.Module):
         self.weights = tuple(weights)
         self.num_classes = num_classes
         self.num_features = sum(net.num_features for net in self.members)  # type: ignore[misc]
-        self.pretrained_cfg = self.default_cfg = default_cfgs[ENSEMBLE].default.to_dict()
+        self.pretrained_cfg = self.default_cfg = default_cfg(ENSEMBLE)
         self.model_args = {
             "members": [dict(member) for member in members],
             "weights": list(weights),
@@ -85,7 +88,7 @@ class ManyLooks(nn.Module):
         self.looks = [tuple(look) for look in looks]
         self.size = size
         self.num_classes, self.num_features = num_classes, self.net.num_features
-        self.pretrained_cfg = self.default_cfg = default_cfgs[LOOKS].default.to_dict()
+        self.pretrained_cfg = self.default_cfg = default_cfg(LOOKS)
         self.model_args = {"member": dict(member), "looks": [list(look) for look in looks], "size": size}
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

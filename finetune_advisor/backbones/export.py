@@ -17,7 +17,6 @@ from safetensors.torch import save
 from torch import nn
 
 from finetune_advisor.artifacts.storage import atomic_write
-from finetune_advisor.backbones import timm_models  # noqa: F401 - registers our networks
 from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.preprocessing.settings import Preprocess
 

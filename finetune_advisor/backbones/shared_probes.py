@@ -12,9 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from finetune_advisor.backbones.at_size import default_cfg
 from finetune_advisor.backbones.stage_probe import POOLED, StageProbe
 from finetune_advisor.backbones.stages import classifier_modules, classifier_parameters
-from finetune_advisor.backbones.timm_models import SHARED_PROBES, default_cfgs
+
+SHARED_PROBES = "finetune_advisor_shared_probes"
+"""Name under which timm builds `SharedProbes`."""
 
 _LEAST = 1e-12
 """Of a probability, before its logarithm."""
@@ -55,7 +58,7 @@ class SharedProbes(StageProbe):
             read = self.read(torch.zeros(1, 3, size, size))
         widths = [sum(read[place].shape[1] for place in head) for head in self.heads]
         self.classifiers = nn.ModuleList(nn.Linear(width, num_classes) for width in widths)
-        self.pretrained_cfg = self.default_cfg = default_cfgs[SHARED_PROBES].default.to_dict()
+        self.pretrained_cfg = self.default_cfg = default_cfg(SHARED_PROBES)
         self.model_args = {
             "backbone": backbone,
             "heads": [list(head) for head in heads],

@@ -1,6 +1,6 @@
 """A linear classifier on the features of several stages, as a network that timm can open.
 
-timm has no shape for it, so `import finetune_advisor` registers it (see `timm_models.py`).
+timm has no shape for it, so `import finetune_advisor` registers it.
 
 Shapes: B batch, C channels, H height, W width, D features, K classes.
 """
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from finetune_advisor.backbones.at_size import create_at_size
+from finetune_advisor.backbones.at_size import create_at_size, default_cfg
 from finetune_advisor.backbones.readings import EnoughRead, pool, pooled_feature, read_inputs, read_stages
 from finetune_advisor.backbones.stages import Stage, classifier_modules, stages_of
-from finetune_advisor.backbones.timm_models import STAGE_PROBE, default_cfgs
 from finetune_advisor.errors import BackboneError
 
-ARCHITECTURE = STAGE_PROBE
+STAGE_PROBE = ARCHITECTURE = "finetune_advisor_stage_probe"
 """Name under which timm builds a `StageProbe`."""
+
 
 if TYPE_CHECKING:
     from finetune_advisor.backbones.build import Backbone
@@ -44,7 +44,7 @@ class StageProbe(nn.Module):
         super().__init__()
         self.stages = tuple(stages)
         self.num_classes = num_classes
-        self.pretrained_cfg = self.default_cfg = default_cfgs[STAGE_PROBE].default.to_dict()
+        self.pretrained_cfg = self.default_cfg = default_cfg(STAGE_PROBE)
         self.model_args = {"backbone": backbone, "stages": list(stages), "size": size}
         self.backbone = _headless(backbone, size)
         self._readable = {stage.name: stage for stage in stages_of(self.backbone, (3, size, size))}

@@ -1,7 +1,7 @@
 """A timm network with other activations, or with a hidden layer before its classes.
 
 Both change the network in place and keep the names of its other weights. timm has no shape for them, so `import
-finetune_advisor` registers them (see `timm_models.py`).
+finetune_advisor` registers them.
 
 Shapes: B batch, C channels, H height, W width, D features, K classes.
 """
@@ -22,6 +22,9 @@ from finetune_advisor.backbones.calls import example_input, record_calls
 from finetune_advisor.backbones.stages import classifier_modules, layout_of, within
 from finetune_advisor.errors import BackboneError
 from finetune_advisor.techniques.activation import Activation, AnyActivation, Prelu
+
+VARIANT = "finetune_advisor_variant"
+"""Name under which timm builds what `variant_net` does."""
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
     *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish),

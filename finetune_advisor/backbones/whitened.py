@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetune_advisor.backbones.at_size import create_at_size
-from finetune_advisor.backbones.timm_models import WHITENED, default_cfgs
+from finetune_advisor.backbones.at_size import create_at_size, default_cfg
 
-ARCHITECTURE = WHITENED
+WHITENED = ARCHITECTURE = "finetune_advisor_whitened"
 """Name under which timm builds a `Whitened`."""
 
 
@@ -49,7 +48,7 @@ class Whitened(nn.Module):
         self.num_classes: int = inner.num_classes
         self.num_features: int = inner.num_features
         self.pretrained_cfg = self.default_cfg = {
-            **default_cfgs[WHITENED].default.to_dict(),
+            **default_cfg(WHITENED),
             "fixed_input_size": True,
             "classifier": _below_net(inner.pretrained_cfg["classifier"]),
         }

@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from finetune_advisor import __version__
 from finetune_advisor.artifacts.storage import refused
 from finetune_advisor.cli.analyze import analyze
 from finetune_advisor.cli.backbones import backbones
@@ -30,6 +29,7 @@ from finetune_advisor.errors import DataError, FinetuneAdvisorError, Interrupted
 from finetune_advisor.processes import first_to_fail
 from finetune_advisor.reporting.names import printable
 from finetune_advisor.training.interrupt import name_of, sigterm_as_ctrl_c
+from finetune_advisor.version import __version__
 
 
 class _Group(TyperGroup):

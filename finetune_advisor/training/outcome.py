@@ -24,7 +24,7 @@ from finetune_advisor.backbones.build import set_classifier
 from finetune_advisor.backbones.export import described, save_model
 from finetune_advisor.backbones.stage_probe import ARCHITECTURE, POOLED, stage_probe_of
 from finetune_advisor.backbones.stages import classifier_modules
-from finetune_advisor.backbones.timm_models import VARIANT
+from finetune_advisor.backbones.variant import VARIANT
 from finetune_advisor.backbones.whitened import Whitened, Whitening
 from finetune_advisor.data.batches import eval_batches, normalize
 from finetune_advisor.data.training_images import save_training_images

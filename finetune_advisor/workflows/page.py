@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finetune_advisor import __version__
 from finetune_advisor.advice.advise import Advice
 from finetune_advisor.advice.sentences import why
 from finetune_advisor.advice.table import CELLS, MEANING
@@ -14,6 +13,7 @@ from finetune_advisor.data.sources import Listing
 from finetune_advisor.reporting.analysis_page import Advised, write_page
 from finetune_advisor.reporting.chosen import chosen_stages
 from finetune_advisor.reporting.gallery import class_strips
+from finetune_advisor.version import __version__
 
 
 def write_report(

@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from finetune_advisor import __version__
 from finetune_advisor.advice.sentences import why
 from finetune_advisor.advice.table import placed
 from finetune_advisor.artifacts.diagnosis import Diagnosis
@@ -26,6 +25,7 @@ from finetune_advisor.reporting.filters import filter_sheet
 from finetune_advisor.reporting.run_figures import write_figures
 from finetune_advisor.reporting.run_page import RunFacts, least_sure, run_page, worst
 from finetune_advisor.reporting.saliency import overlays
+from finetune_advisor.version import __version__
 from finetune_advisor.workflows.diagnosing import diagnose_run
 from finetune_advisor.workflows.run_images import run_images
 

@@ -14,8 +14,7 @@ from torch import nn
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.export import load_model, save_model
 from finetune_advisor.backbones.stages import classifier_parameters, output_layers, stages_of
-from finetune_advisor.backbones.timm_models import VARIANT
-from finetune_advisor.backbones.variant import ACTIVATIONS, Variant
+from finetune_advisor.backbones.variant import ACTIVATIONS, VARIANT, Variant
 from finetune_advisor.errors import BackboneError
 from finetune_advisor.techniques.activation import LeakyRelu, Maxout, Prelu, Relu, Rrelu
 

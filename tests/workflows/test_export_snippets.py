@@ -32,9 +32,10 @@ from PIL import Image
 from finetune_advisor.artifacts.export_form import ExportForm
 from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.backbones.ensemble import LOOKS
 from finetune_advisor.backbones.export import described, save_model
-from finetune_advisor.backbones.timm_models import LOOKS, VARIANT, WHITENED
-from finetune_advisor.backbones.variant import Variant
+from finetune_advisor.backbones.variant import VARIANT, Variant
+from finetune_advisor.backbones.whitened import WHITENED
 from finetune_advisor.data.fit import fit_image
 from finetune_advisor.inference import Predictor
 from finetune_advisor.techniques.activation import Maxout, Prelu
