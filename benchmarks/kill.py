@@ -4,7 +4,7 @@
 
 The images are drawn here. Half of the kills come at random moments of a run; the other half as soon as the temporary
 file of a checkpoint is seen, that is, while it is written. Dropout, moving BatchNorm statistics and a plateau schedule
-are on. CPU only: on a GPU two runs differ in the last bits by themselves.
+are on, and views are cached. CPU only: on a GPU two runs differ in the last bits by themselves.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ SETTINGS = (
     f"budget.epochs={EPOCHS}",
     "optimizer.batch=6",
     "strategy.batch_norm=train",
+    "strategy.cached_views=4",
     "regularization=[{kind: dropout, rate: 0.5}, {kind: l2, strength: 0.01, decoupled: true}]",
     "schedule={kind: plateau, factor: 0.5, patience: 0, threshold: 0.5}",
 )

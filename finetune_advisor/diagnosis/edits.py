@@ -8,7 +8,7 @@ from typing import Any
 from finetune_advisor.artifacts.diagnosis import Edit
 from finetune_advisor.artifacts.recipe import Recipe
 from finetune_advisor.techniques.regularization import L2, Dropout
-from finetune_advisor.techniques.strategy import VIEWS, FewLayers, ManyLayers, Probe
+from finetune_advisor.techniques.strategy import FewLayers, ManyLayers, Probe
 from finetune_advisor.techniques.strategy.base import TopStages
 
 GOOD_RATIO = 1e-3
@@ -82,9 +82,8 @@ def regularize(recipe: Recipe, why: str) -> tuple[Edit, ...]:
                 reason="no two epochs see the same picture; add horizontal_flip where left and right mean the same",
             )
         )
-        views = getattr(recipe.strategy, "cached_views", None)
-        if views is not None and views < VIEWS:
-            edits.append(Edit(key="strategy.cached_views", value=VIEWS, reason="one look for each of a few epochs"))
+        if getattr(recipe.strategy, "cached_views", None) is not None:
+            edits.append(Edit(key="strategy.cached_views", value=None, reason="a cached view would come again"))
     return (*edits, *smooth_labels(recipe, why))
 
 

@@ -84,7 +84,7 @@ def plan_boundary(
         NoBoundary: nothing is to be cached, or it does not fit.
     """
     if strategy.cached_views is None:
-        raise NoBoundary("strategy.cached_views is null: every epoch augments anew")
+        raise NoBoundary("strategy.cached_views is null")
     stage = boundary_stage(backbone, strategy)
     if stage is None:
         raise NoBoundary("every stage trains, so no output stays the same")

@@ -42,6 +42,20 @@ def test_every_edit_leads_to_a_recipe_that_can_be_used(refit: bool) -> None:
             assert edited != case.recipe, finding
 
 
+def test_augmentation_against_overfitting_ends_the_one_cached_view() -> None:
+    """Kept, it would be the same crop of every image in every epoch."""
+    case = made_up.made_up("overfitted", 1000)
+    for views in (1, None):
+        edits = {"augmentation": None, "strategy.cached_views": views}
+        found = next(findings(replace(case, recipe=change_recipe(case.recipe, edits))))
+        proposed = {edit.key: edit.value for edit in found.edits}
+        assert found.sign == "overfitting" and proposed["augmentation"]
+        if views is None:
+            assert "strategy.cached_views" not in proposed
+        else:
+            assert proposed["strategy.cached_views"] is None
+
+
 @pytest.fixture
 def healthy() -> Case:
     case = made_up.made_up("healthy", 1001)

@@ -49,7 +49,8 @@ def test_a_swapped_backbone_trains_above_its_cached_part_and_opens(
     image_folder, recipe, tmp_path, activation: str
 ) -> None:
     data = image_folder(SPLIT)
-    asked = recipe("few_layers", data, *SHORT, f"backbone.activation={activation}", "head.initialization={kind: he}")
+    settings = (f"backbone.activation={activation}", "head.initialization={kind: he}", "strategy.cached_views=4")
+    asked = recipe("few_layers", data, *SHORT, *settings)
     run = train(asked, RunDir(tmp_path / "run"))
     assert "cached: the output of" in run.log.read_text()
     assert_opens_as_scored(run, data)

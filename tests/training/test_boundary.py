@@ -105,7 +105,7 @@ def test_a_full_disk_costs_speed_and_is_said(image_folder, recipe, tmp_path, mon
     ("settings", "says"),
     [
         (("few_layers", KEPT), "the output of blocks.2, 2 views of 14 training images and one of 4 validation images"),
-        (("few_layers", PLAIN), "nothing (strategy.cached_views is null"),
+        (("few_layers",), "nothing (strategy.cached_views is null)"),
         (("many_layers", KEPT, "strategy.frozen_stages=0"), "nothing (every stage trains"),
         (
             ("many_layers", KEPT, "strategy.frozen_stages=1", "preprocessing.size=256", "runtime.cache_mib=1"),

@@ -119,7 +119,8 @@ def paces(monkeypatch) -> Iterator[list[Pace]]:
 
 
 def test_a_resume_goes_on_with_the_plan_it_had(image_folder, recipe, tmp_path, paces, stop_at) -> None:
-    chosen, run = recipe("few_layers", image_folder(SPLIT), *MINUTES), RunDir(tmp_path / "run")
+    chosen = recipe("few_layers", image_folder(SPLIT), *MINUTES, "strategy.cached_views=4")
+    run = RunDir(tmp_path / "run")
     paces.append(Pace(45.0, 1.0, 1.0))
     with pytest.raises(Interrupted, match="after step 2 of 6"):
         train(chosen, run, watcher=stop_at(2))

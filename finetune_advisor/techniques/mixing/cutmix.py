@@ -24,9 +24,7 @@ class CutMix(Mixing):
     """
 
     source: ClassVar[str] = "Yun et al. 2019, CutMix: Regularization Strategy to Train Strong Classifiers"
-    not_advised: ClassVar[str] = (
-        "Advised training is short, and its cached views cannot be mixed; what it brings was not measured."
-    )
+    not_advised: ClassVar[str] = "Advised training is short; what it brings there was not measured."
 
     kind: Literal["cutmix"] = "cutmix"
     alpha: Annotated[float, Field(gt=0)] = 1.0

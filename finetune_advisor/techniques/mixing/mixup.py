@@ -23,9 +23,7 @@ class MixUp(Mixing):
     """
 
     source: ClassVar[str] = "Zhang et al. 2018, mixup: Beyond Empirical Risk Minimization"
-    not_advised: ClassVar[str] = (
-        "Advised training is short, and its cached views cannot be mixed; what it brings was not measured."
-    )
+    not_advised: ClassVar[str] = "Advised training is short; what it brings there was not measured."
 
     kind: Literal["mixup"] = "mixup"
     alpha: Annotated[float, Field(gt=0)] = 0.2

@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 from pydantic import Field
 
 from finetune_advisor.techniques.strategy.all_layers import AllLayers
-from finetune_advisor.techniques.strategy.base import VIEWS, FineTuning, Probe, Strategy
+from finetune_advisor.techniques.strategy.base import FineTuning, Probe, Strategy
 from finetune_advisor.techniques.strategy.few_layers import FewLayers
 from finetune_advisor.techniques.strategy.from_scratch import FromScratch
 from finetune_advisor.techniques.strategy.gradual_unfreezing import GradualUnfreezing
@@ -20,7 +20,6 @@ AnyStrategy: TypeAlias = Annotated[
 ]
 
 __all__ = [
-    "VIEWS",
     "AllLayers",
     "AnyStrategy",
     "FewLayers",

@@ -72,10 +72,6 @@ class Probe(Strategy):
         return ()
 
 
-VIEWS = 4
-"""Augmented views of an image that are worth keeping where any are: one for each of a few epochs."""
-
-
 class FineTuning(Strategy):
     """Training of some of the network's own layers together with a new classifier."""
 
