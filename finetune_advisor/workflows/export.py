@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +77,13 @@ class Exported:
     steps: tuple[str, ...]
 
 
-def export(run: RunDir, form: ExportForm, *, out: Path | None = None, images: Sequence[Path] = ()) -> Exported:
+def export(
+    run: RunDir,
+    form: ExportForm | Literal["safetensors", "hub", "onnx"],
+    *,
+    out: Path | None = None,
+    images: Sequence[Path] = (),
+) -> Exported:
     """Write the model of a run in another form, and compare both.
 
     Args:
@@ -93,6 +100,7 @@ def export(run: RunDir, form: ExportForm, *, out: Path | None = None, images: Se
         DataError: none of `images` can be read.
         StorageError: it cannot be written.
     """
+    form = ExportForm(form)
     path = out or run.exports / ("model.onnx" if form is ExportForm.onnx else form.value)
     _require_no_run(path)
     predictor = Predictor.open(run)

@@ -77,6 +77,11 @@ def test_onnx_says_what_it_takes_and_what_comes_out(probe: RunDir, onnx_path: Pa
     assert metadata["finetune_advisor"]["recipe"] == "linear_probe"
 
 
+def test_a_form_may_be_named_by_its_word(probe: RunDir, tmp_path: Path) -> None:
+    done = export(probe, "onnx", out=tmp_path / "model.onnx")
+    assert done.onnx == done.path == tmp_path / "model.onnx" and done.path.is_file()
+
+
 def test_onnx_can_be_used_from_its_own_description_alone(probe: RunDir, onnx_path: Path, tmp_path: Path) -> None:
     """Any number of images, decoded by hand as the metadata says."""
     paths = sorted(write_images(tmp_path / "new", 3, seed=1).rglob("*.png"))
