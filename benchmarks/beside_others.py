@@ -64,7 +64,7 @@ class Images:
     """The labeled images of a data set, as every row takes them: our listing, with val as a part of train."""
 
     def __init__(self, data: Path) -> None:
-        from finetune_advisor.data.sources import open_source
+        from finetune_advisor.images.sources import open_source
 
         listing = open_source(data)
         train, test = (*listing.part("train"), *listing.part("val")), listing.part("test")

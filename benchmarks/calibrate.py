@@ -22,7 +22,7 @@ from regret_lines import read_lines
 from regret_recipes import ADVISED
 from regret_rules import grid, mean_accuracy, table
 
-from finetune_advisor.advice.calibration import Calibration, calibration
+from finetune_advisor.advice.table import Calibration, calibration
 
 NO_WORSE = 1e-3
 """Mean accuracy within which borders are taken as equally good, and those nearest to the shipped ones are kept."""

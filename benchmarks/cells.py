@@ -19,8 +19,8 @@ from machine import publish
 
 from finetune_advisor.advice.table import place
 from finetune_advisor.analysis.analyze import analyze
-from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.data.sources import Listing, open_source
+from finetune_advisor.images.sources import Listing, open_source
+from finetune_advisor.records.profile import Profile
 
 
 @dataclass(frozen=True)

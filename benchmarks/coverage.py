@@ -19,17 +19,16 @@ import numpy as np
 import numpy.typing as npt
 from machine import stamp
 
-from finetune_advisor import logistic
 from finetune_advisor.analysis.probes import Probed, probe
-from finetune_advisor.artifacts.profile import ProbeScore
-from finetune_advisor.data.sample import stratified_sample
-from finetune_advisor.data.sources import open_source
-from finetune_advisor.data.split import stratified_folds
-from finetune_advisor.data.workers import default_workers
 from finetune_advisor.dataset import TRAINABLE, open_dataset
-from finetune_advisor.features import Features
-from finetune_advisor.instruments import ruler
-from finetune_advisor.prediction import CHOSEN, FIXED, interval
+from finetune_advisor.features.extract import Features, ruler
+from finetune_advisor.images.sample import stratified_sample
+from finetune_advisor.images.sources import open_source
+from finetune_advisor.images.split import stratified_folds
+from finetune_advisor.probes import logistic
+from finetune_advisor.probes.interval import CHOSEN, FIXED, interval
+from finetune_advisor.processes import default_workers
+from finetune_advisor.records.profile import ProbeScore
 
 DATA_SETS = {
     "hymenoptera": ("hymenoptera", None),

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune_advisor.data.sources import open_source
-from finetune_advisor.data.sources.scan import images_below
+from finetune_advisor.images.sources import open_source
+from finetune_advisor.images.sources.scan import images_below
 
 MOST_IMAGES = 2000
 """Enough for two digits of a similarity."""

@@ -22,7 +22,7 @@ from machine import publish
 from training_runs import run
 
 from finetune_advisor import advise, analyze, place
-from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.recipes.load import load_recipe
 
 WHOLE = "the advised recipe"
 

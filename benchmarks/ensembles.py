@@ -21,12 +21,12 @@ import numpy as np
 from machine import publish
 from sklearn.model_selection import StratifiedGroupKFold
 
-from finetune_advisor.artifacts.ensemble import Ensemble
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.ensemble import Ensemble
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.ensembling import Checkpoints, CrossValidation, Ensembling, Seeds
-from finetune_advisor.training.train import train
-from finetune_advisor.workflows.ensembling import ensemble
+from finetune_advisor.training.trainer import train
+from finetune_advisor.workflows.ensemble import ensemble
 
 DATA_SETS = ("textures", "tile_defects")
 SPLITS = 3

@@ -52,10 +52,9 @@ def result(images: int, whole: float, once: float) -> Timed:
 
 
 def time_pass(paths: Sequence[Path], device: str) -> Timed:
-    from finetune_advisor import recorder
-    from finetune_advisor.data.workers import default_workers
-    from finetune_advisor.features import measure
-    from finetune_advisor.instruments import ruler
+    from finetune_advisor.features import extract as recorder
+    from finetune_advisor.features.extract import measure, ruler
+    from finetune_advisor.processes import default_workers
 
     once = 0.0
 
@@ -111,14 +110,12 @@ def time_memory(paths: Sequence[Path], device: str) -> Timed:
     import torch
 
     from finetune_advisor.backbones.build import build
+    from finetune_advisor.backbones.frozen import FrozenTrunk
     from finetune_advisor.backbones.inference_graph import open_graph
-    from finetune_advisor.backbones.trunk import FrozenTrunk
-    from finetune_advisor.data.batches import normalize
-    from finetune_advisor.data.views import eval_views
-    from finetune_advisor.data.workers import default_workers
-    from finetune_advisor.features import BATCH
-    from finetune_advisor.instruments import ruler
-    from finetune_advisor.recorder import TOGETHER_ON_GPU
+    from finetune_advisor.features.extract import BATCH, TOGETHER_ON_GPU, ruler
+    from finetune_advisor.loading.augmented import eval_views
+    from finetune_advisor.loading.batches import normalize
+    from finetune_advisor.processes import default_workers
 
     instrument = ruler()
     preprocess = instrument.preprocess

@@ -31,13 +31,13 @@ from pathlib import Path
 def peak():  # ru_maxrss would count the parent, as it was before exec
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e9
 start = time.perf_counter()
-from finetune_advisor.data.sources import open_source, require_trainable
+from finetune_advisor.images.sources import open_source, require_trainable
 imported = time.perf_counter()
 listing = open_source(sys.argv[1])
 listed = time.perf_counter()
 gigabytes = peak()
 require_trainable(listing)
-from finetune_advisor.data.sample import stratified_sample
+from finetune_advisor.images.sample import stratified_sample
 sample = stratified_sample(listing, 20_000, seed=0)
 print(json.dumps({
     "images": len(listing.samples), "import": imported - start, "seconds": listed - imported,

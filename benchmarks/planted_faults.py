@@ -23,7 +23,7 @@ from machine import stamp
 from PIL import Image
 
 from finetune_advisor import analyze
-from finetune_advisor.artifacts.health import Health
+from finetune_advisor.records.health import Health
 
 CORRUPT, EXACT, NEAR_EACH, ACROSS, FLIPPED = 20, 30, 10, 20, 0.05
 KEPT, QUALITY = 0.95, 40

@@ -20,13 +20,13 @@ from time import perf_counter
 import numpy as np
 from machine import publish
 
-from finetune_advisor.artifacts.recipe_dump import flow_text
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.diagnosis.diagnose import edited_recipe
 from finetune_advisor.errors import RunError
-from finetune_advisor.training.train import train
-from finetune_advisor.workflows.diagnosing import diagnose_run
+from finetune_advisor.recipes.dump import flow_text
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
+from finetune_advisor.workflows.report import diagnose_run
 
 SPOILED = {
     "rate x 100": (("optimizer.lr=0.3",), "rate_too_high"),

@@ -27,7 +27,7 @@ from regret_tasks import GPU, LARGE, SMALL, Settings, Task, tasks_of, use_cache
 
 from finetune_advisor.errors import FinetuneAdvisorError, Interrupted
 
-IMPORTS = "import finetune_advisor.training.train, finetune_advisor.workflows.analysis"
+IMPORTS = "import finetune_advisor.training.trainer, finetune_advisor.workflows.analyze"
 
 
 def planned(tasks: Sequence[Task]) -> Iterator[tuple[Task, str]]:

@@ -9,10 +9,8 @@ from statistics import fmean
 from regret_figures import Pick, Unit
 from regret_recipes import ADVISED
 
-from finetune_advisor.advice.amount import judge_size
-from finetune_advisor.advice.calibration import Calibration, calibration
-from finetune_advisor.advice.table import ALL, CELLS, TOP
-from finetune_advisor.artifacts.profile import Size
+from finetune_advisor.advice.table import ALL, CELLS, TOP, Calibration, calibration, judge_size
+from finetune_advisor.records.profile import Size
 
 PLENTY = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160, 200, 226, 320, 453, 640)
 SIMILAR = (0.05, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.96, 0.99)

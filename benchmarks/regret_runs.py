@@ -16,11 +16,11 @@ from regret_tasks import Settings, Task, write_task
 from finetune_advisor.advice.advise import advise
 from finetune_advisor.advice.table import place
 from finetune_advisor.analysis.analyze import analyze
-from finetune_advisor.artifacts.profile import Cell, Profile
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import change_recipe, load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.training.train import train
+from finetune_advisor.recipes.load import change_recipe, load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.profile import Cell, Profile
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
 
 
 @dataclass(frozen=True)

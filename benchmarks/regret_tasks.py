@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from data_sets import GROUPS
 
-from finetune_advisor.artifacts.storage import atomic_write
-from finetune_advisor.data.manifest_text import manifest_text
-from finetune_advisor.data.sample import stratified_sample
-from finetune_advisor.data.sources import Listing, Sample, open_source
+from finetune_advisor.images.sample import stratified_sample
+from finetune_advisor.images.sources import Listing, Sample, open_source
+from finetune_advisor.images.tables import manifest_text
+from finetune_advisor.storage.files import atomic_write
 
 
 @dataclass(frozen=True)

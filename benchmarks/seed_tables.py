@@ -34,9 +34,9 @@ from seed_report import report
 from seed_training import Course, Images, Mlp, images_of, score, train
 from torch import nn
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.variant import Variant, alter
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.activation import Activation, LeakyRelu, Prelu, Relu, Rrelu
 from finetune_advisor.techniques.initialization import (
     Calibrated,
@@ -49,7 +49,7 @@ from finetune_advisor.techniques.initialization import (
 )
 from finetune_advisor.techniques.regularization import L1, L2, KlSparsity, MaxNorm, Regularization
 from finetune_advisor.training.start import measure_signal, scale_to_unit_variance
-from finetune_advisor.training.train import train as run_recipe
+from finetune_advisor.training.trainer import train as run_recipe
 
 ACTIVATIONS: dict[str, Activation] = {
     "ReLU": Relu(),

@@ -20,17 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from finetune_advisor.backbones.stages import classifier_parameters
-from finetune_advisor.data.batches import Batch
-from finetune_advisor.data.plan import BatchPlan
+from finetune_advisor.loading.batches import Batch
+from finetune_advisor.loading.order import BatchPlan
 from finetune_advisor.techniques.initialization import He
 from finetune_advisor.techniques.loss import CrossEntropy
 from finetune_advisor.techniques.optimizer import Sgd
 from finetune_advisor.techniques.regularization import Regularization
 from finetune_advisor.techniques.schedule import Cosine
-from finetune_advisor.training.loop import Evaluation, Method, fit
-from finetune_advisor.training.regularize import Regularizer
+from finetune_advisor.training.loop import Evaluation, Method, NotFinite, fit
+from finetune_advisor.training.param_groups import Regularizer
 from finetune_advisor.training.state import TrainState
-from finetune_advisor.training.step import NotFinite
 
 
 @dataclass(frozen=True)

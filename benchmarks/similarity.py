@@ -22,10 +22,9 @@ from machine import stamp
 from PIL import Image, ImageFilter, ImageOps
 
 from finetune_advisor.analysis.similarity import similarity
-from finetune_advisor.data.sources.scan import images_below
-from finetune_advisor.data.workers import default_workers
-from finetune_advisor.features import Features, measure
-from finetune_advisor.instruments import ruler
+from finetune_advisor.features.extract import Features, measure, ruler
+from finetune_advisor.images.sources.scan import images_below
+from finetune_advisor.processes import default_workers
 
 ORDER = (
     ("imagenet_sample", "hymenoptera", "food"),

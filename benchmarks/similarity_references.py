@@ -18,12 +18,11 @@ from data_sets import training_images
 from machine import stamp
 
 from finetune_advisor.analysis.similarity import similarity
-from finetune_advisor.artifacts.profile import Similarity
-from finetune_advisor.artifacts.storage import atomic_write
-from finetune_advisor.data.workers import default_workers
-from finetune_advisor.features import Features, measure
-from finetune_advisor.instruments import ruler
-from finetune_advisor.reporting.references import REFERENCES_FILE
+from finetune_advisor.features.extract import Features, measure, ruler
+from finetune_advisor.processes import default_workers
+from finetune_advisor.records.profile import Similarity
+from finetune_advisor.reporting.charts import REFERENCES_FILE
+from finetune_advisor.storage.files import atomic_write
 
 SETS = {
     "imagenet_sample": "ImageNet photographs",

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetune_advisor.artifacts.history import Record
-from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.records.history import Record
+from finetune_advisor.records.rundir import RunDir
 
 
 @dataclass(frozen=True)

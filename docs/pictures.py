@@ -10,7 +10,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 
 from finetune_advisor import Profile, advise
-from finetune_advisor.cli.render_analysis import render_analysis
+from finetune_advisor.cli.analyze import render_analysis
 
 ROOT = Path(__file__).parent.parent
 WIDTH = 82

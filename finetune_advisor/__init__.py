@@ -15,39 +15,40 @@ if TYPE_CHECKING:
     from finetune_advisor.advice.advise import Advice, advise
     from finetune_advisor.advice.table import place
     from finetune_advisor.analysis.analyze import analyze
-    from finetune_advisor.artifacts.diagnosis import Diagnosis
-    from finetune_advisor.artifacts.ensemble import Ensemble
-    from finetune_advisor.artifacts.profile import Profile
-    from finetune_advisor.artifacts.recipe import Recipe
-    from finetune_advisor.artifacts.recipe_file import load_recipe
-    from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.comparison import compare
     from finetune_advisor.diagnosis.diagnose import diagnose
-    from finetune_advisor.inference import Predictor
-    from finetune_advisor.run import Classification, Run
-    from finetune_advisor.training.train import train
-    from finetune_advisor.workflows.ensembling import ensemble
+    from finetune_advisor.inference.predictor import Predictor
+    from finetune_advisor.inference.run import Classification, Run
+    from finetune_advisor.recipes.load import load_recipe
+    from finetune_advisor.recipes.recipe import Recipe
+    from finetune_advisor.records.diagnosis import Diagnosis
+    from finetune_advisor.records.ensemble import Ensemble, ExportForm
+    from finetune_advisor.records.profile import Profile
+    from finetune_advisor.records.rundir import RunDir
+    from finetune_advisor.training.trainer import train
+    from finetune_advisor.workflows.ensemble import ensemble
     from finetune_advisor.workflows.export import export
 
 _HOME = {
     "Advice": "advice.advise",
-    "Classification": "run",
-    "Diagnosis": "artifacts.diagnosis",
-    "Ensemble": "artifacts.ensemble",
-    "Predictor": "inference",
-    "Profile": "artifacts.profile",
-    "Recipe": "artifacts.recipe",
-    "Run": "run",
-    "RunDir": "artifacts.rundir",
+    "Classification": "inference.run",
+    "Diagnosis": "records.diagnosis",
+    "Ensemble": "records.ensemble",
+    "ExportForm": "records.ensemble",
+    "Predictor": "inference.predictor",
+    "Profile": "records.profile",
+    "Recipe": "recipes.recipe",
+    "Run": "inference.run",
+    "RunDir": "records.rundir",
     "advise": "advice.advise",
     "analyze": "analysis.analyze",
     "compare": "comparison",
     "diagnose": "diagnosis.diagnose",
-    "ensemble": "workflows.ensembling",
+    "ensemble": "workflows.ensemble",
     "export": "workflows.export",
-    "load_recipe": "artifacts.recipe_file",
+    "load_recipe": "recipes.load",
     "place": "advice.table",
-    "train": "training.train",
+    "train": "training.trainer",
 }
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Classification",
     "Diagnosis",
     "Ensemble",
+    "ExportForm",
     "Predictor",
     "Profile",
     "Recipe",

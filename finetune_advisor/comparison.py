@@ -18,13 +18,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor.artifacts.predictions import Answer
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import diff_recipes, load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.split_file import group_ids, load_groups
 from finetune_advisor.errors import RunError
+from finetune_advisor.images.split import group_ids, load_groups
 from finetune_advisor.metrics import accuracy_interval, leak_scores, paired_bootstrap
+from finetune_advisor.recipes.load import diff_recipes, load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.predictions import Answer
+from finetune_advisor.records.rundir import RunDir
 
 SURE = 0.05
 """Probability of so large a difference by chance below which runs are told apart."""

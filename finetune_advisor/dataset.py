@@ -14,20 +14,17 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor.data.digest import fingerprint
-from finetune_advisor.data.families import family_ids
-from finetune_advisor.data.health import copies_across
-from finetune_advisor.data.known_pairs import known_near_duplicates
-from finetune_advisor.data.looks import Looks
-from finetune_advisor.data.near_duplicates import Pair, near_duplicates
-from finetune_advisor.data.sources import Listing, Sample, require_trainable
-from finetune_advisor.data.sources.trainable import MINIMUM
-from finetune_advisor.data.split import split, stratified_folds
-from finetune_advisor.data.wording import counted
 from finetune_advisor.errors import DataError
-from finetune_advisor.features import Features, Progress, measure
-from finetune_advisor.instruments import Instrument
-from finetune_advisor.techniques.preprocessing.settings import ValueRange
+from finetune_advisor.features.extract import Features, Instrument, Progress, measure
+from finetune_advisor.images.decode import fingerprint
+from finetune_advisor.images.duplicates import Pair, family_ids, known_near_duplicates, near_duplicates
+from finetune_advisor.images.health import copies_across
+from finetune_advisor.images.sources import Listing, Sample, require_trainable
+from finetune_advisor.images.sources.listing import MINIMUM
+from finetune_advisor.images.split import split, stratified_folds
+from finetune_advisor.images.thumbnails import Looks
+from finetune_advisor.techniques.preprocessing import ValueRange
+from finetune_advisor.text import counted
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -15,9 +16,9 @@ import pytest
 import typer.main
 
 import finetune_advisor
-from finetune_advisor.artifacts.profile import Cell
-from finetune_advisor.artifacts.recipe_file import load_recipe, shipped_path, shipped_recipes
 from finetune_advisor.cli import app
+from finetune_advisor.recipes.load import load_recipe, shipped_path, shipped_recipes
+from finetune_advisor.records.profile import Cell
 from finetune_advisor.techniques.strategy import Probe
 
 PACKAGE = Path(finetune_advisor.__file__).parent
@@ -25,7 +26,7 @@ PACKAGE = Path(finetune_advisor.__file__).parent
 HEAVY = {"torch", "torchvision", "timm", "sklearn", "scipy", "matplotlib"}
 """What takes seconds to import."""
 
-LIGHT_PACKAGES = ("cli", "artifacts", "advice", "techniques", "diagnosis", "reporting")
+LIGHT_PACKAGES = ("cli", "records", "recipes", "storage", "advice", "techniques", "diagnosis", "reporting")
 """Where heavy imports stand inside functions, so that help and checks of a recipe answer at once."""
 
 MOST_LINES = 600
@@ -147,6 +148,18 @@ def test_files_are_short_enough_to_read_and_named_for_what_is_in_them(path: Path
     assert not path.stem.endswith("_helpers")
 
 
+def test_the_layers_in_the_docs_are_those_that_are_enforced() -> None:
+    root = PACKAGE.parent
+    if not (root / "docs").is_dir():
+        pytest.skip("these tests do not lie in a checkout")
+    settings = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = [line.partition("  ")[0].strip() for line in page.split("```")[3].strip().splitlines()]
+    assert listed == layers
+
+
 def test_the_commands_are_those_that_scripts_rely_on() -> None:
     group = typer.main.get_command(app)
     found = {
@@ -171,6 +184,12 @@ def test_the_public_names_resolve_and_are_documented() -> None:
         if name != "__version__":
             assert value.__doc__ and value.__doc__.strip(), name
             assert value.__module__ == f"finetune_advisor.{finetune_advisor._HOME[name]}", "its home, not a way station"
+
+
+def test_a_public_name_of_version_0_1_still_resolves() -> None:
+    with pytest.warns(DeprecationWarning, match="finetune_advisor.ExportForm now"):
+        from finetune_advisor.artifacts.export_form import ExportForm
+    assert ExportForm is finetune_advisor.ExportForm
 
 
 def test_an_unknown_name_is_an_attribute_error_as_everywhere() -> None:

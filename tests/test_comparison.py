@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from finetune_advisor.artifacts.predictions import save_predictions
-from finetune_advisor.artifacts.recipe_file import dump_recipe, load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.comparison import compare, mcnemar
 from finetune_advisor.errors import RunError
 from finetune_advisor.metrics import accuracy_interval, leak_scores, score
+from finetune_advisor.recipes.load import dump_recipe, load_recipe
+from finetune_advisor.records.predictions import save_predictions
+from finetune_advisor.records.rundir import RunDir
 
 CLASSES = ("ants", "bees")
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_compared_is_refused_with_the_reason(run: MakeRun) -> Non
 def test_the_terminal_says_it_aloud(run: MakeRun, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    from finetune_advisor.cli.render_comparison import render_comparison
+    from finetune_advisor.cli.compare import render_comparison
 
     Console(width=160).print(render_comparison(compare([run("a", {0}), run("b", {1}), run("c", {0})])))
     said = capsys.readouterr().out
@@ -157,7 +157,7 @@ def test_the_terminal_says_it_aloud(run: MakeRun, capsys: pytest.CaptureFixture[
 def test_recipe_keys_stand_below_each_other_where_the_terminal_is_narrow(run: MakeRun, capsys) -> None:
     from rich.console import Console
 
-    from finetune_advisor.cli.render_comparison import render_comparison
+    from finetune_advisor.cli.compare import render_comparison
 
     other = run("second", {1}, "optimizer.lr=0.01", "augmentation=[{kind: random_crop}]")
     found = render_comparison(compare([run("first", {0}), other]))

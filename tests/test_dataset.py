@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune_advisor.data.sources import open_source
 from finetune_advisor.dataset import Dataset, open_dataset
 from finetune_advisor.errors import DataError
+from finetune_advisor.images.sources import open_source
 
 ImageFolder = Callable[..., Path]
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from finetune_advisor.artifacts.ensemble import Ensemble
-from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.cli import app
-from finetune_advisor.workflows.running import run_and_draw
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.ensemble import Ensemble
+from finetune_advisor.records.profile import Profile
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.workflows.run import run_and_draw
 
 EARLIER = Path(__file__).parent / "earlier"
 

@@ -15,12 +15,12 @@ import torch
 
 from finetune_advisor.advice.table import place
 from finetune_advisor.analysis.analyze import analyze
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted
-from finetune_advisor.run import Run
+from finetune_advisor.inference.run import Run
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training import loop
-from finetune_advisor.training.train import train
+from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Progress, Watcher
 
 pytestmark = [

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from finetune_advisor import processes
-from finetune_advisor.feature_store import FeatureStore
-from finetune_advisor.instruments import ruler
+from finetune_advisor.features.extract import ruler
+from finetune_advisor.features.store import FeatureStore
 from finetune_advisor.processes import ALONE, Share
-from finetune_advisor.workflows.analysis import analyze_and_advise
+from finetune_advisor.workflows.analyze import analyze_and_advise
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TIMEOUT = 120

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from finetune_advisor.artifacts.profile import Similarity, Size
+from finetune_advisor.records.profile import Similarity, Size
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.recipe_file import baseline_recipes, shipped_recipes
+from finetune_advisor.recipes.load import baseline_recipes, shipped_recipes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -88,8 +88,8 @@ def test_nothing_tells_anyone_to_install_this_package_from_an_index() -> None:
 
 def test_installed_recipes_are_those_of_the_wheel(installed: Path, tmp_path: Path) -> None:
     script = (
-        "import finetune_advisor, json; from finetune_advisor.artifacts import recipe_file as r;"
-        "from finetune_advisor.advice.calibration import calibration;"
+        "import finetune_advisor, json; from finetune_advisor.recipes import load as r;"
+        "from finetune_advisor.advice.table import calibration;"
         "print(json.dumps([finetune_advisor.__file__, calibration().amount.plenty_per_class,"
         "[str(r.shipped_path(n)) for n in (*r.shipped_recipes(), *r.baseline_recipes()) if r.load_recipe(n)]]))"
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from finetune_advisor.artifacts.profile import Cell, Profile, View
+from finetune_advisor.records.profile import Cell, Profile, View
 
 KEEP = object()
 """The value of a line that is only explained: the shipped recipe's, or an item of a list that another choice sets."""

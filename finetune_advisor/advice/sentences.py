@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from finetune_advisor.advice.amount import RARE_CLASS_FACTOR
 from finetune_advisor.advice.choice import Change, Cite, Reason, cite, digits_beside, say
-from finetune_advisor.advice.table import MEANING
-from finetune_advisor.artifacts.profile import Cell, Predicted, Profile, View, ViewEffect
+from finetune_advisor.advice.table import MEANING, RARE_CLASS_FACTOR
+from finetune_advisor.records.profile import Cell, Predicted, Profile, View, ViewEffect
 
 EVEN_SHARE = 0.9
 """Classes count as even when their effective number is at least this share of their number."""

@@ -11,9 +11,13 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor.analysis.label_suspects import label_suspects
+from finetune_advisor.analysis.label_errors import label_suspects
 from finetune_advisor.analysis.outliers import outliers
-from finetune_advisor.artifacts.health import (
+from finetune_advisor.dataset import TRAINABLE, Dataset
+from finetune_advisor.images import health as checks
+from finetune_advisor.images.alignment import too_small
+from finetune_advisor.images.decode import read_image
+from finetune_advisor.records.health import (
     BadFile,
     BlankImage,
     FoldLeak,
@@ -28,10 +32,6 @@ from finetune_advisor.artifacts.health import (
     Tones,
     ValueScale,
 )
-from finetune_advisor.data import health as checks
-from finetune_advisor.data.confirmation import too_small
-from finetune_advisor.data.decode import read_image
-from finetune_advisor.dataset import TRAINABLE, Dataset
 
 MANY_ODD = 1000
 """Odd or blank images that are named at most, so that a profile stays small."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor import logistic
-from finetune_advisor.artifacts.profile import ProbeScore
-from finetune_advisor.features import Features
+from finetune_advisor.features.extract import Features
 from finetune_advisor.metrics import softmax
+from finetune_advisor.probes import logistic
+from finetune_advisor.records.profile import ProbeScore
 from finetune_advisor.techniques.strategy import LinearProbe
 
 ALL = "all"

@@ -24,9 +24,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor.artifacts.profile import Similarity, StageSimilarity
-from finetune_advisor.features import Features
+from finetune_advisor.features.extract import Features
 from finetune_advisor.metrics import softmax
+from finetune_advisor.records.profile import Similarity, StageSimilarity
 
 TYPICAL: Mapping[str, float] = {
     "stem": 0.202,

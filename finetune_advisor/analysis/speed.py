@@ -14,12 +14,12 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from finetune_advisor.artifacts.speed import Speed
 from finetune_advisor.backbones.build import Backbone, build
 from finetune_advisor.backbones.devices import synchronize
-from finetune_advisor.data.batches import normalize
-from finetune_advisor.data.views import eval_views
-from finetune_advisor.instruments import Instrument
+from finetune_advisor.features.extract import Instrument
+from finetune_advisor.loading.augmented import eval_views
+from finetune_advisor.loading.batches import normalize
+from finetune_advisor.records.facts import Speed
 
 TIMED, TIMED_ON_GPU = 4, 32
 """Images that are timed: on a CPU so few already take as long each as a whole batch does."""

@@ -1,13 +1,9 @@
-"""What a trained model can be exported as."""
+"""`ExportForm` under its name of version 0.1."""
 
-from __future__ import annotations
+import warnings
 
-from enum import StrEnum
+from finetune_advisor.records.ensemble import ExportForm
 
+__all__ = ["ExportForm"]
 
-class ExportForm(StrEnum):
-    """What `export --format` takes."""
-
-    safetensors = "safetensors"
-    onnx = "onnx"
-    hub = "hub"
+warnings.warn("ExportForm is finetune_advisor.ExportForm now.", DeprecationWarning, stacklevel=2)

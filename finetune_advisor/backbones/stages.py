@@ -1,22 +1,108 @@
-"""One definition of depth for every backbone: the stem, the stages, the head.
+"""One definition of depth for every backbone: the stem, the stages, the head; and features read at the stages' ends.
 
 A stage is a group of timm's `group_matcher(coarse=True)`, which covers every parameter of CNNs, transformers
 and hybrids. Its feature is what its last module returns.
+
+Shapes: B batch, C channels, H height, W width, N positions, D pooled features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import isqrt
 from typing import Any, Literal
 
+import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from finetune_advisor.backbones.calls import Call, example_input, record_calls
 from finetune_advisor.errors import BackboneError
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a submodule: `entered` and `left` count events of the forward pass.
+
+    `output` has the structure of what was returned, with meta tensors (shape and dtype, no content).
+    `changed` says that the returned tensor was modified in place by what came after.
+    """
+
+    path: str
+    entered: int
+    left: int
+    output: Any
+    changed: bool
+
+
+def record_calls(net: nn.Module, x_BCHW: Tensor) -> tuple[Call, ...]:
+    """Run `net` once in evaluation mode, without gradients; the calls of its submodules as they ended."""
+    clock = itertools.count()
+    entered: list[int] = []
+    left: list[tuple[str, int, int, Any, int]] = []
+
+    def before(_module: nn.Module, _args: Any) -> None:
+        entered.append(next(clock))
+
+    def after(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            left.append((path, entered.pop(), next(clock), output, _version(output)))
+
+        return hook
+
+    with ExitStack() as stack:
+        for path, module in net.named_modules():
+            if path:
+                stack.callback(module.register_forward_pre_hook(before).remove)
+                stack.callback(module.register_forward_hook(after(path)).remove)
+        with evaluation_mode(net), torch.no_grad():
+            net(x_BCHW)
+    return tuple(
+        Call(path, start, end, map_tensors(_meta, output), changed=_version(output) != version)
+        for path, start, end, output, version in left
+    )
+
+
+def example_input(net: nn.Module, input_size: tuple[int, int, int]) -> Tensor:
+    """A batch of one reproducible noise image (1, C, H, W) on the device and in the dtype of the net."""
+    parameter = next(net.parameters())
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(1, *input_size, generator=generator).to(parameter)
+
+
+@contextmanager
+def evaluation_mode(net: nn.Module) -> Iterator[None]:
+    """Switch the whole net to evaluation mode, and each module back to the mode it was in."""
+    training = [module for module in net.modules() if module.training]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
+    """Apply `function` to every tensor in nested tuples, lists and dicts; leave everything else as it is."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(map_tensors(function, item) for item in value)
+    if isinstance(value, dict):
+        return {key: map_tensors(function, item) for key, item in value.items()}
+    return value
+
+
+def _meta(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, device="meta")
+
+
+def _version(output: Any) -> int:
+    return output._version if isinstance(output, Tensor) else 0
+
 
 STEM = "stem"
 HEAD = "head"
@@ -238,3 +324,98 @@ def _last_norm(own: list[Call], net: nn.Module) -> str | None:
 def within(path: str, prefixes: tuple[str, ...]) -> bool:
     """Whether a module or parameter is one of these modules or inside one."""
     return any(path == prefix or path.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+VARIANCE_FLOOR = 1e-12
+"""Added to a variance before its root is taken, so that a constant channel has a finite gradient."""
+
+
+class EnoughRead(Exception):
+    """Ends a forward pass early: everything asked for has been read."""
+
+
+def pool(output: Tensor, stage: Stage) -> Tensor:
+    """Mean and standard deviation over positions of each channel of a stage's output, (B, 2C) in float32.
+
+    Takes every layout a stage may have. Tokens that stand for no image patch are left out. Where there is one
+    value a channel, the deviation is (almost) zero.
+    """
+    x_BCN = positions_last(output, stage).float()
+    mean_BC = x_BCN.mean(2)
+    variance_BC = x_BCN.var(2, correction=0)
+    return torch.cat([mean_BC, (variance_BC + VARIANCE_FLOOR).sqrt()], dim=1)
+
+
+def positions_last(output: Tensor, stage: Stage) -> Tensor:
+    """A stage's output as (B, C, N), channels first and all N image positions in one axis."""
+    match stage.layout:
+        case "NCHW":
+            return output.flatten(2)
+        case "NHWC":
+            return output.flatten(1, 2).transpose(1, 2)
+        case "NLC":
+            return output[:, stage.prefix_tokens :].transpose(1, 2)
+        case "NC":
+            return output[:, :, None]
+
+
+def pooled_feature(classifier_input: Tensor) -> Tensor:
+    """What enters the classifier as (B, D) in float32; some networks have a 1 x 1 convolution there."""
+    return classifier_input.flatten(1).float()
+
+
+def _copy(output: Tensor, _stage: Stage) -> Tensor:
+    return output.clone()
+
+
+@contextmanager
+def read_stages(
+    net: nn.Module,
+    stages: Iterable[Stage],
+    *,
+    reduce: Callable[[Tensor, Stage], Tensor] = _copy,
+    stop_after: Stage | None = None,
+) -> Iterator[dict[str, Tensor]]:
+    """While the block runs, fill a dict: stage name -> `reduce(output, stage)` of the last forward pass.
+
+    The default copies the output, because some networks go on to change it in place. With `stop_after`, a
+    forward pass ends at that stage by raising `EnoughRead`.
+    """
+    readings: dict[str, Tensor] = {}
+
+    def reader(stage: Stage) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(_module: nn.Module, _args: Any, output: Tensor) -> None:
+            readings[stage.name] = reduce(output, stage)
+
+        return hook
+
+    def stop(_module: nn.Module, _args: Any, _output: Any) -> None:
+        raise EnoughRead
+
+    with ExitStack() as stack:
+        for stage in stages:
+            module = net.get_submodule(stage.end)
+            stack.callback(module.register_forward_hook(reader(stage)).remove)
+        if stop_after is not None:
+            module = net.get_submodule(stop_after.end)
+            stack.callback(module.register_forward_hook(stop).remove)
+        yield readings
+
+
+@contextmanager
+def read_inputs(
+    net: nn.Module, paths: Iterable[str], *, reduce: Callable[[Tensor], Tensor]
+) -> Iterator[dict[str, Tensor]]:
+    """While the block runs, fill a dict: module path -> `reduce(first input)` of the last forward pass."""
+    readings: dict[str, Tensor] = {}
+
+    def reader(path: str) -> Callable[[nn.Module, Any], None]:
+        def hook(_module: nn.Module, args: Any) -> None:
+            readings[path] = reduce(args[0])
+
+        return hook
+
+    with ExitStack() as stack:
+        for path in paths:
+            stack.callback(net.get_submodule(path).register_forward_pre_hook(reader(path)).remove)
+        yield readings

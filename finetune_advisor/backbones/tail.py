@@ -16,9 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetune_advisor.backbones.calls import Call, evaluation_mode, example_input, map_tensors, record_calls
-from finetune_advisor.backbones.readings import read_stages
-from finetune_advisor.backbones.stages import Stage
+from finetune_advisor.backbones.stages import (
+    Call,
+    Stage,
+    evaluation_mode,
+    example_input,
+    map_tensors,
+    read_stages,
+    record_calls,
+)
 from finetune_advisor.errors import BackboneError
 
 _TOLERANCE = 1e-3

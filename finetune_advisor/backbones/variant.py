@@ -18,8 +18,7 @@ from timm.layers import activations
 from torch import Tensor, nn
 
 from finetune_advisor.backbones.at_size import create_at_size
-from finetune_advisor.backbones.calls import example_input, record_calls
-from finetune_advisor.backbones.stages import classifier_modules, layout_of, within
+from finetune_advisor.backbones.stages import classifier_modules, example_input, layout_of, record_calls, within
 from finetune_advisor.errors import BackboneError
 from finetune_advisor.techniques.activation import Activation, AnyActivation, Prelu
 

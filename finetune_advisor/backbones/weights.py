@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from finetune_advisor.artifacts.paths import NO_FILE as WORDS
 from finetune_advisor.backbones import bundled, hub
-from finetune_advisor.backbones.digests import file_digest, text_digest
+from finetune_advisor.backbones.bundled import file_digest, text_digest
 from finetune_advisor.errors import WeightsError
+from finetune_advisor.storage.paths import NO_FILE as WORDS
 
 __all__ = ["WORDS", "Available", "Source", "Weights", "available", "default_weights", "find_weights", "untrained"]
 
@@ -78,7 +78,7 @@ def available() -> tuple[Available, ...]:
 
 def untrained() -> tuple[Available, ...]:
     """Networks of this package that have no weights anywhere: for training from scratch."""
-    from finetune_advisor.backbones.slide_nets import SIDES
+    from finetune_advisor.backbones.from_scratch.slide_nets import SIDES
 
     return tuple(Available(name, "random", None) for name in SIDES)
 

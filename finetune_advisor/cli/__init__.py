@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from finetune_advisor.artifacts.storage import refused
 from finetune_advisor.cli.analyze import analyze
 from finetune_advisor.cli.backbones import backbones
 from finetune_advisor.cli.compare import compare
@@ -27,7 +26,8 @@ from finetune_advisor.cli.run import run
 from finetune_advisor.cli.techniques import techniques
 from finetune_advisor.errors import DataError, FinetuneAdvisorError, Interrupted
 from finetune_advisor.processes import first_to_fail
-from finetune_advisor.reporting.names import printable
+from finetune_advisor.storage.files import refused
+from finetune_advisor.text import printable
 from finetune_advisor.training.interrupt import name_of, sigterm_as_ctrl_c
 from finetune_advisor.version import __version__
 

@@ -115,7 +115,7 @@ class _ToErr(logging.Handler):
         self._notes: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == "finetune_advisor.data.sources":
+        if record.name == "finetune_advisor.images.sources":
             if record.getMessage() in self._notes:
                 return
             self._notes.add(record.getMessage())

@@ -47,8 +47,8 @@ def demo(
 
 
 def _show(number: int, step: DemoStep, folder: Path) -> None:
+    from finetune_advisor.cli.analyze import render_analysis
     from finetune_advisor.cli.render import render_predictions, render_run
-    from finetune_advisor.cli.render_analysis import render_analysis
     from finetune_advisor.workflows import demo as steps
 
     data, recipe = folder / "digits", folder / "recipe.yaml"

@@ -47,10 +47,10 @@ def evaluate(
     set_up_logging(Verbosity())
     from rich.text import Text
 
-    from finetune_advisor.artifacts.metrics_file import leak_sentence
-    from finetune_advisor.artifacts.rundir import RunDir
     from finetune_advisor.cli.render import render_scores
-    from finetune_advisor.inference import evaluate_on
+    from finetune_advisor.inference.predictor import evaluate_on
+    from finetune_advisor.records.metrics import leak_sentence
+    from finetune_advisor.records.rundir import RunDir
 
     scores = evaluate_on(
         RunDir(run),

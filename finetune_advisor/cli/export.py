@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.markup import escape
 
-from finetune_advisor.artifacts.export_form import ExportForm
 from finetune_advisor.cli.console import out, set_up_logging
 from finetune_advisor.cli.options import JsonOption, QuietOption, Verbosity
-from finetune_advisor.data.wording import counted
+from finetune_advisor.records.ensemble import ExportForm
+from finetune_advisor.text import counted
 
 if TYPE_CHECKING:
-    from finetune_advisor.data.sources.unlabeled import Stream
+    from finetune_advisor.images.sources.unlabeled import Stream
     from finetune_advisor.workflows.export import Exported
 
 
@@ -46,8 +46,8 @@ def export(
     Example: finetune-advisor export runs/data-1 --format onnx -o model.onnx
     """
     set_up_logging(Verbosity(quiet))
-    from finetune_advisor.artifacts.rundir import RunDir
-    from finetune_advisor.data.sources.unlabeled import image_blocks
+    from finetune_advisor.images.sources.unlabeled import image_blocks
+    from finetune_advisor.records.rundir import RunDir
     from finetune_advisor.workflows.export import export as export_run
 
     named = next(image_blocks(images, cast("Stream", sys.stdin.buffer))) if images else []

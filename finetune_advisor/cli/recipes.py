@@ -26,12 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 @recipes_app.command("list")
 def list_recipes(as_json: AsJson = False) -> None:
     """The recipes that come with the tool, to start from or, as baselines, to compare with."""
-    from finetune_advisor.artifacts.recipe_file import (
-        baseline_recipes,
-        shipped_path,
-        shipped_purpose,
-        shipped_recipes,
-    )
+    from finetune_advisor.recipes.load import baseline_recipes, shipped_path, shipped_purpose, shipped_recipes
 
     parts = {"recipe": ("when", shipped_recipes()), "baseline": ("what others do", baseline_recipes())}
     if as_json:
@@ -52,7 +47,7 @@ def list_recipes(as_json: AsJson = False) -> None:
 @recipes_app.command("show")
 def show(source: Source, as_json: AsJson = False) -> None:
     """Print a recipe with its comments; with --json, its values and those of what it extends."""
-    from finetune_advisor.artifacts.recipe_file import load_recipe, read_recipe_text
+    from finetune_advisor.recipes.load import load_recipe, read_recipe_text
 
     if as_json:
         out.print_json(data=load_recipe(source, as_written=True).model_dump())
@@ -67,8 +62,8 @@ def copy(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
 ) -> None:
     """Copy a shipped recipe, comments and all, to make it your own."""
-    from finetune_advisor.artifacts.recipe_file import shipped_path
-    from finetune_advisor.artifacts.storage import atomic_write
+    from finetune_advisor.recipes.load import shipped_path
+    from finetune_advisor.storage.files import atomic_write
 
     text = shipped_path(name).read_bytes()
     target = file / f"{name}.yaml" if file.is_dir() else file
@@ -84,7 +79,7 @@ def validate(source: Source, overrides: Overrides = None, as_json: AsJson = Fals
     """Check a recipe without any image or network: exit code 1 and every problem if it cannot be used."""
     from dataclasses import asdict
 
-    from finetune_advisor.artifacts.recipe_file import load_recipe
+    from finetune_advisor.recipes.load import load_recipe
 
     try:
         recipe = load_recipe(source, overrides or (), as_written=True)
@@ -107,7 +102,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """The keys on which two recipes differ."""
-    from finetune_advisor.artifacts.recipe_file import diff_recipes, load_recipe
+    from finetune_advisor.recipes.load import diff_recipes, load_recipe
 
     differences = diff_recipes(load_recipe(before, as_written=True), load_recipe(after, as_written=True))
     if as_json:
@@ -138,9 +133,9 @@ def preview(
     Example: finetune-advisor recipes preview recipe.yaml
     """
     set_up_logging(Verbosity())
-    from finetune_advisor.artifacts.recipe_dump import scalar_text
-    from finetune_advisor.artifacts.recipe_file import load_recipe
-    from finetune_advisor.workflows.preview import preview as draw
+    from finetune_advisor.recipes.dump import scalar_text
+    from finetune_advisor.recipes.load import load_recipe
+    from finetune_advisor.workflows.run import preview as draw
 
     settings = [*(overrides or []), *([f"data.path={scalar_text(data)}"] if data else [])]
     names = draw(load_recipe(source, settings), file, images=images, epochs=epochs)
@@ -150,7 +145,7 @@ def preview(
 @recipes_app.command("schema")
 def schema() -> None:
     """The JSON schema of a recipe, for editors that check YAML."""
-    from finetune_advisor.artifacts.recipe_file import recipe_schema
+    from finetune_advisor.recipes.load import recipe_schema
 
     out.print_json(data=recipe_schema())
 

@@ -11,20 +11,19 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from finetune_advisor.artifacts.diagnosis import Diagnosis
-from finetune_advisor.artifacts.metrics_file import counted_images, leak_sentence
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.signal import signal_sentence
-from finetune_advisor.cli.render_diagnosis import render_verdict
-from finetune_advisor.data.wording import counted
-from finetune_advisor.reporting.names import shown, some
+from finetune_advisor.cli.diagnose import render_verdict
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.diagnosis import Diagnosis
+from finetune_advisor.records.history import signal_sentence
+from finetune_advisor.records.metrics import counted_images, leak_sentence
+from finetune_advisor.text import counted, shown, some
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from finetune_advisor.artifacts.range_test import RangeTest
-    from finetune_advisor.artifacts.rundir import RunDir
-    from finetune_advisor.inference import Prediction
+    from finetune_advisor.inference.predictor import Prediction
+    from finetune_advisor.records.history import RangeTest
+    from finetune_advisor.records.rundir import RunDir
     from finetune_advisor.training.plan import Plan, PlannedGroup
 
 WORST_CLASSES = 10

@@ -24,8 +24,8 @@ def report(
     Example: finetune-advisor report runs/data-1
     """
     set_up_logging(Verbosity())
-    from finetune_advisor.artifacts.rundir import RunDir
-    from finetune_advisor.workflows.run_page import write_run_page
+    from finetune_advisor.records.rundir import RunDir
+    from finetune_advisor.workflows.report import write_run_page
 
     path = write_run_page(RunDir(run), device=torch_device(device))
     if as_json:

@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.text import Text
 
 from finetune_advisor import processes
-from finetune_advisor.artifacts.history import Record, summary
 from finetune_advisor.backbones.devices import torch_device
 from finetune_advisor.cli.console import LISTING, Bars, err, out, progress, set_up_logging
 from finetune_advisor.cli.options import (
@@ -26,14 +25,14 @@ from finetune_advisor.cli.options import (
     Verbosity,
 )
 from finetune_advisor.errors import RunError
+from finetune_advisor.records.history import Record, summary
 from finetune_advisor.training.watch import Progress, Watcher
 
 RUNS = Path("runs")
 
 if TYPE_CHECKING:
-    from finetune_advisor.artifacts.recipe import Recipe
-    from finetune_advisor.artifacts.run_place import RunPlace
-    from finetune_advisor.artifacts.rundir import RunDir
+    from finetune_advisor.recipes.recipe import Recipe
+    from finetune_advisor.records.rundir import RunDir, RunPlace
 
 
 def run(
@@ -112,9 +111,8 @@ class _Target:
 
 
 def _new(recipe: str | None, overrides: list[str] | None, run_dir: Path | None, seed: int | None) -> _Target:
-    from finetune_advisor.artifacts.recipe_file import is_shipped, load_recipe
-    from finetune_advisor.artifacts.run_place import NumberedRun
-    from finetune_advisor.artifacts.rundir import RunDir
+    from finetune_advisor.recipes.load import is_shipped, load_recipe
+    from finetune_advisor.records.rundir import NumberedRun, RunDir
 
     if recipe is None and not Path("recipe.yaml").is_file():
         raise RunError(
@@ -130,9 +128,8 @@ def _new(recipe: str | None, overrides: list[str] | None, run_dir: Path | None, 
 def _resumed(
     run_dir: Path | None, recipe: str | None, overrides: list[str] | None, seed: int | None, profile: Path | None
 ) -> _Target:
-    from finetune_advisor.artifacts.recipe_file import load_recipe
-    from finetune_advisor.artifacts.run_place import latest_run
-    from finetune_advisor.artifacts.rundir import RunDir
+    from finetune_advisor.recipes.load import load_recipe
+    from finetune_advisor.records.rundir import RunDir, latest_run
 
     if recipe is not None or overrides or seed is not None or profile is not None:
         raise RunError(
@@ -145,7 +142,7 @@ def _resumed(
 
 
 def _execute(target: _Target, profile: Path | None, device: str, verbosity: Verbosity, *, as_json: bool) -> RunDir:
-    from finetune_advisor.workflows.running import profile_beside, profile_of, run_and_draw
+    from finetune_advisor.workflows.run import profile_beside, profile_of, run_and_draw
 
     beside = profile_beside(target.file, target.recipe) if target.file and profile is None else None
     with progress(verbosity, waiting=None if as_json else LISTING) as bars:
@@ -168,7 +165,7 @@ def _show_complete(run: RunDir, *, quiet: bool, as_json: bool) -> None:
 
 
 def _print_json(run: RunDir) -> None:
-    from finetune_advisor.artifacts.diagnosis import Diagnosis
+    from finetune_advisor.records.diagnosis import Diagnosis
 
     diagnosis = Diagnosis.load(run.diagnosis).model_dump() if run.diagnosis.is_file() else None
     out.print_json(data={"run": str(run.path), **run.load_metrics(), "diagnosis": diagnosis})
@@ -235,7 +232,7 @@ def _require_alone(*, resume: bool, dry_run: bool, run_dir: Path | None) -> None
 
 def _find_lr(recipe: Recipe, device: str, verbosity: Verbosity, *, as_json: bool) -> None:
     from finetune_advisor.cli.render import render_range_test
-    from finetune_advisor.workflows.range_test import find_lr_and_draw
+    from finetune_advisor.workflows.run import find_lr_and_draw
 
     picture = Path(f"lr-{recipe.name}.svg")
     with progress(verbosity) as bars:

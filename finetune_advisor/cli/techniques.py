@@ -62,7 +62,7 @@ def _overview(entries: tuple[Entry, ...]) -> Table:
 
 
 def _print_details(entry: Entry) -> None:
-    from finetune_advisor.artifacts.recipe_dump import scalar_text
+    from finetune_advisor.recipes.dump import scalar_text
 
     out.print(f"[bold]{entry.kind}[/bold] ({entry.family}): {escape(entry.summary)}.", highlight=False)
     if entry.remarks:

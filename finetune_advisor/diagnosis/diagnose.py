@@ -9,29 +9,37 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from finetune_advisor.artifacts.diagnosis import Diagnosis, Finding
-from finetune_advisor.artifacts.facts import legible
-from finetune_advisor.artifacts.metrics_file import leak_sentence
-from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe, recipe_for_file
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.split_file import SavedSplits, load_splits
-from finetune_advisor.diagnosis.case import Case
-from finetune_advisor.diagnosis.curves import tail
-from finetune_advisor.diagnosis.data_signs import label_suspects, never_predicted, strength_at_the_edge
-from finetune_advisor.diagnosis.fit_signs import over_confident, overfitting, plateau, still_improving, underfitting
+from finetune_advisor.diagnosis.curves import Case, tail
+from finetune_advisor.diagnosis.fit_signs import (
+    over_confident,
+    overfitting,
+    plateau,
+    refit_astray,
+    refit_told,
+    still_improving,
+    underfitting,
+)
 from finetune_advisor.diagnosis.network_signs import (
     dead_units,
+    label_suspects,
     large_updates,
+    measure_weights,
+    never_predicted,
     noisy_filters,
     noisy_loss,
     small_updates,
+    strength_at_the_edge,
 )
 from finetune_advisor.diagnosis.rate_signs import rate_too_high, rate_too_low, too_few_evaluations
-from finetune_advisor.diagnosis.refit_signs import refit_astray, refit_told
-from finetune_advisor.diagnosis.weights import measure_weights
 from finetune_advisor.errors import BackboneError, DataError, RunError
+from finetune_advisor.images.split import SavedSplits, load_splits
+from finetune_advisor.recipes.load import change_recipe, dump_recipe, load_recipe, recipe_for_file
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.diagnosis import Diagnosis, Finding
+from finetune_advisor.records.facts import legible
+from finetune_advisor.records.metrics import leak_sentence
+from finetune_advisor.records.profile import Profile
+from finetune_advisor.records.rundir import RunDir
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from finetune_advisor.artifacts.diagnosis import Edit
-from finetune_advisor.artifacts.recipe import Recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.diagnosis import Edit
 from finetune_advisor.techniques.regularization import L2, Dropout
 from finetune_advisor.techniques.strategy import FewLayers, ManyLayers, Probe
 from finetune_advisor.techniques.strategy.base import TopStages

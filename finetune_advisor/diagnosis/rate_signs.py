@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from finetune_advisor.artifacts.diagnosis import Finding
-from finetune_advisor.diagnosis.case import Case
-from finetune_advisor.diagnosis.curves import FloatArray, roughness, slope, tail
+from finetune_advisor.diagnosis.curves import Case, FloatArray, roughness, slope, tail
 from finetune_advisor.diagnosis.edits import GOOD_RATIO, change_rate, train_longer
+from finetune_advisor.records.diagnosis import Finding
 
 EXPLODED = 1.25
 """Multiple of the loss of chance that an epoch's mean loss does not reach unless steps go too far."""

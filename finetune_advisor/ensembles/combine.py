@@ -13,18 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from finetune_advisor.backbones.ensemble import ensemble_of
+from finetune_advisor.backbones.wrappers.ensemble import ensemble_of
 from finetune_advisor.ensembles.choose import equal, greedy, ranking
 from finetune_advisor.ensembles.members import HeldOut, Member
 from finetune_advisor.errors import RunError
-from finetune_advisor.inference import Predictor
-from finetune_advisor.techniques.ensembling import (
-    Checkpoints,
-    CrossValidation,
-    Ensembling,
-    Seeds,
-)
-from finetune_advisor.techniques.preprocessing.settings import Preprocess
+from finetune_advisor.inference.predictor import Predictor
+from finetune_advisor.techniques.ensembling import Checkpoints, CrossValidation, Ensembling, Seeds
+from finetune_advisor.techniques.preprocessing import Preprocess
 
 FloatArray = npt.NDArray[np.floating]
 

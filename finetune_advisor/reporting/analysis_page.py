@@ -2,24 +2,77 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from finetune_advisor.artifacts.profile import PROFILE_NAME, Cell, Predicted, Profile, Size
-from finetune_advisor.artifacts.storage import atomic_write
-from finetune_advisor.reporting.balance import balance, largest_share
-from finetune_advisor.reporting.charts import probe_plot, similarity_plot, stage_plot, table_plot
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.profile import PROFILE_NAME, Cell, Predicted, Profile, Size
+from finetune_advisor.reporting.charts import probe_plot, references, similarity_plot, stage_plot, table_plot
 from finetune_advisor.reporting.curve_chart import curve_plot
 from finetune_advisor.reporting.findings import findings, split_leak, wants_review
-from finetune_advisor.reporting.gallery import ClassStrip, gallery
-from finetune_advisor.reporting.names import quoted, shown
-from finetune_advisor.reporting.pages import template
-from finetune_advisor.reporting.references import references
+from finetune_advisor.reporting.gallery import SIDE, SMALL, ClassStrip, gallery, thumbnails
+from finetune_advisor.reporting.pages import template, yaml_lines
 from finetune_advisor.reporting.sentences import FORECAST_HOLDS, gain_sentence
-from finetune_advisor.reporting.thumbnails import SIDE, SMALL, thumbnails
-from finetune_advisor.reporting.yaml_lines import yaml_lines
+from finetune_advisor.storage.files import atomic_write
+from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
+from finetune_advisor.text import quoted, shown
+
+EACH_END = 10
+"""Of many classes the largest and the smallest so many are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    name: str
+    images: int
+    share: float
+    """Of the largest class, 0..1: the length of the bar."""
+    test: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Classes by number of trainable images, largest first."""
+
+    top: tuple[ClassRow, ...]
+    left_out: int
+    """Classes between the two ends."""
+    bottom: tuple[ClassRow, ...]
+
+
+def balance(profile: Profile) -> Balance | None:
+    """The classes; None where the profile has no counts by class."""
+    counts = _trainable(profile)
+    if not counts:
+        return None
+    test = profile.splits["test"].per_class if "test" in profile.splits else {}
+    largest = max(counts.values()) or 1
+    rows = [
+        ClassRow(shown(name, 40), images, images / largest, test.get(name, 0))
+        for name, images in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    if len(rows) <= 2 * EACH_END + 1:
+        return Balance(tuple(rows), 0, ())
+    return Balance(tuple(rows[:EACH_END]), len(rows) - 2 * EACH_END, tuple(rows[-EACH_END:]))
+
+
+def largest_share(profile: Profile) -> float | None:
+    """Accuracy of naming the largest class every time; None where the profile has no counts by class."""
+    counts = _trainable(profile)
+    total = sum(counts.values())
+    return max(counts.values()) / total if total else None
+
+
+def _trainable(profile: Profile) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for split, count in profile.splits.items():
+        if split != "test":
+            counts.update(count.per_class)
+    return counts
+
 
 FEW_CLASSES = 4
 """Classes whose images are shown larger, two classes side by side."""
@@ -161,3 +214,17 @@ def _commands(profile: Profile, recipe: Path, clean: Path | None) -> tuple[tuple
         purpose = "After looking through review.csv and correcting what is wrong: only what changed is measured again."
         found.append((f"finetune-advisor analyze {data}", purpose))
     return tuple(found)
+
+
+TOP = "pooled"
+"""The probe on what the network's own classifier sees."""
+
+
+def chosen_stages(recipe: Recipe) -> tuple[str, ...]:
+    """Names of the probes in a profile; empty for a recipe that trains layers."""
+    strategy = recipe.strategy
+    if isinstance(strategy, LinearProbe):
+        return (TOP,)
+    if isinstance(strategy, StageProbe):
+        return ("all",) if strategy.stages == "all" else strategy.stages
+    return ()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from finetune_advisor.artifacts.profile import Size
-from finetune_advisor.reporting.charts import Tick
-from finetune_advisor.reporting.scales import Scale, log_ticks, path, ticks
+from finetune_advisor.records.profile import Size
+from finetune_advisor.reporting.charts import Scale, Tick, log_ticks, path, ticks
 from finetune_advisor.reporting.sentences import accuracy_now, law
 
 STEPS = 40

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from finetune_advisor.artifacts.health import FoldLeak, Health, ValueScale
-from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.data.wording import counted
-from finetune_advisor.reporting.names import quoted, shown
+from finetune_advisor.records.health import FoldLeak, Health, ValueScale
+from finetune_advisor.records.profile import Profile
+from finetune_advisor.text import counted, quoted, shown
 
 UNEVEN = 3.0
 """Largest over smallest class from which imbalance is worth a line."""

@@ -1,18 +1,31 @@
-"""What the page shows of the findings: a few pictures of each kind, and how many more there are."""
+"""Pictures on a page: a few of each finding, and contact sheets."""
 
 from __future__ import annotations
 
+import base64
+import io
+import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-from finetune_advisor.artifacts.facts import legible
-from finetune_advisor.artifacts.health import Health
-from finetune_advisor.data.sources import Listing
-from finetune_advisor.reporting.names import shown
+from finetune_advisor.errors import FinetuneAdvisorError
+from finetune_advisor.images.decode import read_image
+from finetune_advisor.images.sources import Listing
+from finetune_advisor.records.facts import legible
+from finetune_advisor.records.health import Health
 from finetune_advisor.reporting.sentences import percent
+from finetune_advisor.storage.files import atomic_path
+from finetune_advisor.techniques.preprocessing import ValueRange
+from finetune_advisor.text import shown
+
+log = logging.getLogger(__name__)
 
 MOST_GROUPS = 12
 """Groups of copies on the page."""
@@ -217,3 +230,92 @@ def _picture(name: str, *notes: str) -> Picture:
 
 def _first(entries: Sequence[Entry], most: int) -> tuple[Sequence[Entry], int]:
     return entries[:most], max(len(entries) - most, 0)
+
+
+SIDE = 112
+"""Longer side in pixels: a face or a label in it can be told, and a hundred of them weigh under half a megabyte."""
+
+SMALL = 72
+"""The same where very many are shown, in small: what an image is of can be told."""
+
+QUALITY = 72
+"""Of the JPEG; more cannot be told apart at this size."""
+
+
+def thumbnails(
+    names: Iterable[str], images: Mapping[str, Path], *, side: int = SIDE, value_range: ValueRange | None = None
+) -> dict[str, str]:
+    """A `data:` address for each name that can be drawn; the others are left out and logged.
+
+    Args:
+        names: names as the profile has them.
+        images: name -> the file itself.
+        side: longer side in pixels.
+        value_range: see `read_image`.
+    """
+    wanted = list(dict.fromkeys(names))
+    # Pillow decodes outside Python's lock, so threads share the work.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        drawn = pool.map(lambda name: _drawn(name, images.get(name), side, value_range), wanted)
+        return {name: address for name, address in zip(wanted, drawn, strict=True) if address}
+
+
+def _drawn(name: str, path: Path | None, side: int, value_range: ValueRange | None) -> str | None:
+    if path is None:
+        log.info("no picture of %r on the page: its file is not known", name)
+        return None
+    try:
+        return data_address(read_image(path, at_least=side, value_range=value_range), side=side)
+    except FinetuneAdvisorError as problem:
+        log.info("no picture of %r on the page: %s", name, problem)
+        return None
+
+
+def data_address(image: Image.Image, *, side: int = SIDE) -> str:
+    """An RGB image, made small, as an address that holds the picture itself."""
+    image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+CELL, GAP, HEAD, LINE = 160, 10, 56, 20
+"""Sides of a picture, of what lies between two, of the title with the names of the columns, and of a line of text, in
+pixels."""
+INK, GROUND = "#1f2933", "#ffffff"
+LONGEST_TITLE = 22
+"""Letters below a picture."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An image as the network sees it, and what training sees in its first epochs."""
+
+    title: str
+    plain: Image.Image
+    drawn: Sequence[Image.Image]
+
+
+def draw_contact_sheet(rows: Sequence[Row], path: Path, *, title: str, heads: Sequence[str] | None = None) -> None:
+    """Write a PNG with a line for each image; `heads` are the names of its columns, if they are not epochs.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    columns = 1 + max(len(row.drawn) for row in rows)
+    step = CELL + GAP
+    sheet = Image.new("RGB", (GAP + columns * step, HEAD + len(rows) * (step + LINE)), GROUND)
+    pen, large, small = ImageDraw.Draw(sheet), ImageFont.load_default(15), ImageFont.load_default(12)
+    pen.text((GAP, GAP), title, INK, font=large)
+    for column in range(columns):
+        head = heads[column] if heads else f"epoch {column}" if column else "as it is"
+        pen.text((GAP + column * step, HEAD - LINE), head, INK, font=small)
+    for number, row in enumerate(rows):
+        top = HEAD + number * (step + LINE)
+        for column, image in enumerate((row.plain, *row.drawn)):
+            sheet.paste(image.convert("RGB").resize((CELL, CELL), Image.Resampling.BICUBIC), (GAP + column * step, top))
+        room = LONGEST_TITLE * columns
+        name = row.title if len(row.title) <= room else f"{row.title[: room - 1]}…"
+        pen.text((GAP, top + CELL + 2), name, INK, font=small)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")

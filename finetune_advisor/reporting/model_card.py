@@ -10,15 +10,14 @@ from typing import Any
 
 import yaml
 
-from finetune_advisor.artifacts.metrics_file import counted_images, leak_sentence
-from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import dump_recipe
-from finetune_advisor.backbones.snippets import steps, with_onnx, with_timm
-from finetune_advisor.data.wording import counted
-from finetune_advisor.reporting.names import shown, some
+from finetune_advisor.backbones.export import steps, with_onnx, with_timm
+from finetune_advisor.recipes.load import dump_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.metrics import counted_images, leak_sentence
+from finetune_advisor.records.profile import Profile
 from finetune_advisor.reporting.pages import TEMPLATES
-from finetune_advisor.techniques.preprocessing.settings import Preprocess
+from finetune_advisor.techniques.preprocessing import Preprocess
+from finetune_advisor.text import counted, shown, some
 
 FEW_IMAGES = 30
 """Of a class: with fewer its own figures say little."""

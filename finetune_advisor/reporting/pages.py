@@ -1,16 +1,17 @@
-"""The templates of all pages, and how their words are written."""
+"""The templates of all pages, how their words are written, and YAML in colors."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune_advisor.artifacts.metrics_file import counted_images
-from finetune_advisor.artifacts.recipe_dump import flow_text
-from finetune_advisor.reporting.names import shown
+from finetune_advisor.recipes.dump import flow_text
+from finetune_advisor.records.metrics import counted_images
 from finetune_advisor.reporting.sentences import VIEW_NAMES, duration, ensemble_gain, percent, view_sentence
+from finetune_advisor.text import shown
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -82,3 +83,36 @@ def _environment() -> Environment:
     }
     environment.filters |= words
     return environment
+
+
+_KEY = re.compile(r"(?P<indent>\s*(?:- )?)(?P<key>[A-Za-z_][\w.-]*:)(?P<rest>.*)", re.DOTALL)
+_VALUE = re.compile(
+    r"""(?P<value>(?:\s*(?!\s|#)(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|(?:(?!\s+#).)*))?)(?P<comment>.*)""", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class YamlLine:
+    """A line of YAML: `lead`, `key`, `value` and `comment` follow each other; `reason` is a comment on its own."""
+
+    lead: str = ""
+    key: str = ""
+    value: str = ""
+    comment: str = ""
+    reason: str = ""
+
+
+def yaml_lines(text: str) -> tuple[YamlLine, ...]:
+    """The lines of a recipe as `dump_recipe` writes them."""
+    return tuple(_line(line) for line in text.splitlines())
+
+
+def _line(text: str) -> YamlLine:
+    if text.lstrip().startswith("#"):
+        return YamlLine(reason=text)
+    found = _KEY.fullmatch(text)
+    if found is None:
+        return YamlLine(value=text)
+    value = _VALUE.fullmatch(found["rest"])
+    assert value is not None, text
+    return YamlLine(found["indent"], found["key"], value["value"], value["comment"])

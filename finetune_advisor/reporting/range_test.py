@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune_advisor.artifacts.range_test import RangeTest
-from finetune_advisor.artifacts.storage import atomic_write
-from finetune_advisor.reporting.line_chart import Series, line_plot
+from finetune_advisor.records.history import RangeTest
+from finetune_advisor.reporting.charts import Series, line_plot
 from finetune_advisor.reporting.pages import template
+from finetune_advisor.storage.files import atomic_write
 
 
 def draw_range_test(test: RangeTest, path: Path) -> None:

@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from finetune_advisor.artifacts.history import Record
-from finetune_advisor.artifacts.predictions import Answer
-from finetune_advisor.data.split_file import group_ids
+from finetune_advisor.images.split import group_ids
 from finetune_advisor.metrics import accuracy_interval, wilson_interval
-from finetune_advisor.reporting.charts import ROW, Bar, BarPlot, Tick
-from finetune_advisor.reporting.line_chart import LinePlot, Series, line_plot
-from finetune_advisor.reporting.names import shown
-from finetune_advisor.reporting.scales import Scale
+from finetune_advisor.records.history import Record
+from finetune_advisor.records.predictions import Answer
+from finetune_advisor.reporting.charts import ROW, Bar, BarPlot, LinePlot, Scale, Series, Tick, line_plot
+from finetune_advisor.text import shown
 
 USUAL_UPDATES = (1e-4, 1e-2)
 """Norm of a step over that of the weights it moves, where the rate is right."""

@@ -1,4 +1,4 @@
-"""The page about a run: what came of it, what to change, how to use it. One file, no network, no JavaScript."""
+"""The page about a run: what came of it, what to change, how to use it; and its charts as files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 from PIL import Image
 
-from finetune_advisor.artifacts.diagnosis import Diagnosis
-from finetune_advisor.artifacts.ensemble import Ensemble
-from finetune_advisor.artifacts.history import Record
-from finetune_advisor.artifacts.metrics_file import counted_images, leak_sentence
-from finetune_advisor.artifacts.predictions import Answer
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.reporting.names import quoted, shown
-from finetune_advisor.reporting.pages import template
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.diagnosis import Diagnosis
+from finetune_advisor.records.ensemble import Ensemble
+from finetune_advisor.records.history import Record
+from finetune_advisor.records.metrics import counted_images, leak_sentence
+from finetune_advisor.records.predictions import Answer
+from finetune_advisor.reporting.gallery import Row, data_address, draw_contact_sheet
+from finetune_advisor.reporting.pages import template, yaml_lines
 from finetune_advisor.reporting.run_charts import (
     MOST_CLASSES,
     class_scores,
@@ -29,8 +29,8 @@ from finetune_advisor.reporting.run_charts import (
     recall_plot,
     reliability_plot,
 )
-from finetune_advisor.reporting.thumbnails import data_address
-from finetune_advisor.reporting.yaml_lines import yaml_lines
+from finetune_advisor.storage.files import atomic_path, atomic_write
+from finetune_advisor.text import quoted, shown
 
 MOST_MISTAKES, MOST_UNSURE = 8, 4
 NAME = 120
@@ -175,3 +175,45 @@ def _environment_rows(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
             text = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
         rows.append((shown(str(key)), text))
     return rows
+
+
+def write_figures(facts: RunFacts, folder: Path) -> tuple[Path, ...]:
+    """Write every chart and picture that the run has something for.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    scores = facts.metrics["test"] or facts.metrics["val"]
+    drawn: dict[str, tuple[str, object]] = {name: ("lines", plot) for name, plot in curve_plots(facts.records).items()}
+    drawn["reliability"] = ("reliability", reliability_plot(facts.answers, facts.groups))
+    recalls = recall_plot(scores["confusion"], facts.metrics["classes"], scores["per_class"])
+    drawn["per_class"] = ("bars", recalls)
+    drawn["confusion"] = ("confusion", confusion_plot(scores["confusion"], facts.metrics["classes"]))
+    written = []
+    for name, (kind, plot) in drawn.items():
+        if plot is not None:
+            written.append(folder / f"{name}.svg")
+            svg = template("figure.svg.j2").render(kind=kind, plot=plot)
+            atomic_write(written[-1], svg.strip().encode(errors="backslashreplace") + b"\n")
+    if facts.filters is not None:
+        written.append(folder / "filters.png")
+        with atomic_path(written[-1]) as temporary:
+            facts.filters.save(temporary)
+    for name, answers in (("mistakes", worst(facts.answers)), ("least_sure", least_sure(facts.answers))):
+        if rows := _rows(answers, facts.looks):
+            written.append(folder / f"{name}.png")
+            title = "Wrong, and surest of it" if name == "mistakes" else "Least sure"
+            draw_contact_sheet(rows, written[-1], title=title, heads=("image", "what it hangs on"))
+    return tuple(written)
+
+
+def _rows(answers: Sequence[Answer], looks: Mapping[str, tuple[Image.Image, Image.Image]]) -> list[Row]:
+    return [
+        Row(shown(f"{one.prediction}, labeled {one.label}", 40), *_pair(looks[one.name]))
+        for one in answers
+        if one.name in looks
+    ]
+
+
+def _pair(pictures: tuple[Image.Image, Image.Image]) -> tuple[Image.Image, list[Image.Image]]:
+    return pictures[0], [pictures[1]]

@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 if TYPE_CHECKING:
     import torch
 
-    from finetune_advisor.inference import Predictor
+    from finetune_advisor.inference.predictor import Predictor
 
 DRAWS = 4
 """Noisy copies of an image whose gradients are averaged."""
@@ -40,7 +40,7 @@ def overlays(predictor: Predictor, paths: Mapping[str, Path]) -> dict[str, tuple
 
     Images that cannot be read any more are left out.
     """
-    from finetune_advisor.data.batches import eval_batches
+    from finetune_advisor.loading.batches import eval_batches
 
     names, found = list(paths), {}
     for index_B, x_BCHW, _ in eval_batches(list(paths.values()), predictor.preprocess, batch=8, workers=0):
@@ -56,7 +56,7 @@ def saliency(predictor: Predictor, x_BCHW: torch.Tensor) -> npt.NDArray[np.float
     """For each pixel how much the network's own answer changes with it, 0 to 1: (B, H, W)."""
     import torch
 
-    from finetune_advisor.data.batches import normalize
+    from finetune_advisor.loading.batches import normalize
 
     generator = torch.Generator().manual_seed(0)
     inputs = normalize(x_BCHW.to(predictor.device), predictor.preprocess)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from finetune_advisor.artifacts.ensemble import Gain
-from finetune_advisor.artifacts.metrics_file import counted_images
-from finetune_advisor.artifacts.profile import PowerLaw, Size, View, ViewEffect
+from finetune_advisor.records.ensemble import Gain
+from finetune_advisor.records.metrics import counted_images
+from finetune_advisor.records.profile import PowerLaw, Size, View, ViewEffect
 
 SAME = 0.005
 """Accuracies nearer than this are called the same: less than folds of a few hundred images can tell apart."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_dump import scalar_text
-from finetune_advisor.artifacts.recipe_sources import shipped_measurement, shipped_recipes
+from finetune_advisor.recipes.dump import scalar_text
+from finetune_advisor.recipes.load import shipped_measurement, shipped_recipes
+from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.techniques.base import documentation, settings_in
 from finetune_advisor.techniques.catalog import Entry, Key, catalog, families
 

@@ -1,9 +1,10 @@
-"""What every group of settings and every technique has in common."""
+"""What every group of settings and every technique has in common, and what techniques may ask about the images."""
 
 from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict
@@ -77,3 +78,25 @@ def settings_in(annotation: Any) -> tuple[type[Settings], ...]:
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return (annotation,)
     return tuple(found for argument in get_args(annotation) for found in settings_in(argument))
+
+
+RGB = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Colors:
+    """Statistics over all pixels of the training images, on the scale 0..1, red first.
+
+    Attributes:
+        mean: of each channel.
+        covariance: between the channels, symmetric.
+    """
+
+    mean: RGB
+    covariance: tuple[RGB, RGB, RGB]
+
+    @property
+    def std(self) -> RGB:
+        """Standard deviation of each channel."""
+        red, green, blue = (self.covariance[channel][channel] ** 0.5 for channel in range(3))
+        return red, green, blue

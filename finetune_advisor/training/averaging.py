@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from finetune_advisor import processes
-from finetune_advisor.data.batches import Batch
+from finetune_advisor.loading.batches import Batch
 
 
 @dataclass

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted
+from finetune_advisor.records.rundir import RunDir
 
 
 class StopRequest:

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.signal import LayerSignal
 from finetune_advisor.backbones.devices import synchronize
 from finetune_advisor.backbones.sizing import sizing_remarks
-from finetune_advisor.backbones.stage_probe import POOLED
+from finetune_advisor.backbones.wrappers.stage_probe import POOLED
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.history import LayerSignal
 from finetune_advisor.techniques.strategy import FromScratch, LinearProbe, StageProbe
 from finetune_advisor.training.network import Setup, set_up
 from finetune_advisor.training.prepare import prepare

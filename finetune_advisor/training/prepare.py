@@ -1,38 +1,54 @@
-"""What every run starts from: the images and the network, mistakes found in the order of what they cost to find."""
+"""What every run starts from: images, augmentation, whitening and network; cheap mistakes are found first.
+
+Shapes: B images, C channels, H and W pixels, D = C * H * W numbers of an image.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from finetune_advisor.artifacts.recipe import Recipe
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from finetune_advisor import processes
 from finetune_advisor.backbones.build import Backbone, build
-from finetune_advisor.backbones.trunk import feature_stages
+from finetune_advisor.backbones.frozen import feature_stages
 from finetune_advisor.backbones.variant import Variant
 from finetune_advisor.backbones.weights import WORDS
-from finetune_advisor.data.pixel_colors import pixel_colors
-from finetune_advisor.data.sample import evenly_spaced
-from finetune_advisor.data.sources import Listing, open_recipe_source
-from finetune_advisor.data.split_file import SavedSplits, apply_splits
-from finetune_advisor.data.value_scale import value_scale
-from finetune_advisor.data.workers import workers_of
+from finetune_advisor.backbones.wrappers.whitened import Whitening
 from finetune_advisor.dataset import Dataset, open_dataset
-from finetune_advisor.errors import Problem, RecipeError
-from finetune_advisor.instruments import instrument_of, preprocess_of
-from finetune_advisor.techniques.colors import Colors
-from finetune_advisor.techniques.preprocessing import Preprocess
+from finetune_advisor.errors import DataError, Problem, RecipeError
+from finetune_advisor.features.extract import instrument_of, preprocess_of
+from finetune_advisor.images.color_statistics import pixel_colors, value_scale
+from finetune_advisor.images.sample import evenly_spaced
+from finetune_advisor.images.sources import Listing, open_recipe_source
+from finetune_advisor.images.split import SavedSplits, apply_splits
+from finetune_advisor.loading.batches import eval_batches, normalize
+from finetune_advisor.processes import workers_of
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.storage.files import atomic_write
+from finetune_advisor.techniques.augmentation import Augmentation, Context, apply_all
+from finetune_advisor.techniques.base import Colors
+from finetune_advisor.techniques.preprocessing import PcaWhitening, Preprocess
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
+from finetune_advisor.training.param_groups import check_named_layers
 from finetune_advisor.training.probe import probe_stages
-from finetune_advisor.training.regularize import check_named_layers
 from finetune_advisor.training.watch import Watcher
+
+log = logging.getLogger(__name__)
 
 _MOST_CHECKED = 1000
 """Training images whose first bytes are read where the recipe has no scale of values."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -199,3 +215,120 @@ def _with_absolute_paths(recipe: Recipe, source: str) -> Recipe:
             "backbone": recipe.backbone.model_copy(update={"weights": weights}),
         }
     )
+
+
+@dataclass(frozen=True)
+class Augment:
+    """The recipe's augmentations, one after the other; a value, so that worker processes can be sent it."""
+
+    techniques: tuple[Augmentation, ...]
+    colors: Colors | None
+
+    @staticmethod
+    def of(techniques: tuple[Augmentation, ...] | None, colors: Callable[[], Colors]) -> Augment | None:
+        """With the colors of the training images, where a technique asks for them."""
+        if not techniques:
+            return None
+        return Augment(techniques, colors() if any(technique.needs_colors for technique in techniques) else None)
+
+    def __call__(self, image: Image.Image, rng: np.random.Generator, size: int) -> Image.Image:
+        return apply_all(self.techniques, image, rng, Context(size, self.colors))
+
+
+def augment_of(prepared: Prepared) -> Augment | None:
+    """What changes the training images of a run, where the recipe says; None: nothing does.
+
+    Raises:
+        DataError: it depends on the training images, and one of them cannot be read any more.
+    """
+    return Augment.of(prepared.recipe.augmentation, lambda: prepared.colors)
+
+
+COVARIANCE_IMAGES = 50_000
+"""That are looked at, as many as the slides took."""
+
+BATCH = 64
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def pixel_covariance(paths: Sequence[Path], preprocess: Preprocess, *, workers: int) -> tuple[FloatArray, FloatArray]:
+    """Mean (D,) and covariance (D, D) of normalized images, or of evenly spaced ones of very many.
+
+    Raises:
+        DataError: one of them cannot be read any more, or a worker process died.
+    """
+    assert paths, "the pixels of nothing"
+    some = [paths[index] for index in evenly_spaced(len(paths), COVARIANCE_IMAGES)]
+    numbers = 3 * preprocess.size**2
+    sum_D, square_DD = np.zeros(numbers), np.zeros((numbers, numbers))
+    for _, x_BCHW, bad in eval_batches(some, preprocess, batch=BATCH, workers=workers):
+        for place, reason in bad:
+            raise DataError(f"{some[place]} cannot be read any more: {reason}.")
+        x_BD = normalize(x_BCHW, preprocess).flatten(1).double().numpy()
+        sum_D += x_BD.sum(axis=0)
+        square_DD += x_BD.T @ x_BD
+    mean_D = sum_D / len(some)
+    return mean_D, square_DD / len(some) - np.outer(mean_D, mean_D)
+
+
+def fitted_whitening(prepared: Prepared, *, device: str, folder: Path | None) -> Whitening | None:
+    """What goes in front of the network; None where the recipe does not whiten. The same in all processes.
+
+    Args:
+        folder: of this run alone, where it is found if it has been computed before; None keeps nothing.
+
+    Raises:
+        DataError: an image cannot be read any more.
+        StorageError: the disk is full or refuses.
+    """
+    technique = prepared.recipe.preprocessing
+    if not isinstance(technique, PcaWhitening):
+        return None
+    whitening, path = Whitening(3 * technique.size**2), _path(prepared, folder)
+    if processes.is_main() and not _found(whitening, path):
+        _fit(whitening, technique, prepared)
+        if path is not None:
+            atomic_write(path, save(whitening.state_dict()))
+    whitening.to(device)
+    processes.copy_from_main(whitening.state_dict().values())
+    return whitening.eval()
+
+
+def _fit(whitening: Whitening, technique: PcaWhitening, prepared: Prepared) -> None:
+    data, numbers, workers = prepared.data, len(whitening.mean_D), workers_of(prepared.recipe.runtime.workers)
+    train_N = data.index("train")
+    if len(train_N) <= numbers:
+        log.warning(
+            "whitening: %d training images cannot vary in all %d directions of their pixels; where they do not, noise "
+            "is multiplied by %.0f. Raise preprocessing.epsilon, or choose another preprocessing.kind",
+            len(train_N),
+            numbers,
+            technique.epsilon**-0.5,
+        )
+    paths = [sample.path for sample in data.samples(train_N)]
+    mean_D, covariance_DD = pixel_covariance(paths, prepared.preprocess, workers=workers)
+    whitening.mean_D.copy_(torch.from_numpy(mean_D))
+    whitening.matrix_DD.copy_(torch.from_numpy(technique.matrix(covariance_DD)))
+    log.info("whitened: %d numbers of an image, by %d training images", numbers, len(paths))
+
+
+def _path(prepared: Prepared, folder: Path | None) -> Path | None:
+    """Named for what it depends on."""
+    if folder is None:
+        return None
+    data = prepared.data
+    seen = [data.digests[place] for place in data.index("train")]
+    text = repr((prepared.preprocess.key(), prepared.recipe.preprocessing, seen))
+    return folder / f"whitening-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.safetensors"
+
+
+def _found(whitening: Whitening, path: Path | None) -> bool:
+    if path is None or not path.is_file():
+        return False
+    try:
+        whitening.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError, OSError) as problem:
+        log.warning("%s is damaged and computed again: %s", path, problem)
+        return False
+    return True

@@ -1,6 +1,6 @@
 """Strategies that leave the network as it is: a linear classifier on cached features.
 
-Shapes: N images, D features, K classes.
+Shapes: N images, K classes, D features.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ from time import perf_counter
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor import logistic
-from finetune_advisor.artifacts.history import Record
-from finetune_advisor.backbones.stage_probe import POOLED
+from finetune_advisor.backbones.wrappers.stage_probe import POOLED
 from finetune_advisor.dataset import TRAINABLE, Dataset
 from finetune_advisor.errors import BackboneError, did_you_mean
-from finetune_advisor.features import Features
+from finetune_advisor.features.extract import Features
 from finetune_advisor.metrics import softmax
+from finetune_advisor.probes import logistic
+from finetune_advisor.records.history import Record
 from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
-from finetune_advisor.training.class_weights import balanced
+
+
+def balanced(labels_N: npt.NDArray[np.integer], classes: int) -> npt.NDArray[np.float64]:
+    """Weight of each class (K,) so that all classes count the same and the mean over the images is one."""
+    counts_K = np.bincount(labels_N, minlength=classes)
+    return np.asarray(len(labels_N) / (np.count_nonzero(counts_K) * np.maximum(counts_K, 1)))
+
 
 FloatArray = npt.NDArray[np.floating]
 

@@ -1,4 +1,4 @@
-"""What a network is before its first step: layers filled, scaled to the data where asked for, statistics measured.
+"""What a network is before its first step: layers filled, the classifier fitted, statistics measured.
 
 Shapes: B images, C channels, H and W pixels, K output units.
 """
@@ -9,18 +9,24 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from finetune_advisor.artifacts.signal import LayerSignal, signal_sentence
 from finetune_advisor.backbones.stages import classifier_modules, weighted_layers, within
-from finetune_advisor.techniques.initialization import Initialization, UnitVariance
+from finetune_advisor.backbones.wrappers.stage_probe import POOLED
+from finetune_advisor.dataset import Dataset
+from finetune_advisor.errors import DataError
+from finetune_advisor.probes import logistic
+from finetune_advisor.records.history import LayerSignal, signal_sentence
+from finetune_advisor.techniques.initialization import Fitted, Initialization, Probe, UnitVariance
 from finetune_advisor.techniques.strategy import FineTuning
 from finetune_advisor.training.averaging import fit_batch_norm
-from finetune_advisor.training.feature_cost import statistics_kept
-from finetune_advisor.training.feed import Pixels
+from finetune_advisor.training.data_feed import Pixels
+from finetune_advisor.training.param_groups import statistics_kept
 from finetune_advisor.training.prepare import Prepared
+from finetune_advisor.training.probe import balanced
 
 log = logging.getLogger(__name__)
 
@@ -152,3 +158,60 @@ def _some_images(pixels: Pixels, images: int) -> Tensor:
 def _layers(net: nn.Module, *, of_classifier: bool) -> list[Layer]:
     classifier = classifier_modules(net)
     return [layer for path, layer in weighted_layers(net).items() if within(path, classifier) == of_classifier]
+
+
+def fill_head(prepared: Prepared, *, device: str) -> None:
+    """Fill the network's new classifier as the recipe says, the same bits every time.
+
+    A distilled network averages two classifiers, and both start alike where nothing is random. A hidden layer is filled
+    like the classes above it.
+    """
+    recipe, net = prepared.recipe, prepared.backbone.net
+    assert recipe.head is not None, "checked by Recipe"
+    initialization = recipe.head.initialization
+    fitted = None
+    if isinstance(initialization, Probe):
+        weighted = recipe.data.class_weights == "balanced"
+        fitted = fit_head(initialization, prepared.data, class_weights=weighted, seed=recipe.seed, device=device)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    for path in classifier_modules(net):
+        for layer in weighted_layers(net.get_submodule(path)).values():
+            assert layer.bias is not None, f"{path} has no bias"
+            initialization.fill(layer.weight, layer.bias, generator, fitted=fitted)
+    activation = recipe.head.activation
+    if activation is not None and activation.warning is not None:
+        log.warning("head.activation: %s", activation.warning)
+
+
+def fit_head(probe: Probe, data: Dataset, *, class_weights: bool, seed: int, device: str) -> Fitted:
+    """Fit the linear probe that a head starts from, on training images alone: validation has to stay unseen.
+
+    The strength is chosen on folds that keep relatives together, as for the linear probe.
+
+    Raises:
+        DataError: all training images are relatives of each other.
+    """
+    train_N = data.index("train")
+    if len(np.unique(data.family_N[train_N])) < 2:
+        raise DataError(
+            f"The {len(train_N)} training images in {data.listing.source} are relatives of each other, by their "
+            "group or as copies, which leaves nothing to choose the strength of the head's probe on.",
+            "Add images of a second group, or let the head start from zeros: head.initialization.kind: zeros.",
+        )
+    labels_N, classes = data.labels(train_N), len(data.classes)
+    x_ND = data.features[0].rows(train_N).stage(POOLED)
+    weight_N = balanced(labels_N, classes)[labels_N] if class_weights else None
+    searched = logistic.cross_validate(
+        x_ND,
+        labels_N,
+        data.folds(train_N, folds=probe.folds, seed=seed),
+        strengths=probe.strengths,
+        classes=classes,
+        weight_N=weight_N,
+        device=device,
+    )
+    best = searched.best()
+    strength, accuracy = searched.strengths[best], searched.accuracies()[best]
+    log.info("the head starts from a probe of strength %g: accuracy %.3f out of fold", strength, accuracy)
+    found = logistic.fit(x_ND, labels_N, strength=strength, classes=classes, weight_N=weight_N, device=device)
+    return Fitted(torch.tensor(found.weight_KD, dtype=torch.float32), torch.tensor(found.bias_K, dtype=torch.float32))

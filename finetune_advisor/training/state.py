@@ -1,31 +1,132 @@
-"""Everything that changes while a network trains, and its checkpoints.
+"""Everything that changes while a network trains: checkpoints, what a resumed run must share, and recovery.
 
 A checkpoint is one safetensors file: the tensors of network and optimizer, and in its header, as JSON, the counters.
 One file can be replaced atomically, and nothing in it is executed when it is read.
+
+Shapes: N images.
 """
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import json
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from finetune_advisor import processes
-from finetune_advisor.artifacts.environment import installed_version
-from finetune_advisor.artifacts.storage import atomic_write
-from finetune_advisor.errors import RunError
+from finetune_advisor.errors import RecipeError, RunError
+from finetune_advisor.recipes.dump import diff_recipes
+from finetune_advisor.recipes.formats import without_removed_keys
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.recipes.yaml import Place, plain, tree_of
+from finetune_advisor.records.environment import installed_version
+from finetune_advisor.storage.files import atomic_write
 from finetune_advisor.techniques.schedule import ScheduleState
+from finetune_advisor.text import counted, listed
 from finetune_advisor.training.averaging import Average, moving_tensors
-from finetune_advisor.training.clock import Spent
-from finetune_advisor.training.identity import Identity
+from finetune_advisor.training.prepare import Prepared
+from finetune_advisor.training.watch import Spent
+
+log = logging.getLogger(__name__)
+
+FREE = frozenset(
+    {
+        "data.path",
+        "backbone.weights",
+        "runtime.workers",
+        "runtime.retries",
+        "runtime.compile",
+        "runtime.tracker",
+        "optimizer.micro_batch",
+    }
+)
+"""Keys that may change while a run is interrupted: where things are (their content is compared), speed and memory."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The recipe, and what it was executed on."""
+
+    recipe: Recipe
+    weights: str
+    """Digest of the backbone's weights."""
+    classes: tuple[str, ...]
+    images: Mapping[str, bytes]
+    """Eight bytes for each image, by its name, that change with its content, its split and its label."""
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> Identity:
+        """That of a run that is about to begin or to go on."""
+        data = prepared.data
+        images = {
+            sample.name: hashlib.blake2b(f"{sample.split} {sample.label} {digest}".encode(), digest_size=8).digest()
+            for sample, digest in zip(data.listing.samples, data.digests, strict=True)
+        }
+        return cls(prepared.recipe, prepared.backbone.weights.digest, data.classes, images)
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the images."""
+        return {"recipe": self.recipe.model_dump(mode="json"), "weights": self.weights, "classes": list(self.classes)}
+
+    def images_tensor(self) -> Tensor:
+        """The images (N, 8), uint8."""
+        joined = np.frombuffer(b"".join(self.images.values()), np.uint8)
+        return torch.from_numpy(joined.reshape(-1, 8).copy())
+
+    def require_same(self, saved: Mapping[str, Any], images_N8: Tensor, path: Path) -> None:
+        """Check that a checkpoint was written by a run of the same identity.
+
+        Raises:
+            RunError: says what changed since.
+        """
+        changes = list(self._changes(saved, images_N8))
+        if changes:
+            raise RunError(
+                f"{path} is of another run than recipe and images describe now: {'; '.join(changes)}.",
+                "Start a new run instead of --resume, or put recipe.yaml and the images back as they were.",
+            )
+
+    def _changes(self, saved: Mapping[str, Any], images_N8: Tensor) -> Iterator[str]:
+        yield from self._recipe_changes(saved["recipe"])
+        if saved["weights"] != self.weights:
+            yield "the backbone's weights differ"
+        if saved["classes"] != list(self.classes):
+            yield f"the classes were {', '.join(saved['classes'])} and are {', '.join(self.classes)}"
+        elif len(images_N8) != len(self.images):
+            yield f"there were {counted(len(images_N8), 'image')} and are {len(self.images)}"
+        else:
+            differs_N = (images_N8 != self.images_tensor()).any(dim=1)
+            names = [name for name, differs in zip(self.images, differs_N.tolist(), strict=True) if differs]
+            if names:
+                yield f"{counted(len(names), 'image')} changed: {listed(names)}"
+
+    def _recipe_changes(self, saved: Mapping[str, Any]) -> Iterator[str]:
+        try:
+            known, _ = without_removed_keys(tree_of(saved, Place("checkpoint")))
+            before = Recipe.model_validate_json(json.dumps(plain(known)))
+        except RecipeError as problem:
+            yield f"its recipe is of another version ({', '.join(each.key for each in problem.problems)})"
+            return
+        except ValidationError as problem:
+            keys = sorted({".".join(map(str, error["loc"])) for error in problem.errors()})
+            yield f"its recipe is of another version ({', '.join(keys)})"
+            return
+        for key, old, new in diff_recipes(before, self.recipe):
+            if key not in FREE:
+                yield f"{key} was {old} and is {new}"
+
 
 CHECKPOINT_FORMAT = 6
 
@@ -229,3 +330,82 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: stream.get_tensor(name) for name in stream.keys()}, counters  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as problem:
         raise RunError(f"{path} is damaged: {problem}") from problem
+
+
+T = TypeVar("T")
+
+_ON_CPU = ("can't allocate memory", "not enough memory", "DefaultCPUAllocator")
+"""What torch says in a RuntimeError when memory for a tensor is refused."""
+
+
+def within_memory(state: TrainState, largest: int, attempt: Callable[[int], T]) -> T:
+    """What `attempt` returns, given how many images may go through the network together.
+
+    When memory runs out that number is halved, for the rest of the run, and the same is tried again.
+
+    Args:
+        largest: images together as long as memory never ran out.
+        attempt: leaves nothing behind but gradients when it fails.
+
+    Raises:
+        RunError: memory does not even suffice for one image.
+    """
+    while True:
+        size = min(state.micro_batch or largest, largest)
+        try:
+            return attempt(size)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Here the error and its traceback are gone, which would keep what lies in memory.
+        _take_smaller(state, size, reason)
+
+
+def go_back(state: TrainState, restore: Callable[[], None], problem: RunError, *, retries: int) -> None:
+    """Restore the last good checkpoint, to go on with half the rate.
+
+    Args:
+        restore: loads the checkpoint into `state`.
+        problem: what the last attempt ended with.
+        retries: how often this may be done in a run.
+
+    Raises:
+        RunError: the problem, when there is no attempt left.
+    """
+    if state.retries >= retries:
+        if retries:
+            problem.message += f" It went back {state.retries} times before (`runtime.retries`)."
+        raise problem
+    factor, done = state.rate_factor / 2, state.retries + 1
+    micro_batch, before = state.micro_batch, state.step
+    state.optimizer.zero_grad(set_to_none=True)
+    restore()
+    state.rate_factor, state.retries, state.micro_batch = factor, done, micro_batch
+    told = f"{problem.message} Went back from step {before} to step {state.step}, with {factor:g} of the rate."
+    log.warning(told)
+    state.events.append(told)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in _ON_CPU)
+
+
+def _take_smaller(state: TrainState, size: int, reason: str) -> None:
+    if size == 1:
+        raise RunError(
+            f"Memory does not suffice for a single image: {reason}.",
+            "Lower preprocessing.size, choose a smaller backbone or fewer trained stages, or more memory. "
+            "The last checkpoint is intact.",
+        )
+    state.optimizer.zero_grad(set_to_none=True)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    state.micro_batch = max(1, size // 2)
+    told = (
+        f"Memory ran out at step {state.step + 1}: from now on at most {state.micro_batch} images go through the "
+        f"network together instead of {size}; a step stays the same. ({reason})"
+    )
+    log.warning(told)
+    state.events.append(told)

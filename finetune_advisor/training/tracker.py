@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TypeAlias
 
-from finetune_advisor.artifacts.history import Record
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import RunError
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.history import Record
+from finetune_advisor.records.rundir import RunDir
 
 PROJECT = "finetune-advisor"
 

@@ -19,14 +19,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from finetune_advisor.artifacts.recipe_dump import scalar_text
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.run_place import NumberedRun
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.artifacts.storage import atomic_write
-from finetune_advisor.inference import Prediction, Predictor
-from finetune_advisor.workflows.analysis import Analysis, analyze_and_advise, is_edited_by_hand, require_place
-from finetune_advisor.workflows.running import run_and_draw
+from finetune_advisor.inference.predictor import Prediction, Predictor
+from finetune_advisor.recipes.dump import scalar_text
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import NumberedRun, RunDir
+from finetune_advisor.storage.files import atomic_write
+from finetune_advisor.workflows.analyze import Analysis, analyze_and_advise, is_edited_by_hand, require_place
+from finetune_advisor.workflows.run import run_and_draw
 
 DIGITS = Path(__file__).parent / "digits.npz"
 

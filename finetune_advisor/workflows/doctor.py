@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune_advisor.artifacts.environment import PACKAGES, installed_version
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.storage import cache_root, require_writable
 from finetune_advisor.errors import BackboneError, StorageError
 from finetune_advisor.processes import usable_cores
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.environment import PACKAGES, installed_version
+from finetune_advisor.storage.files import cache_root, require_writable
 from finetune_advisor.techniques.strategy import FromScratch
 
 EXTRAS = {

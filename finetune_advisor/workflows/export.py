@@ -18,25 +18,24 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from finetune_advisor.artifacts.environment import installed_version
-from finetune_advisor.artifacts.export_form import ExportForm
-from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.artifacts.storage import atomic_path, atomic_write
 from finetune_advisor.backbones.build import backbone_config
-from finetune_advisor.backbones.export import CONFIG_FILE, WEIGHTS_FILE, described, timm_opens_alone
-from finetune_advisor.backbones.onnx_file import answers_of, onnx_file
-from finetune_advisor.backbones.onnx_program import NoGraph
-from finetune_advisor.backbones.snippets import ONNX_FILE, steps
+from finetune_advisor.backbones.export import CONFIG_FILE, ONNX_FILE, WEIGHTS_FILE, described, steps, timm_opens_alone
+from finetune_advisor.backbones.inference_graph import NoGraph
+from finetune_advisor.backbones.onnx import answers_of, onnx_file
 from finetune_advisor.backbones.weights import WORDS
-from finetune_advisor.data.batches import eval_batches
-from finetune_advisor.data.split_file import load_splits
 from finetune_advisor.errors import BackboneError, DataError, RunError
-from finetune_advisor.inference import BATCH, Predictor, model_folder
+from finetune_advisor.images.split import load_splits
+from finetune_advisor.inference.predictor import BATCH, Predictor, model_folder
+from finetune_advisor.loading.batches import eval_batches
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.ensemble import ExportForm
+from finetune_advisor.records.environment import installed_version
+from finetune_advisor.records.profile import Profile
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.reporting.model_card import Card, model_card
-from finetune_advisor.reporting.names import some
-from finetune_advisor.workflows.run_images import some_images
+from finetune_advisor.storage.files import atomic_path, atomic_write
+from finetune_advisor.text import some
+from finetune_advisor.workflows.report import some_images
 
 MOST_IMAGES = 64
 """Of the run's own images that model and export are compared on."""

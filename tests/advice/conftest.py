@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from finetune_advisor.artifacts.health import FoldLeak, Health, ImageSizes, Imbalance, LabelSuspect
-from finetune_advisor.artifacts.profile import (
+from finetune_advisor.records.health import FoldLeak, Health, ImageSizes, Imbalance, LabelSuspect
+from finetune_advisor.records.profile import (
     Forecast,
     PowerLaw,
     ProbeScore,

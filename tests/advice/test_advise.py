@@ -15,9 +15,9 @@ from finetune_advisor.advice.advise import Advice, advise
 from finetune_advisor.advice.rules import KEEP, choices
 from finetune_advisor.advice.sentences import why
 from finetune_advisor.advice.table import place
-from finetune_advisor.artifacts.health import BadFile, FoldLeak, OddImage, Outlier
-from finetune_advisor.artifacts.profile import Cell, Profile, Sampled, Seconds, SplitCount
-from finetune_advisor.artifacts.recipe_file import is_edited, load_recipe
+from finetune_advisor.recipes.load import is_edited, load_recipe
+from finetune_advisor.records.health import BadFile, FoldLeak, OddImage, Outlier
+from finetune_advisor.records.profile import Cell, Profile, Sampled, Seconds, SplitCount
 from finetune_advisor.techniques.strategy import StageProbe
 
 MakeProfile = Callable[..., Profile]

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from finetune_advisor.advice.amount import error_reduction, plenty_per_class
-from finetune_advisor.advice.calibration import calibration
 from finetune_advisor.advice.sentences import amount_reason
-from finetune_advisor.advice.table import place
-from finetune_advisor.analysis.size import size_of
-from finetune_advisor.artifacts.profile import CurvePoint, Forecast, Profile
+from finetune_advisor.advice.table import calibration, error_reduction, place, plenty_per_class
+from finetune_advisor.analysis.analyze import size_of
+from finetune_advisor.records.profile import CurvePoint, Forecast, Profile
 
 MakeProfile = Callable[..., Profile]
 Facts = Callable[..., dict[str, Any]]

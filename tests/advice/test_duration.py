@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from finetune_advisor.advice.duration import AROUND, FITS, expected_seconds
-from finetune_advisor.artifacts.profile import Profile, Sampled, Seconds, SplitCount
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.speed import Speed
+from finetune_advisor.advice.advise import AROUND, FITS, expected_seconds
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.facts import Speed
+from finetune_advisor.records.profile import Profile, Sampled, Seconds, SplitCount
 
 SPEED = Speed(
     device="cpu",

@@ -14,9 +14,8 @@ from rich.console import Console
 
 from finetune_advisor.advice.advise import advise
 from finetune_advisor.advice.table import place
-from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.cli.render_analysis import render_analysis
-from finetune_advisor.cli.table_map import ROWS, table_map
+from finetune_advisor.cli.analyze import ROWS, render_analysis, table_map
+from finetune_advisor.records.profile import Profile
 
 MakeProfile = Callable[..., Profile]
 

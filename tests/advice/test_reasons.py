@@ -19,8 +19,8 @@ from finetune_advisor.advice.advise import advise
 from finetune_advisor.advice.choice import KEEP, NOT_FROM_DATA, Change, Choice, Cite, Reason, cite
 from finetune_advisor.advice.rules import choices
 from finetune_advisor.advice.table import place
-from finetune_advisor.artifacts.health import ImageSizes
-from finetune_advisor.artifacts.profile import Cell, Profile, StageSimilarity, View
+from finetune_advisor.records.health import ImageSizes
+from finetune_advisor.records.profile import Cell, Profile, StageSimilarity, View
 
 _SPEC = importlib.util.spec_from_file_location("profiles_of_the_advice", Path(__file__).with_name("conftest.py"))
 assert _SPEC is not None and _SPEC.loader is not None

@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from finetune_advisor.advice.calibration import Amount, Calibration, Curve, SimilarityBorder, calibration
-from finetune_advisor.advice.table import CELLS, best_probe, cell_probabilities, place, predict
-from finetune_advisor.artifacts.health import FoldLeak
-from finetune_advisor.artifacts.profile import Cell, Predicted, Profile
+from finetune_advisor.advice.table import (
+    CELLS,
+    Amount,
+    Calibration,
+    Curve,
+    SimilarityBorder,
+    best_probe,
+    calibration,
+    cell_probabilities,
+    place,
+    predict,
+)
+from finetune_advisor.records.health import FoldLeak
+from finetune_advisor.records.profile import Cell, Predicted, Profile
 
 MakeProfile = Callable[..., Profile]
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from finetune_advisor.analysis.analyze import analyze
-from finetune_advisor.artifacts.profile import Profile
+from finetune_advisor.records.profile import Profile
 
 COUNTS = {"train/ants": 9, "train/bees": 6, "test/ants": 3, "test/bees": 3}
 

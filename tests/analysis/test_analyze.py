@@ -14,9 +14,9 @@ import finetune_advisor.analysis.analyze as analyzing
 from finetune_advisor.advice.advise import advise
 from finetune_advisor.advice.table import place
 from finetune_advisor.analysis.analyze import analyze
-from finetune_advisor.artifacts.profile import Cell, Profile
 from finetune_advisor.errors import BackboneError, DataError, FinetuneAdvisorError, WeightsError
-from finetune_advisor.workflows.analysis import analyze_and_advise
+from finetune_advisor.records.profile import Cell, Profile
+from finetune_advisor.workflows.analyze import analyze_and_advise
 
 ImageFolder = Callable[..., Path]
 

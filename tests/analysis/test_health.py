@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from finetune_advisor.analysis.health import health
-from finetune_advisor.data.clean_manifest import clean_manifest, review_table
-from finetune_advisor.data.sources import open_source
-from finetune_advisor.data.value_scale import value_scale
 from finetune_advisor.dataset import TRAINABLE, open_dataset
-from finetune_advisor.instruments import ruler
+from finetune_advisor.features.extract import ruler
+from finetune_advisor.images.color_statistics import value_scale
+from finetune_advisor.images.sources import open_source
+from finetune_advisor.images.tables import clean_manifest, review_table
 
 ImageFolder = Callable[..., Path]
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from finetune_advisor.analysis.label_suspects import confident_joint, label_suspects
+from finetune_advisor.analysis.label_errors import confident_joint, label_suspects
 
 
 def slow_joint(probabilities_NK: npt.NDArray[np.floating], labels_N: npt.NDArray[np.integer]) -> list[list[int]]:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from finetune_advisor.analysis.leak import fold_leak, oddly_close
-from finetune_advisor.artifacts.health import FoldLeak
+from finetune_advisor.analysis.leakage import fold_leak, oddly_close
+from finetune_advisor.records.health import FoldLeak
 
 IMAGES = 240
 
@@ -70,6 +70,6 @@ def test_a_sample_finds_about_the_same_share(monkeypatch):
     features_ND, _, _ = tiles(2)
     features_ND[: IMAGES // 2] = np.random.default_rng(1).normal(0, 1, (IMAGES // 2, 40))
     whole = oddly_close(features_ND, np.arange(IMAGES), seed=0)
-    monkeypatch.setattr("finetune_advisor.analysis.leak.SAMPLE", 120)
+    monkeypatch.setattr("finetune_advisor.analysis.leakage.SAMPLE", 120)
     assert abs(oddly_close(features_ND, np.arange(IMAGES), seed=0) - whole) < 0.1
     assert 0.4 < whole < 0.6

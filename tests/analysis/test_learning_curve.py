@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from finetune_advisor import logistic
 from finetune_advisor.analysis import learning_curve as module
 from finetune_advisor.analysis.learning_curve import Curve, learning_curve
+from finetune_advisor.probes import logistic
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]

@@ -1,8 +1,7 @@
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from finetune_advisor.analysis.neighbors import nearest
-from finetune_advisor.analysis.outliers import outliers
+from finetune_advisor.analysis.outliers import nearest, outliers
 
 
 def cloud(images: int = 200, features: int = 12, seed: int = 0):
@@ -16,7 +15,7 @@ def test_neighbors_are_those_of_all_distances(monkeypatch):
     family_N = np.arange(80) // 2
     distance_NN[family_N[:, None] == family_N] = np.inf
     expected_Nn = np.sort(distance_NN, axis=1)[:, :4]
-    monkeypatch.setattr("finetune_advisor.analysis.neighbors.WORKING_FLOATS", 500)
+    monkeypatch.setattr("finetune_advisor.analysis.outliers.WORKING_FLOATS", 500)
     np.testing.assert_allclose(nearest(x_ND, 4, family_N=family_N), expected_Nn, atol=1e-5)
     some_Q = np.array([5, 70])
     np.testing.assert_allclose(nearest(x_ND, 4, family_N=family_N, query_Q=some_Q), expected_Nn[some_Q], atol=1e-5)

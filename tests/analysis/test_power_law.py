@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 from scipy.special import ndtri
 
-from finetune_advisor.analysis.power_law import covariance, credible_laws
-from finetune_advisor.artifacts.profile import Forecast
+from finetune_advisor.analysis.learning_curve import covariance, credible_laws
+from finetune_advisor.records.profile import Forecast
 
 Floats = npt.NDArray[np.floating]
 

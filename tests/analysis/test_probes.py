@@ -11,7 +11,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from finetune_advisor.analysis.probes import LEAST_PER_CLASS, Probed, images_to_use, probe, stratified
-from finetune_advisor.features import Features
+from finetune_advisor.features.extract import Features
 from finetune_advisor.techniques.strategy import LinearProbe
 
 IMAGES, FOLDS = 120, 5

@@ -15,10 +15,9 @@ from PIL import Image, ImageFilter, ImageOps
 from torch.distributions import Normal, kl_divergence
 
 from finetune_advisor.analysis.similarity import FAMILIAR, SHIFT_SCALE, SURE_LOGIT, TYPICAL, similarity
-from finetune_advisor.artifacts.profile import Similarity
-from finetune_advisor.data.workers import default_workers
-from finetune_advisor.features import Features, measure
-from finetune_advisor.instruments import ruler
+from finetune_advisor.features.extract import Features, measure, ruler
+from finetune_advisor.processes import default_workers
+from finetune_advisor.records.profile import Similarity
 
 STAGES = tuple(TYPICAL)
 CHANNELS = 64

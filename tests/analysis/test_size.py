@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 
+from finetune_advisor.analysis.analyze import size_of
 from finetune_advisor.analysis.learning_curve import Curve
-from finetune_advisor.analysis.size import size_of
-from finetune_advisor.artifacts.profile import CurvePoint, Forecast, PowerLaw
+from finetune_advisor.records.profile import CurvePoint, Forecast, PowerLaw
 
 
 def test_even_classes_count_as_many_as_there_are() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from finetune_advisor.analysis.speed import speed_of
 from finetune_advisor.backbones.build import build
-from finetune_advisor.instruments import instrument
+from finetune_advisor.features.extract import instrument
 from finetune_advisor.techniques.preprocessing import Backbone
 
 

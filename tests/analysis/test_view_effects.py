@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from finetune_advisor.analysis.view_effects import paired_error, view_effects
-from finetune_advisor.artifacts.profile import View, ViewEffect
+from finetune_advisor.records.profile import View, ViewEffect
 
 IMAGES, FOLDS = 120, 5
 LABELS: npt.NDArray[np.int64] = np.arange(IMAGES) % 2

@@ -12,7 +12,7 @@ from PIL import Image
 
 from finetune_advisor.advice.advise import Advice, advise
 from finetune_advisor.analysis.analyze import analyze
-from finetune_advisor.artifacts.profile import Profile, View
+from finetune_advisor.records.profile import Profile, View
 
 SIZE, PER_CLASS = 48, 20
 

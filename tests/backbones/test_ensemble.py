@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from finetune_advisor.backbones.build import build
-from finetune_advisor.backbones.ensemble import Ensemble, ManyLooks, ensemble_of
 from finetune_advisor.backbones.export import described, load_model, save_model
-from finetune_advisor.backbones.shared_probes import SharedProbes
-from finetune_advisor.backbones.stage_probe import ARCHITECTURE, StageProbe, stage_probe_of
+from finetune_advisor.backbones.wrappers.ensemble import Ensemble, ManyLooks, ensemble_of
+from finetune_advisor.backbones.wrappers.shared_probes import SharedProbes
+from finetune_advisor.backbones.wrappers.stage_probe import ARCHITECTURE, StageProbe, stage_probe_of
 from finetune_advisor.techniques.preprocessing import Preprocess
 
 CLASSES = ("ants", "bees", "wasps")

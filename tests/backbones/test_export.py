@@ -13,7 +13,7 @@ from torch import nn
 
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.export import Preprocessing, load_model, save_model
-from finetune_advisor.backbones.stage_probe import StageProbe
+from finetune_advisor.backbones.wrappers.stage_probe import StageProbe
 from finetune_advisor.errors import RunError
 
 from .conftest import Python

@@ -17,12 +17,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from finetune_advisor.backbones import inference_graph, onnx_program
+from finetune_advisor.backbones import inference_graph
+from finetune_advisor.backbones import inference_graph as onnx_program
 from finetune_advisor.backbones.build import build
-from finetune_advisor.backbones.inference_graph import BATCH, InferenceGraph, open_graph
-from finetune_advisor.backbones.onnx_program import NoGraph
+from finetune_advisor.backbones.frozen import FrozenTrunk
+from finetune_advisor.backbones.inference_graph import BATCH, InferenceGraph, NoGraph, open_graph
 from finetune_advisor.backbones.stages import begins_with_convolutions
-from finetune_advisor.backbones.trunk import FrozenTrunk
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 

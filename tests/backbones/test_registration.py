@@ -19,7 +19,7 @@ def test_importing_us_loads_neither_torch_nor_timm(python: Python) -> None:
         "import timm, finetune_advisor",
         "import importlib.util, finetune_advisor; importlib.util.find_spec('timm'); import timm",
         "import finetune_advisor.backbones.stages, timm",
-        "import finetune_advisor.backbones.stage_probe, timm",
+        "import finetune_advisor.backbones.wrappers.stage_probe, timm",
         "from finetune_advisor.backbones import registration; registration.install(); import timm.models, timm",
     ],
 )

@@ -14,16 +14,14 @@ from torch import nn
 from typer.testing import CliRunner
 
 import finetune_advisor  # noqa: F401 - registers the networks
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.build import build
-from finetune_advisor.backbones.calls import record_calls
-from finetune_advisor.backbones.plain_net import Joined, PlainNet, Pyramid
+from finetune_advisor.backbones.from_scratch.slide_nets import SIDES, Joined, PlainNet, Pyramid
 from finetune_advisor.backbones.sizing import sizing_remarks
-from finetune_advisor.backbones.slide_nets import SIDES
-from finetune_advisor.backbones.stages import stages_of
+from finetune_advisor.backbones.stages import record_calls, stages_of
 from finetune_advisor.cli import app
-from finetune_advisor.inference import Predictor
-from finetune_advisor.training.train import train
+from finetune_advisor.inference.predictor import Predictor
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
 
 NARROW = 1 / 32
 
@@ -96,7 +94,7 @@ def test_what_the_slides_do_against_their_own_rules_is_said() -> None:
 
 @pytest.mark.parametrize("activation", ["null", "{kind: prelu}"])
 def test_nin_trains_from_scratch_and_its_model_opens(image_folder, tmp_path, activation: str) -> None:
-    from finetune_advisor.artifacts.recipe_file import load_recipe
+    from finetune_advisor.recipes.load import load_recipe
 
     data = image_folder({"ants": 6, "bees": 6})
     edits = (f"data.path={data}", "backbone.name=nin", "preprocessing.size=32", "budget.epochs=1", "optimizer.batch=5")

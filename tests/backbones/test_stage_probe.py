@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from finetune_advisor.backbones.build import Backbone, build
-from finetune_advisor.backbones.stage_probe import StageProbe, stage_probe_of
-from finetune_advisor.backbones.trunk import FrozenTrunk
+from finetune_advisor.backbones.frozen import FrozenTrunk
+from finetune_advisor.backbones.wrappers.stage_probe import StageProbe, stage_probe_of
 from finetune_advisor.errors import BackboneError
 
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from finetune_advisor.backbones.build import Backbone, build
-from finetune_advisor.backbones.readings import pool, read_stages
-from finetune_advisor.backbones.stages import Stage, classifier_parameters, stages_of
+from finetune_advisor.backbones.stages import Stage, classifier_parameters, pool, read_stages, stages_of
 from finetune_advisor.errors import BackboneError
 
 NAMES = {

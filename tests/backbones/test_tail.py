@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from finetune_advisor.backbones.build import Backbone, build
-from finetune_advisor.backbones.readings import read_stages
-from finetune_advisor.backbones.stages import Stage
+from finetune_advisor.backbones.stages import Stage, read_stages
 from finetune_advisor.backbones.tail import Tail
 from finetune_advisor.errors import BackboneError
 

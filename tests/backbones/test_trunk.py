@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from finetune_advisor.backbones.build import Backbone, build
-from finetune_advisor.backbones.readings import pool, read_stages
-from finetune_advisor.backbones.trunk import FrozenTrunk, reference_norms
+from finetune_advisor.backbones.frozen import FrozenTrunk, reference_norms
+from finetune_advisor.backbones.stages import pool, read_stages
 
 
 def test_pooled_is_what_timm_calls_pre_logits(backbone: Backbone, images_BCHW: Tensor) -> None:

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.cli import app
-from finetune_advisor.training.train import train
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
 
 TINY = ("backbone.name=mobilenetv3_small_050", "backbone.weights=random", "preprocessing.size=64", "runtime.workers=0")
 COLORS = {"ants": (200, 60, 60), "bees, wild": (60, 200, 60), "[red]wasps": (60, 60, 200)}

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.cli import app
-from finetune_advisor.workflows.running import run_and_draw
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.workflows.run import run_and_draw
 
 ENCODINGS = ["cp1252", "latin-1", "ascii"]
 TINY = ["backbone.name=mobilenetv3_small_050", "backbone.weights=random", "preprocessing.size=64", "runtime.workers=0"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.history import save_history
-from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.records.history import save_history
+from finetune_advisor.records.rundir import RunDir
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from finetune_advisor.artifacts.diagnosis import Diagnosis, Edit, Finding
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.diagnosis.diagnose import edited_recipe
-from finetune_advisor.workflows.running import profile_beside
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.diagnosis import Diagnosis, Edit, Finding
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.workflows.run import profile_beside
 
 
 def test_analyze_writes_where_the_images_are_from_the_recipe_and_every_command_agrees(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.cli import console
 from finetune_advisor.cli.options import Verbosity
+from finetune_advisor.recipes.load import load_recipe
 
 
 @pytest.fixture

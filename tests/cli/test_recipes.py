@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from finetune_advisor.artifacts.recipe_file import baseline_recipes, load_recipe, shipped_path, shipped_recipes
 from finetune_advisor.cli.recipes import recipes_app
 from finetune_advisor.cli.techniques import techniques
 from finetune_advisor.errors import FinetuneAdvisorError, RecipeError, StorageError
+from finetune_advisor.recipes.load import baseline_recipes, load_recipe, shipped_path, shipped_recipes
 
 app = typer.Typer()
 app.add_typer(recipes_app, name="recipes")

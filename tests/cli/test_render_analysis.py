@@ -14,10 +14,10 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from finetune_advisor.advice.advise import Advice
-from finetune_advisor.artifacts.profile import Predicted, Profile
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.cli.render_analysis import render_analysis
+from finetune_advisor.cli.analyze import render_analysis
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.profile import Predicted, Profile
 
 PROFILES = Path(__file__).parents[1] / "reporting" / "conftest.py"
 NAMES = tuple(f"{split}/{label}/{n}.jpg" for n in range(6) for split in ("train", "test") for label in ("ants", "bees"))

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from finetune_advisor.artifacts.recipe_file import baseline_recipes, load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.cli.console import Bars
+from finetune_advisor.recipes.load import baseline_recipes, load_recipe
+from finetune_advisor.records.rundir import RunDir
 
 PLAIN = {"ants": 8, "bees": 8}
 SHORT = ("--set", "budget.epochs=2", "--set", "optimizer.batch=8")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.training.train import train
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
 
 TINY = ("backbone.name=mobilenetv3_small_050", "backbone.weights=random", "preprocessing.size=32", "runtime.workers=0")
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from finetune_advisor.artifacts.history import Record
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.diagnosis.case import Case
+from finetune_advisor.diagnosis.curves import Case
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.history import Record
 
 Array = npt.NDArray[np.float64]
 

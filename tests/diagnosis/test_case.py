@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.diagnosis.case import Case
+from finetune_advisor.diagnosis.curves import Case
+from finetune_advisor.recipes.load import load_recipe
 
 
 def case(*edits: str, classes: int = 4) -> Case:

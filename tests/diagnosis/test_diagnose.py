@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from finetune_advisor.artifacts.diagnosis import Diagnosis
-from finetune_advisor.artifacts.history import save_history
-from finetune_advisor.artifacts.recipe_file import change_recipe, dump_recipe, load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.diagnosis.diagnose import diagnose, edited_recipe
-from finetune_advisor.diagnosis.weights import alive_units, dead_share, filter_roughness
+from finetune_advisor.diagnosis.network_signs import alive_units, dead_share, filter_roughness
 from finetune_advisor.errors import DataError, RecipeError, RunError
-from finetune_advisor.training.train import train
-from finetune_advisor.workflows.diagnosing import diagnose_run
+from finetune_advisor.recipes.load import change_recipe, dump_recipe, load_recipe
+from finetune_advisor.records.diagnosis import Diagnosis
+from finetune_advisor.records.history import save_history
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
+from finetune_advisor.workflows.report import diagnose_run
 
 TINY = ("backbone.name=mobilenetv3_small_050", "backbone.weights=random", "preprocessing.size=32", "runtime.workers=0")
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from finetune_advisor.artifacts.history import Record, save_history
-from finetune_advisor.artifacts.recipe_file import change_recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.diagnosis.case import Case
+from finetune_advisor.diagnosis.curves import Case
 from finetune_advisor.diagnosis.diagnose import diagnose, findings
-from finetune_advisor.diagnosis.refit_signs import refit_told
-from finetune_advisor.training.train import train
+from finetune_advisor.diagnosis.fit_signs import refit_told
+from finetune_advisor.recipes.load import change_recipe
+from finetune_advisor.records.history import Record, save_history
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
 
 made_up: Any = sys.modules["made_up"].made_up
 HEALTHY_SEEDS = range(900, 930)

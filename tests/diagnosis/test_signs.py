@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from finetune_advisor.artifacts.recipe_file import change_recipe
-from finetune_advisor.diagnosis.case import Case, WeightFacts
+from finetune_advisor.diagnosis.curves import Case, WeightFacts
 from finetune_advisor.diagnosis.diagnose import findings
+from finetune_advisor.recipes.load import change_recipe
 
 made_up: Any = sys.modules["made_up"]
 SEEDS = range(1000, 1030)

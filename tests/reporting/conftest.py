@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune_advisor.artifacts.diagnosis import Diagnosis, Edit, Finding
-from finetune_advisor.artifacts.ensemble import Cost, Ensemble, EnsembleMember, Gain
-from finetune_advisor.artifacts.health import (
+from finetune_advisor.metrics import score
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.diagnosis import Diagnosis, Edit, Finding
+from finetune_advisor.records.ensemble import Cost, Ensemble, EnsembleMember, Gain
+from finetune_advisor.records.health import (
     BadFile,
     BlankImage,
     FoldLeak,
@@ -26,9 +28,9 @@ from finetune_advisor.artifacts.health import (
     SplitLeak,
     Tones,
 )
-from finetune_advisor.artifacts.history import Record
-from finetune_advisor.artifacts.predictions import Answer
-from finetune_advisor.artifacts.profile import (
+from finetune_advisor.records.history import Record
+from finetune_advisor.records.predictions import Answer
+from finetune_advisor.records.profile import (
     CurvePoint,
     Forecast,
     Neighbor,
@@ -43,8 +45,6 @@ from finetune_advisor.artifacts.profile import (
     StageSimilarity,
     ViewEffect,
 )
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.metrics import score
 from finetune_advisor.reporting.analysis_page import Advised
 from finetune_advisor.reporting.run_page import RunFacts
 

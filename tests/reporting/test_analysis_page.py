@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.data.sources import Listing, Sample
+from finetune_advisor.images.sources import Listing, Sample
+from finetune_advisor.records.profile import Profile
 from finetune_advisor.reporting.analysis_page import Advised, page, write_page
 from finetune_advisor.reporting.gallery import ClassStrip, class_strips
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_advisor.artifacts.profile import Profile, SplitCount
-from finetune_advisor.reporting.balance import balance, largest_share
+from finetune_advisor.records.profile import Profile, SplitCount
+from finetune_advisor.reporting.analysis_page import balance, largest_share
 
 
 def of(full: Profile, **splits: dict[str, int]) -> Profile:

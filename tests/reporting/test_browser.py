@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from finetune_advisor.artifacts.profile import Profile
+from finetune_advisor.records.profile import Profile
 from finetune_advisor.reporting.analysis_page import Advised, page
 from finetune_advisor.reporting.run_page import RunFacts, run_page
 

@@ -7,11 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from finetune_advisor.artifacts.profile import CurvePoint, Profile, Size
+from finetune_advisor.records.profile import CurvePoint, Profile, Size
 from finetune_advisor.reporting.analysis_page import Advised
-from finetune_advisor.reporting.charts import WIDTH, probe_plot, similarity_plot, stage_plot, table_plot
+from finetune_advisor.reporting.charts import WIDTH, probe_plot, references, similarity_plot, stage_plot, table_plot
 from finetune_advisor.reporting.curve_chart import curve_plot
-from finetune_advisor.reporting.references import references
 
 
 def test_the_table_lights_the_cell(full: Profile, advise: Callable[..., Advised]) -> None:

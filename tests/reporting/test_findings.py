@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finetune_advisor.artifacts.health import FoldLeak, ValueScale
-from finetune_advisor.artifacts.profile import Profile
+from finetune_advisor.records.health import FoldLeak, ValueScale
+from finetune_advisor.records.profile import Profile
 from finetune_advisor.reporting.findings import findings, split_leak
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finetune_advisor.artifacts.health import Health, NearDuplicates
-from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.data.sources import Listing, Sample
+from finetune_advisor.images.sources import Listing, Sample
+from finetune_advisor.records.health import Health, NearDuplicates
+from finetune_advisor.records.profile import Profile
 from finetune_advisor.reporting.gallery import (
     MOST_CLASSES,
     MOST_GROUPS,

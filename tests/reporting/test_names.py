@@ -7,7 +7,7 @@ import shlex
 import pytest
 from rich.cells import cell_len
 
-from finetune_advisor.reporting.names import printable, quoted, shown, some
+from finetune_advisor.text import printable, quoted, shown, some
 
 
 @pytest.mark.parametrize("name", ["ants", "train/ants/0001.jpg", "Größe 3", "漢字/一.png", "[red]markup[/red]"])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.cli.table_map import COLUMN, ROWS, table_map
-from finetune_advisor.reporting.position import Position, position
+from finetune_advisor.cli.analyze import COLUMN, ROWS, table_map
+from finetune_advisor.records.profile import Profile
+from finetune_advisor.reporting.charts import Position, position
 
 
 def placed(full: Profile, *, amount: float | None, score: float, border: float = 0.5) -> Profile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finetune_advisor.reporting.references import references
+from finetune_advisor.reporting.charts import references
 
 
 def test_known_data_sets_are_there_in_the_order_that_people_expect() -> None:

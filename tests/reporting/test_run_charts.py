@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from finetune_advisor.artifacts.predictions import Answer
-from finetune_advisor.reporting.line_chart import Series, line_plot
+from finetune_advisor.records.predictions import Answer
+from finetune_advisor.reporting.charts import Series, line_plot
 from finetune_advisor.reporting.run_charts import (
     class_scores,
     confusion_plot,

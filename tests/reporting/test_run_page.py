@@ -11,8 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from finetune_advisor.reporting.run_figures import write_figures
-from finetune_advisor.reporting.run_page import RunFacts, least_sure, run_page, worst
+from finetune_advisor.reporting.run_page import RunFacts, least_sure, run_page, worst, write_figures
 
 
 def made(facts: RunFacts) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from finetune_advisor.inference import Predictor
+from finetune_advisor.inference.predictor import Predictor
 from finetune_advisor.reporting.filters import filter_sheet
 from finetune_advisor.reporting.saliency import overlays, saliency
 from finetune_advisor.techniques.preprocessing import Preprocess

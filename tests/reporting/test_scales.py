@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from finetune_advisor.reporting.scales import Scale, apart, log_ticks, path, ticks
+from finetune_advisor.reporting.charts import Scale, apart, log_ticks, path, ticks
 
 
 def test_a_scale_is_linear_interpolation() -> None:

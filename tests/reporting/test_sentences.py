@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_advisor.artifacts.profile import Profile, ViewEffect
+from finetune_advisor.records.profile import Profile, ViewEffect
 from finetune_advisor.reporting.sentences import accuracy_now, duration, gain_sentence, percent, view_sentence
 
 

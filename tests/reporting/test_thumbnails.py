@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from finetune_advisor.reporting.thumbnails import SIDE, thumbnails
+from finetune_advisor.reporting.gallery import SIDE, thumbnails
 
 
 def opened(address: str) -> Image.Image:

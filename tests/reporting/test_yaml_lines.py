@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_advisor.artifacts.recipe_dump import dump_recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe, shipped_path, shipped_recipes
-from finetune_advisor.reporting.yaml_lines import YamlLine, yaml_lines
+from finetune_advisor.recipes.dump import dump_recipe
+from finetune_advisor.recipes.load import load_recipe, shipped_path, shipped_recipes
+from finetune_advisor.reporting.pages import YamlLine, yaml_lines
 
 
 def joined(line: YamlLine) -> str:

@@ -11,16 +11,7 @@ import torch
 from scipy.stats import kstest, uniform
 from torch import Tensor, nn
 
-from finetune_advisor.techniques.activation import (
-    Activation,
-    LeakyRelu,
-    Maxout,
-    Prelu,
-    Relu,
-    Rrelu,
-    Sigmoid,
-    Tanh,
-)
+from finetune_advisor.techniques.activation import Activation, LeakyRelu, Maxout, Prelu, Relu, Rrelu, Sigmoid, Tanh
 from finetune_advisor.techniques.optimizer import Sgd
 
 

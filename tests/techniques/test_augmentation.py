@@ -29,8 +29,8 @@ from finetune_advisor.techniques.augmentation import (
     VerticalFlip,
     apply_all,
 )
-from finetune_advisor.techniques.augmentation.geometry import Affine, bend, warp
-from finetune_advisor.techniques.colors import Colors
+from finetune_advisor.techniques.augmentation.geometric import Affine, bend, warp
+from finetune_advisor.techniques.base import Colors
 
 CONTEXT = Context(32)
 

@@ -16,20 +16,19 @@ import torch
 from PIL import Image
 from torch import nn
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import dump_recipe, load_recipe
-from finetune_advisor.data.batches import Batch
+from finetune_advisor.loading.batches import Batch
+from finetune_advisor.recipes.load import dump_recipe, load_recipe
+from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.reporting.technique_page import technique_page
 from finetune_advisor.techniques.activation import Activation, Relu
 from finetune_advisor.techniques.augmentation import Context
-from finetune_advisor.techniques.base import Technique, documentation, remarks, summary
+from finetune_advisor.techniques.base import Colors, Technique, documentation, remarks, summary
 from finetune_advisor.techniques.catalog import catalog, families, kind_of
-from finetune_advisor.techniques.colors import Colors
 from finetune_advisor.techniques.initialization import Fitted
 from finetune_advisor.techniques.preprocessing import Preprocessing
 from finetune_advisor.techniques.regularization import Weights
 from finetune_advisor.techniques.strategy import Probe
-from finetune_advisor.training.mixing import PairMixing
+from finetune_advisor.training.data_feed import PairMixing
 
 TECHNIQUES = [(family, technique) for family, group in families().items() for technique in group]
 
@@ -152,13 +151,15 @@ def test_training_with_it_moves_the_net_repeats_itself_and_stays_finite(
     assert losses_around_a_step(recipe) == (before, after)
 
 
-def test_every_file_of_a_family_is_in_its_registry() -> None:
-    import finetune_advisor.techniques
-
-    root = Path(finetune_advisor.techniques.__file__).parent
-    not_techniques = {"__init__", "base", "settings", "activation_modules", "geometry", "torch_policy"}
-    files = {(path.parent.name, path.stem) for path in root.glob("*/*.py") if path.stem not in not_techniques}
-    assert files == {(entry.family, entry.kind) for entry in catalog()}
+def test_every_technique_is_in_a_registry() -> None:
+    waiting: list[type[Technique]] = [Technique]
+    kinds: set[type[Technique]] = set()
+    while waiting:
+        below = waiting.pop().__subclasses__()
+        waiting += below
+        kinds |= {each for each in below if "kind" in vars(each).get("__annotations__", {})}
+    ours = {each for each in kinds if each.__module__.startswith("finetune_advisor.")}
+    assert {kind_of(each) for each in ours} == {entry.kind for entry in catalog()}
 
 
 def test_the_page_of_techniques_is_up_to_date() -> None:
@@ -168,7 +169,7 @@ def test_the_page_of_techniques_is_up_to_date() -> None:
 
 def test_reading_a_recipe_never_loads_torch() -> None:
     code = (
-        "import sys; from finetune_advisor.artifacts.recipe_file import load_recipe, dump_recipe;"
+        "import sys; from finetune_advisor.recipes.load import load_recipe, dump_recipe;"
         "dump_recipe(load_recipe('few_layers'));"
         "sys.exit(', '.join({'torch', 'torchvision', 'timm'} & set(sys.modules)) or 0)"
     )

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.errors import RecipeError
-from finetune_advisor.techniques.ensembling import (
-    Checkpoints,
-    CrossValidation,
-    Origin,
-    Seeds,
-)
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.techniques.ensembling import Checkpoints, CrossValidation, Origin, Seeds
 
 TRAINED = Origin(seed=2**32 - 2, lr=0.01, probed=None, places=())
 PROBED = Origin(seed=0, lr=None, probed=("b",), places=("a", "b", "pooled"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from finetune_advisor.techniques.colors import Colors
+from finetune_advisor.techniques.base import Colors
 from finetune_advisor.techniques.preprocessing import Backbone, Data, MinMax, PcaWhitening, Preprocess
 
 CONFIG = {

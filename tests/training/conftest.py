@@ -9,8 +9,8 @@ from typing import Protocol
 
 import pytest
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.training.watch import Progress, Watcher
 
 TINY = (

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.inference import Predictor
+from finetune_advisor.inference.predictor import Predictor
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.catalog import families, kind_of
 from finetune_advisor.training.network import set_up
 from finetune_advisor.training.prepare import prepare
-from finetune_advisor.training.train import train
+from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Watcher
 
 SPLIT = {"train/ants": 6, "train/bees": 6, "test/ants": 3, "test/bees": 2}

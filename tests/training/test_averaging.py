@@ -16,18 +16,17 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.batches import Batch
+from finetune_advisor.loading.batches import Batch
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.averaging import Averaging, Ema, Swa
 from finetune_advisor.techniques.loss import CrossEntropy
 from finetune_advisor.techniques.schedule import Constant
 from finetune_advisor.training.averaging import fit_batch_norm
-from finetune_advisor.training.identity import Identity
 from finetune_advisor.training.loop import Evaluation, Method, fit
-from finetune_advisor.training.regularize import Regularizer
-from finetune_advisor.training.state import TrainState, load_weights
-from finetune_advisor.training.train import train
+from finetune_advisor.training.param_groups import Regularizer
+from finetune_advisor.training.state import Identity, TrainState, load_weights
+from finetune_advisor.training.trainer import train
 
 MINE = Identity(load_recipe("few_layers"), "weights", ("ants", "bees"), {"ants/1.png": b"01234567"})
 

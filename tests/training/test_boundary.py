@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.plan import plan_run
-from finetune_advisor.training.train import train
+from finetune_advisor.training.trainer import train
 
 IMAGES = {"train/ants": 9, "train/bees": 9, "test/ants": 2, "test/bees": 2}
 SHORT = ("budget.epochs=2", "optimizer.batch=6")

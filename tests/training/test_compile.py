@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted, RunError
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.plan import plan_run
-from finetune_advisor.training.train import train
+from finetune_advisor.training.trainer import train
 
 IMAGES = {"train/ants": 8, "train/bees": 8, "test/ants": 3, "test/bees": 3}
 SETTINGS = (

@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data import augmented, kept_pixels
 from finetune_advisor.errors import StorageError
-from finetune_advisor.training.train import train
+from finetune_advisor.loading import augmented
+from finetune_advisor.loading import augmented as kept_pixels
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
 
 COUNTS = {"ants": 10, "bees": 10}
 SETTINGS = ("strategy={kind: all_layers}", "budget.epochs=3", "optimizer.batch=8", "runtime.workers=0")
@@ -67,7 +68,7 @@ def test_images_that_find_no_room_are_decoded_anew(
     decodings.clear()
     keep = kept_pixels.keep
     monkeypatch.setattr(
-        "finetune_advisor.training.decoded_once.keep",
+        "finetune_advisor.training.data_feed.keep",
         lambda path, images, most_mib: keep(path, images, most_mib=most_mib if "val" in path.name else 0.02),
     )
     part = train(kept, RunDir(tmp_path / "part"))
@@ -81,7 +82,7 @@ def test_a_full_disk_costs_only_time(
     def full(*arguments: object, **settings: object) -> None:
         raise StorageError("no space left on the disk")
 
-    monkeypatch.setattr("finetune_advisor.training.decoded_once.keep", full)
+    monkeypatch.setattr("finetune_advisor.training.data_feed.keep", full)
     run = train(kept, RunDir(tmp_path / "run"))
     assert run.finished
     assert "decoded images are not kept, every epoch decodes them: no space left" in caplog.text

@@ -7,8 +7,8 @@ import pytest
 
 from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.optimizer import Sgd
-from finetune_advisor.training import find_lr as module
-from finetune_advisor.training.find_lr import exploded, find_lr, judged, smoothed
+from finetune_advisor.training import lr_finder as module
+from finetune_advisor.training.lr_finder import exploded, find_lr, judged, smoothed
 
 RATES = np.geomspace(1e-6, 10, 100).tolist()
 

@@ -22,7 +22,7 @@ from finetune_advisor.techniques.strategy import (
     ManyLayers,
     ProbeThenFineTune,
 )
-from finetune_advisor.training.groups import Group, set_training_mode, trainable_groups
+from finetune_advisor.training.param_groups import Group, set_training_mode, trainable_groups
 
 NETWORKS = ("mobilenetv3_small_050", "resnet18", "convnext_atto", "vit_tiny_patch16_224")
 STRATEGIES = (

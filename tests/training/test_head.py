@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.split_file import load_splits
 from finetune_advisor.errors import DataError, Interrupted
-from finetune_advisor.features import measure
-from finetune_advisor.instruments import instrument
-from finetune_advisor.training.train import train
+from finetune_advisor.features.extract import instrument, measure
+from finetune_advisor.images.split import load_splits
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
 
 SPLITS = {"train/ants": 14, "train/bees": 10, "val/ants": 6, "val/bees": 5}
 STRENGTH = 0.001

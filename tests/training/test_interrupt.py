@@ -12,15 +12,13 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.run_place import NumberedRun
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted, RunError
-from finetune_advisor.training.clock import Clock
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import NumberedRun, RunDir
 from finetune_advisor.training.network import Setup
-from finetune_advisor.training.train import train
-from finetune_advisor.training.watch import Watcher
-from finetune_advisor.workflows.running import run_and_draw
+from finetune_advisor.training.trainer import train
+from finetune_advisor.training.watch import Clock, Watcher
+from finetune_advisor.workflows.run import run_and_draw
 
 PLAIN = {"ants": 8, "bees": 8}
 SHORT = ("budget.epochs=2", "optimizer.batch=8")
@@ -80,11 +78,11 @@ def test_a_stop_during_an_evaluation_is_heard_after_it(make, tmp_path, press_in,
 @pytest.mark.parametrize(
     ("settings", "where", "saved"),
     [
-        (("linear_probe",), "finetune_advisor.training.train.fit_probe", "nothing is trained yet"),
-        (("linear_probe",), "finetune_advisor.training.train.save_results", "nothing is trained yet"),
+        (("linear_probe",), "finetune_advisor.training.trainer.fit_probe", "nothing is trained yet"),
+        (("linear_probe",), "finetune_advisor.training.trainer.save_results", "nothing is trained yet"),
         (("few_layers", *SHORT), "finetune_advisor.training.fine_tune.save_network", "what was saved is whole"),
-        (("few_layers", *SHORT), "finetune_advisor.workflows.running.draw_run", "what was saved is whole"),
-        (("linear_probe",), "finetune_advisor.workflows.running.draw_run", "what was saved is whole"),
+        (("few_layers", *SHORT), "finetune_advisor.workflows.run.write_run_page", "what was saved is whole"),
+        (("linear_probe",), "finetune_advisor.workflows.run.write_run_page", "what was saved is whole"),
     ],
     ids=["fitting", "scoring", "saving the model", "drawing", "drawing a probe"],
 )
@@ -106,7 +104,7 @@ def test_a_stop_before_the_run_began_is_no_run_to_resume(make, tmp_path, press_i
 def test_figures_that_are_missing_are_drawn_without_training_again(make, tmp_path, monkeypatch) -> None:
     run = run_and_draw(make(("linear_probe",)), RunDir(tmp_path / "run"))
     run.report.unlink()
-    monkeypatch.setattr("finetune_advisor.workflows.running.train", lambda *_, **__: pytest.fail("it is finished"))
+    monkeypatch.setattr("finetune_advisor.workflows.run.train", lambda *_, **__: pytest.fail("it is finished"))
     run_and_draw(load_recipe(run.recipe), run, resume=True)
     assert run.drawn
 
@@ -137,7 +135,7 @@ def test_the_seconds_of_all_parts_add_up(make, tmp_path, press_in, monkeypatch) 
     run = RunDir(tmp_path / "run")
     press_in("Setup.evaluate")
     ticks = iter(range(0, 10**6, 100))
-    monkeypatch.setattr("finetune_advisor.training.train.Clock", lambda: Clock(ticks.__next__))
+    monkeypatch.setattr("finetune_advisor.training.trainer.Clock", lambda: Clock(ticks.__next__))
     stopped(("few_layers", *SHORT), run, make, "after step 2 of 4")
     run_and_draw(load_recipe(run.recipe), run, resume=True)
     seconds = json.loads(run.metrics.read_text())["seconds"]

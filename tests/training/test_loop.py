@@ -15,20 +15,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from finetune_advisor.artifacts.history import Record
-from finetune_advisor.artifacts.recipe import Budget
-from finetune_advisor.data.batches import Batch, BatchPlan, normalize
 from finetune_advisor.errors import RunError
+from finetune_advisor.loading.batches import Batch, BatchPlan, normalize
+from finetune_advisor.recipes.recipe import Budget
+from finetune_advisor.records.history import Record
 from finetune_advisor.techniques.loss import CrossEntropy
 from finetune_advisor.techniques.optimizer import AdamW, Optimizer, Sgd
 from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.regularization import L2
 from finetune_advisor.techniques.schedule import Constant, Cosine, OneCycle, Plateau
-from finetune_advisor.training.loop import Evaluation, Method, fit
+from finetune_advisor.training.loop import (
+    Evaluation,
+    Method,
+    NotFinite,
+    Numbers,
+    Step,
+    compute_gradients,
+    fit,
+    step_seed,
+)
 from finetune_advisor.training.network import steps_of
-from finetune_advisor.training.regularize import Regularizer
+from finetune_advisor.training.param_groups import Regularizer
 from finetune_advisor.training.state import TrainState
-from finetune_advisor.training.step import NotFinite, Numbers, Step, compute_gradients, step_seed
 from finetune_advisor.training.watch import Progress
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

@@ -12,19 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.batches import Batch, BatchPlan, normalize
+from finetune_advisor.loading.batches import Batch, BatchPlan, normalize
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.loss import CrossEntropy
 from finetune_advisor.techniques.mixing import CutMix, Mixing, MixUp
 from finetune_advisor.techniques.optimizer import Sgd
 from finetune_advisor.techniques.preprocessing import Preprocess
 from finetune_advisor.techniques.schedule import Constant
-from finetune_advisor.training.loop import Method
-from finetune_advisor.training.mixing import PairMixing, partners, recognized
-from finetune_advisor.training.regularize import Regularizer
+from finetune_advisor.training.data_feed import PairMixing, partners, recognized
+from finetune_advisor.training.loop import Method, Numbers, compute_gradients
+from finetune_advisor.training.param_groups import Regularizer
 from finetune_advisor.training.state import TrainState
-from finetune_advisor.training.step import Numbers, compute_gradients
-from finetune_advisor.training.train import train
+from finetune_advisor.training.trainer import train
 
 CLASSES = 3
 PREPROCESS = Preprocess(8, "stretch", 1.0, "nearest", (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))

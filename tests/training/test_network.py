@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from finetune_advisor.artifacts.history import Record
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.rundir import RunDir
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.history import Record
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.network import Setup, set_up
 from finetune_advisor.training.prepare import prepare
-from finetune_advisor.training.train import train
+from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Watcher
 
 PLAIN = {"ants": 10, "bees": 10}

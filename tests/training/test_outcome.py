@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.inference import Predictor
-from finetune_advisor.training import outcome
-from finetune_advisor.training.train import train
+from finetune_advisor.inference.predictor import Predictor
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training import results as outcome
+from finetune_advisor.training.trainer import train
 
 SPLIT = {"train/ants": 6, "train/bees": 6, "test/ants": 3, "test/bees": 2}
 DISTILLED = ("backbone.name=deit_tiny_distilled_patch16_224", "preprocessing.size=32")
@@ -58,5 +58,5 @@ def test_images_that_vanished_since_they_were_measured_are_not_compared(
             path.unlink()
         outcome.save_probe(run, probe, prepared, device=device)
 
-    monkeypatch.setattr("finetune_advisor.training.train.save_probe", vanishing)
+    monkeypatch.setattr("finetune_advisor.training.trainer.save_probe", vanishing)
     assert train(recipe("linear_probe", data), RunDir(tmp_path / "run")).finished

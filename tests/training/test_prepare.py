@@ -13,11 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from finetune_advisor.analysis.analyze import analyze
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.build import build
-from finetune_advisor.data.split import split
-from finetune_advisor.data.split_file import load_splits
 from finetune_advisor.errors import (
     BackboneError,
     FinetuneAdvisorError,
@@ -26,8 +22,11 @@ from finetune_advisor.errors import (
     StorageError,
     WeightsError,
 )
+from finetune_advisor.images.split import load_splits, split
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.plan import plan_run
-from finetune_advisor.training.train import train
+from finetune_advisor.training.trainer import train
 
 PLAIN = {"ants": 8, "bees": 8}
 SHORT = ("budget.epochs=2", "optimizer.batch=8")

@@ -16,16 +16,15 @@ import timm
 import torch
 from PIL import Image
 
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.export import load_model
-from finetune_advisor.backbones.whitened import Whitened
-from finetune_advisor.data.batches import eval_batches, normalize
-from finetune_advisor.inference import Predictor
-from finetune_advisor.training import whitening as module
-from finetune_advisor.training.prepare import Prepared, prepare
-from finetune_advisor.training.train import train
+from finetune_advisor.backbones.wrappers.whitened import Whitened
+from finetune_advisor.inference.predictor import Predictor
+from finetune_advisor.loading.batches import eval_batches, normalize
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training import prepare as module
+from finetune_advisor.training.prepare import Prepared, fitted_whitening, prepare
+from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Watcher
-from finetune_advisor.training.whitening import fitted_whitening
 
 ImageFolder = Callable[..., Path]
 

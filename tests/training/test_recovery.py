@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted, RunError
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.loss import CrossEntropy
-from finetune_advisor.training.feed import Pixels
-from finetune_advisor.training.train import train
+from finetune_advisor.training.data_feed import Pixels
+from finetune_advisor.training.trainer import train
 
 PLAIN = {"ants": 10, "bees": 10}
 CALM = (

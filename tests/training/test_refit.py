@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from finetune_advisor.artifacts.history import summary
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted, RecipeError
-from finetune_advisor.training.train import train
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.history import summary
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Watcher
 
 IMAGES = {"ants": 10, "bees": 10}

@@ -14,21 +14,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.backbones.build import build
-from finetune_advisor.data.batches import Batch
 from finetune_advisor.errors import BackboneError, Interrupted, RecipeError
+from finetune_advisor.loading.batches import Batch
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.loss import CrossEntropy
 from finetune_advisor.techniques.regularization import KlSparsity, MaxNorm
 from finetune_advisor.techniques.schedule import Constant
-from finetune_advisor.training.loop import Method
+from finetune_advisor.training.loop import Method, compute_gradients
+from finetune_advisor.training.param_groups import Regularizer
 from finetune_advisor.training.prepare import prepare
-from finetune_advisor.training.regularize import Regularizer
 from finetune_advisor.training.state import TrainState
-from finetune_advisor.training.step import compute_gradients
-from finetune_advisor.training.train import train
+from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Watcher
 
 SPARSITY = KlSparsity(strength=0.5, target=0.1)

@@ -16,16 +16,15 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from finetune_advisor.artifacts.history import Record
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import DataError, Interrupted, RunError, StorageError
-from finetune_advisor.training.identity import Identity
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.history import Record
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.loop import Evaluation
 from finetune_advisor.training.network import Setup
-from finetune_advisor.training.state import TrainState
-from finetune_advisor.training.train import train
+from finetune_advisor.training.state import Identity, TrainState
+from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Progress, Watcher
 
 PLAIN = {"ants": 10, "bees": 10}
@@ -208,7 +207,7 @@ def test_a_run_killed_before_its_results_writes_them_when_resumed(lively, whole,
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr("finetune_advisor.training.train.save_results", killed)
+        patch.setattr("finetune_advisor.training.trainer.save_results", killed)
         with pytest.raises(Crash):
             train(lively, run)
     assert not run.finished

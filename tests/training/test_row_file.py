@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from finetune_advisor.errors import StorageError
-from finetune_advisor.training.row_file import TooLargeForHalf, open_rows, write_rows
+from finetune_advisor.training.frozen_cache import TooLargeForHalf, open_rows, write_rows
 
 ROWS = np.random.default_rng(0).normal(size=(2, 7, 3, 4)).astype(np.float32)
 

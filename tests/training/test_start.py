@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.artifacts.signal import LayerSignal, signal_sentence
 from finetune_advisor.errors import RecipeError
+from finetune_advisor.records.history import LayerSignal, signal_sentence
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.initialization import Calibrated, Gaussian, He, Initialization, UnitVariance
 from finetune_advisor.training.network import set_up
 from finetune_advisor.training.plan import plan_run
 from finetune_advisor.training.prepare import prepare
 from finetune_advisor.training.start import measure_signal, scale_to_unit_variance
-from finetune_advisor.training.train import train
+from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Watcher
 
 LAYERS, UNITS = 30, 256

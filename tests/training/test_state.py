@@ -13,13 +13,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
 from finetune_advisor.errors import RunError, StorageError
+from finetune_advisor.recipes.load import load_recipe
 from finetune_advisor.techniques.optimizer import Timm
 from finetune_advisor.techniques.schedule import ScheduleState
-from finetune_advisor.training.clock import Spent
-from finetune_advisor.training.identity import Identity
-from finetune_advisor.training.state import CHECKPOINT_FORMAT, Tally, TrainState, load_weights
+from finetune_advisor.training.state import CHECKPOINT_FORMAT, Identity, Tally, TrainState, load_weights
+from finetune_advisor.training.watch import Spent
 
 MINE = Identity(
     recipe=load_recipe("few_layers", ["data.path=here"]),

@@ -10,19 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.batches import Batch
 from finetune_advisor.errors import Interrupted, RunError
-from finetune_advisor.training import timetable
-from finetune_advisor.training.clock import Clock
-from finetune_advisor.training.feed import ALL, Feed
+from finetune_advisor.loading.batches import Batch
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training import fine_tune as timetable
+from finetune_advisor.training.data_feed import ALL, Feed
+from finetune_advisor.training.fine_tune import Pace, measure, settled, steps_within
 from finetune_advisor.training.network import set_up
 from finetune_advisor.training.plan import plan_run
 from finetune_advisor.training.prepare import prepare
-from finetune_advisor.training.timetable import Pace, measure, settled, steps_within
-from finetune_advisor.training.train import train
-from finetune_advisor.training.watch import Watcher
+from finetune_advisor.training.trainer import train
+from finetune_advisor.training.watch import Clock, Watcher
 
 SPLIT = {"train/ants": 8, "train/bees": 8, "test/ants": 6, "test/bees": 6}
 MINUTES = ("optimizer.batch=4", "budget.minutes=5")

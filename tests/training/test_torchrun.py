@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import dump_recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.data.split_file import load_splits
-from finetune_advisor.training import timetable
-from finetune_advisor.training.train import train
+from finetune_advisor.images.split import load_splits
+from finetune_advisor.recipes.load import dump_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training import fine_tune as timetable
+from finetune_advisor.training.trainer import train
 
 COUNTS = {"train/ants": 14, "train/bees": 15, "test/ants": 4, "test/bees": 3}
 UNEVEN = (
@@ -48,7 +48,7 @@ from finetune_advisor.cli import main
 STOPS_ONE = (
     IMPORTS
     + """
-from finetune_advisor.data.batches import TrainBatches
+from finetune_advisor.loading.batches import TrainBatches
 
 make = TrainBatches._make
 def making(self, step):
@@ -63,7 +63,7 @@ main()
 BREAKS_ONE = (
     IMPORTS
     + """
-from finetune_advisor.data import augmented
+from finetune_advisor.loading import augmented
 from finetune_advisor.errors import UnreadableImage
 
 read = augmented.read_image
@@ -80,10 +80,10 @@ TRAINS = """
 import sys
 from pathlib import Path
 from finetune_advisor import processes
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.training import timetable
-from finetune_advisor.training.train import train
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training import fine_tune as timetable
+from finetune_advisor.training.trainer import train
 
 measure = timetable.measure
 def measuring(*arguments, **options):

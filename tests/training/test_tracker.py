@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import RunError
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.tracker import scalars
-from finetune_advisor.training.train import train
+from finetune_advisor.training.trainer import train
 
 PLAIN = {"ants": 10, "bees": 10}
 SHORT = ("budget.epochs=2", "optimizer.batch=8")

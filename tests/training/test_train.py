@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import BackboneError, DataError, FinetuneAdvisorError, RunError
-from finetune_advisor.inference import Predictor
-from finetune_advisor.training.train import train
-from finetune_advisor.workflows.running import run_and_draw
+from finetune_advisor.inference.predictor import Predictor
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
+from finetune_advisor.workflows.run import run_and_draw
 
 PLAIN = {"ants": 10, "bees": 10}
 SPLIT = {"train/ants": 8, "train/bees": 8, "test/ants": 3, "test/bees": 2}

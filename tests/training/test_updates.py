@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from finetune_advisor.training.loop import remember_weights, update_ratios
 from finetune_advisor.training.state import Tally
-from finetune_advisor.training.updates import remember_weights, update_ratios
 
 
 def test_the_ratio_is_what_changed_over_what_was() -> None:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from finetune_advisor.artifacts.recipe_file import dump_recipe, load_recipe
-from finetune_advisor.artifacts.storage import cache_root
 from finetune_advisor.backbones import hub, weights
 from finetune_advisor.errors import RecipeError
+from finetune_advisor.recipes.load import dump_recipe, load_recipe
+from finetune_advisor.storage.files import cache_root
 from finetune_advisor.workflows.doctor import LEAST_SPACE, Examination, examine
 
 

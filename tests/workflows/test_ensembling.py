@@ -14,17 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune_advisor.artifacts.answers import Answers, load_answers, save_answers
-from finetune_advisor.artifacts.ensemble import Ensemble
-from finetune_advisor.artifacts.export_form import ExportForm
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import Interrupted, RecipeError, RunError
-from finetune_advisor.inference import Predictor, evaluate_on
+from finetune_advisor.inference.predictor import Predictor, evaluate_on
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.ensemble import Ensemble, ExportForm
+from finetune_advisor.records.predictions import Answers, load_answers, save_answers
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.ensembling import Checkpoints, CrossValidation, Seeds
-from finetune_advisor.training.train import train
-from finetune_advisor.workflows import many
-from finetune_advisor.workflows.ensembling import ensemble
+from finetune_advisor.training.trainer import train
+from finetune_advisor.workflows import parallel as many
+from finetune_advisor.workflows.ensemble import ensemble
 from finetune_advisor.workflows.export import export
 
 COLORS = {"ants": (150, 100, 100), "bees": (100, 150, 100)}

@@ -17,12 +17,12 @@ import torch
 import yaml
 from PIL import Image
 
-from finetune_advisor.artifacts.export_form import ExportForm
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import BackboneError, DataError, RunError
-from finetune_advisor.inference import Predictor
-from finetune_advisor.training.train import train
+from finetune_advisor.inference.predictor import Predictor
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.ensemble import ExportForm
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
 from finetune_advisor.workflows import export as workflow
 from finetune_advisor.workflows.export import export
 
@@ -148,7 +148,7 @@ def test_a_folder_that_would_need_this_package_is_not_written(tmp_path: Path, mo
     data = write_images(tmp_path / "images", 6, seed=0)
     recipe = load_recipe("stage_probe", [f"data.path={data}", *TINY, "strategy.stages=[blocks.1, pooled]"])
     run = train(recipe, RunDir(tmp_path / "run"))
-    monkeypatch.setattr("finetune_advisor.backbones.onnx_program.LARGEST_BYTES", 1)
+    monkeypatch.setattr("finetune_advisor.backbones.inference_graph.LARGEST_BYTES", 1)
     with pytest.raises(BackboneError, match="cannot be written as ONNX") as caught:
         export(run, ExportForm.hub, out=tmp_path / "model")
     assert "timm has no network of this shape either" in str(caught.value.hint)
@@ -175,7 +175,7 @@ def test_an_export_that_answers_otherwise_is_told(
 
 
 def test_what_cannot_be_written_as_onnx_is_said(probe: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finetune_advisor.backbones.onnx_program.LARGEST_BYTES", 1)
+    monkeypatch.setattr("finetune_advisor.backbones.inference_graph.LARGEST_BYTES", 1)
     with pytest.raises(BackboneError, match="cannot be written as ONNX: its weights take") as caught:
         export(probe, ExportForm.onnx)
     assert "--format hub" in str(caught.value.hint)

@@ -29,17 +29,17 @@ import timm
 import torch
 from PIL import Image
 
-from finetune_advisor.artifacts.export_form import ExportForm
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
-from finetune_advisor.backbones.ensemble import LOOKS
 from finetune_advisor.backbones.export import described, save_model
 from finetune_advisor.backbones.variant import VARIANT, Variant
-from finetune_advisor.backbones.whitened import WHITENED
-from finetune_advisor.data.fit import fit_image
-from finetune_advisor.inference import Predictor
+from finetune_advisor.backbones.wrappers.ensemble import LOOKS
+from finetune_advisor.backbones.wrappers.whitened import WHITENED
+from finetune_advisor.inference.predictor import Predictor
+from finetune_advisor.loading.fit import fit_image
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.ensemble import ExportForm
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.activation import Maxout, Prelu
-from finetune_advisor.training.train import train
+from finetune_advisor.training.trainer import train
 from finetune_advisor.workflows.export import export
 
 SIZE, SMALL = 64, "mobilenetv3_small_050"

@@ -14,16 +14,15 @@ import pytest
 from PIL import Image, ImageEnhance
 from typer.testing import CliRunner
 
-from finetune_advisor.artifacts.ensemble import Ensemble
-from finetune_advisor.artifacts.export_form import ExportForm
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.cli import app
-from finetune_advisor.inference import evaluate_on
+from finetune_advisor.inference.predictor import evaluate_on
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.ensemble import Ensemble, ExportForm
+from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.ensembling import CrossValidation
-from finetune_advisor.workflows.analysis import analyze_and_advise, require_place
+from finetune_advisor.workflows.analyze import analyze_and_advise, require_place
 from finetune_advisor.workflows.export import export
-from finetune_advisor.workflows.running import ensemble_and_draw, run_and_draw
+from finetune_advisor.workflows.run import ensemble_and_draw, run_and_draw
 
 TINY = ("backbone.name=mobilenetv3_small_050", "backbone.weights=random", "preprocessing.size=64", "runtime.workers=0")
 SAYS = "2 of the 8 test images have near-duplicates in the training data (2 groups): without them the accuracy is"

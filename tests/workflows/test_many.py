@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import change_recipe, load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import RunError
-from finetune_advisor.training.train import train
+from finetune_advisor.recipes.load import change_recipe, load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Watcher
-from finetune_advisor.workflows import many
-from finetune_advisor.workflows.many import Job, train_all
+from finetune_advisor.workflows import parallel as many
+from finetune_advisor.workflows.parallel import Job, train_all
 
 SETTINGS = (
     "backbone.name=mobilenetv3_small_050",

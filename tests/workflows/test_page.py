@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from finetune_advisor.advice.advise import Advice
-from finetune_advisor.artifacts.profile import Predicted, Profile
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.data.sources import Listing, Sample
-from finetune_advisor.workflows.page import write_report
+from finetune_advisor.images.sources import Listing, Sample
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.profile import Predicted, Profile
+from finetune_advisor.workflows.analyze import write_report
 
 PROFILES = Path(__file__).parents[1] / "reporting" / "conftest.py"
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import change_recipe, load_recipe
 from finetune_advisor.errors import RecipeError
-from finetune_advisor.reporting import contact_sheet
+from finetune_advisor.recipes.load import change_recipe, load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.reporting import gallery as contact_sheet
 from finetune_advisor.training.network import set_up
 from finetune_advisor.training.prepare import prepare
 from finetune_advisor.training.watch import Watcher
-from finetune_advisor.workflows import preview as module
-from finetune_advisor.workflows.preview import preview
+from finetune_advisor.workflows import run as module
+from finetune_advisor.workflows.run import preview
 
 ImageFolder = Callable[..., Path]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.artifacts.recipe_file import load_recipe
-from finetune_advisor.artifacts.rundir import RunDir
 from finetune_advisor.errors import RunError
-from finetune_advisor.workflows.run_page import write_run_page
-from finetune_advisor.workflows.running import run_and_draw
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.workflows.report import write_run_page
+from finetune_advisor.workflows.run import run_and_draw
 
 TINY = ("backbone.name=mobilenetv3_small_050", "backbone.weights=random", "preprocessing.size=32", "runtime.workers=0")
 

@@ -16,7 +16,7 @@ from finetune_advisor.advice.rules.regularization import dropout, weight_decay
 from finetune_advisor.advice.rules.strategy import depth, head, strategy, strengths
 from finetune_advisor.advice.rules.training import batch, cached_views, epochs, rates
 from finetune_advisor.advice.table import TRAINED
-from finetune_advisor.artifacts.profile import Cell, Profile
+from finetune_advisor.records.profile import Cell, Profile
 
 __all__ = ["KEEP", "Choice", "choices"]
 

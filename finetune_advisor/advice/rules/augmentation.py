@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from finetune_advisor.advice.amount import BORDER
 from finetune_advisor.advice.choice import KEEP, SURE, Choice, Cite, Reason, cite, percent, say
 from finetune_advisor.advice.rules.preprocessing import fit_cites, pads
 from finetune_advisor.advice.sentences import blind_reason, gates_of, refit_change, transfer_change
-from finetune_advisor.artifacts.health import GRAY_MODES
-from finetune_advisor.artifacts.profile import Cell, Profile, View
+from finetune_advisor.advice.table import BORDER
+from finetune_advisor.records.health import GRAY_MODES
+from finetune_advisor.records.profile import Cell, Profile, View
 from finetune_advisor.techniques.augmentation import ColorJitter, HorizontalFlip, RandomCrop, Rotation, VerticalFlip
 
 SMALL_FALL = 0.02

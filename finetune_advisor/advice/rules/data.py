@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from finetune_advisor.advice.choice import Choice, cite, say, short
-from finetune_advisor.artifacts.profile import Cell, Profile
-from finetune_advisor.data.sources.archive import ARCHIVE_SUFFIXES
-from finetune_advisor.data.sources.table import TABLE_SUFFIXES
+from finetune_advisor.images.sources.archive import ARCHIVE_SUFFIXES
+from finetune_advisor.images.sources.table import TABLE_SUFFIXES
+from finetune_advisor.records.profile import Cell, Profile
 
 RARE_CLASS_RATIO = 3.0
 """Largest over smallest class from which the question of class weights is worth a sentence."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from finetune_advisor.advice.choice import KEEP, Choice, Cite, Reason, cite, percent, say
 from finetune_advisor.advice.sentences import blind_reason, gates_of, refit_change
 from finetune_advisor.advice.table import TRAINED
-from finetune_advisor.artifacts.health import ENLARGED, OFF_SQUARE, SMALL_PX
-from finetune_advisor.artifacts.profile import Cell, Profile
+from finetune_advisor.records.health import ENLARGED, OFF_SQUARE, SMALL_PX
+from finetune_advisor.records.profile import Cell, Profile
 
 LEAST_KEPT = 0.5
 """Share of the median image that a crop has to show where padding was not tried."""

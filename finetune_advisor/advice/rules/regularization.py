@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from finetune_advisor.advice.amount import BORDER
 from finetune_advisor.advice.choice import Choice, Reason, cite, say
-from finetune_advisor.artifacts.profile import Cell, Profile
+from finetune_advisor.advice.table import BORDER
+from finetune_advisor.records.profile import Cell, Profile
 
 DROPOUT_MIDDLE, DROPOUT_SLOPE = 0.2, -0.2
 """Dropout at the border between little and plenty, as measured for the shipped recipes, and how it falls with the

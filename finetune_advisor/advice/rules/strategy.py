@@ -8,7 +8,7 @@ from itertools import takewhile
 from finetune_advisor.advice.choice import KEEP, Choice, Cite, Reason, cite, say
 from finetune_advisor.advice.sentences import amount_reason, pointer, similarity_reason
 from finetune_advisor.advice.table import ALL, CELLS, TOP, best_probe, probe_of_cell
-from finetune_advisor.artifacts.profile import Cell, ProbeScore, Profile
+from finetune_advisor.records.profile import Cell, ProbeScore, Profile
 from finetune_advisor.techniques.initialization import Probe, Zeros
 
 FEW_STAGES, FROZEN_STAGES = 3, 3

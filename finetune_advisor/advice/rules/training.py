@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from finetune_advisor.advice.choice import Choice, cite, say, two_digits
 from finetune_advisor.advice.rules.augmentation import augmentation_cites, augments
 from finetune_advisor.advice.rules.strategy import starts_from_probe
-from finetune_advisor.artifacts.profile import Cell, Profile
-from finetune_advisor.data.plan import BatchPlan
+from finetune_advisor.loading.order import BatchPlan
+from finetune_advisor.records.profile import Cell, Profile
 
 STEPS_AT_LEAST = 250
 """Fewer steps leave the new classifier half trained, however few the images."""

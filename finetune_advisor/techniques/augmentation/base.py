@@ -9,8 +9,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from finetune_advisor.techniques.base import Technique
-from finetune_advisor.techniques.colors import Colors
+from finetune_advisor.techniques.base import Colors, Technique
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,16 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from finetune_advisor.techniques.strategy.all_layers import AllLayers
 from finetune_advisor.techniques.strategy.base import FineTuning, Probe, Strategy
-from finetune_advisor.techniques.strategy.few_layers import FewLayers
-from finetune_advisor.techniques.strategy.from_scratch import FromScratch
-from finetune_advisor.techniques.strategy.gradual_unfreezing import GradualUnfreezing
-from finetune_advisor.techniques.strategy.linear_probe import LinearProbe
-from finetune_advisor.techniques.strategy.many_layers import ManyLayers
-from finetune_advisor.techniques.strategy.probe_then_fine_tune import ProbeThenFineTune
-from finetune_advisor.techniques.strategy.stage_probe import StageProbe
+from finetune_advisor.techniques.strategy.fine_tuning import (
+    AllLayers,
+    FewLayers,
+    FromScratch,
+    GradualUnfreezing,
+    ManyLayers,
+    ProbeThenFineTune,
+)
+from finetune_advisor.techniques.strategy.probes import LinearProbe, StageProbe
 
 AnyStrategy: TypeAlias = Annotated[
     LinearProbe | StageProbe | FewLayers | ManyLayers | AllLayers | FromScratch | GradualUnfreezing | ProbeThenFineTune,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from finetune_advisor.advice.advise import Advice, advise
-from finetune_advisor.artifacts.health import ImageSizes
-from finetune_advisor.artifacts.profile import Profile, ViewEffect
+from finetune_advisor.records.health import ImageSizes
+from finetune_advisor.records.profile import Profile, ViewEffect
 from finetune_advisor.techniques.augmentation import ColorJitter, RandomCrop
 
 MakeProfile = Callable[..., Profile]

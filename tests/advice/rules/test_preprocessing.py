@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from finetune_advisor.advice.advise import advise
-from finetune_advisor.artifacts.health import ImageSizes, ValueScale
-from finetune_advisor.artifacts.profile import Cell, Profile, ViewEffect
+from finetune_advisor.records.health import ImageSizes, ValueScale
+from finetune_advisor.records.profile import Cell, Profile, ViewEffect
 
 MakeProfile = Callable[..., Profile]
 Effect = Callable[..., ViewEffect]

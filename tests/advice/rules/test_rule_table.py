@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from finetune_advisor.advice.advise import Advice, advise
-from finetune_advisor.artifacts.health import ImageSizes
-from finetune_advisor.artifacts.profile import Cell, Profile, View, ViewEffect
+from finetune_advisor.records.health import ImageSizes
+from finetune_advisor.records.profile import Cell, Profile, View, ViewEffect
 from finetune_advisor.techniques.base import Settings, Technique
 from finetune_advisor.techniques.catalog import families, kind_of
 

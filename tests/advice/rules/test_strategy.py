@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from finetune_advisor.advice.advise import advise
-from finetune_advisor.artifacts.profile import Profile
+from finetune_advisor.records.profile import Profile
 from finetune_advisor.techniques.strategy import FewLayers, ManyLayers
 
 MakeProfile = Callable[..., Profile]

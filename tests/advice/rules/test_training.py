@@ -9,9 +9,9 @@ import pytest
 
 from finetune_advisor.advice.advise import advise
 from finetune_advisor.advice.rules.training import STEPS_AT_LEAST, STEPS_AT_MOST
-from finetune_advisor.artifacts.profile import Profile
-from finetune_advisor.artifacts.recipe import Recipe
-from finetune_advisor.artifacts.recipe_file import load_recipe
+from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
+from finetune_advisor.records.profile import Profile
 
 MakeProfile = Callable[..., Profile]
 

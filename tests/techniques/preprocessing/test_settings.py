@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from finetune_advisor.techniques.preprocessing.settings import Preprocess
+from finetune_advisor.techniques.preprocessing import Preprocess
 
 P = Preprocess(224, "crop", 0.875, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
