@@ -6,11 +6,12 @@ the middle, strokes and edges still have a direction, but an upside-down animal 
 and turns are judged in both places, and the place that objects more is reported. Color is judged at the top alone:
 lower stages read it wherever it is there, also where shape says the same.
 
-Those and gray are shown to the ruler, whose depths are known; padding and size to the network that is to be trained.
-Of the turns only that by 90 degrees is shown: those by 180 and 270 follow from it, and other angles are not advised.
+Flips, the turn and gray are shown to the ruler, whose depths are known; padding and size to the network that is to be
+trained. Of the turns only that by 90 degrees is shown: those by 180 and 270 follow from it, and other angles are not
+advised.
 
 Shapes: N images, B blocks of rows (the usual images, then each view of them), M = B * N rows, T training sets, F
-folds, P = T * F problems, D features, K classes, N images of the sample, T trainable images.
+folds, P = T * F problems, D features, K classes.
 """
 
 from __future__ import annotations

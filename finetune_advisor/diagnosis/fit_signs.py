@@ -3,7 +3,8 @@
 Source: slides, "Insights from figures" (the accuracy: big gap, no gap) and "During training" (divide the rate by 2 or
 5). Thresholds were chosen on made-up curves of seeds that no test uses.
 
-Nothing is held out then, so only its training loss is left to look at, beside that of the training that was judged.
+Nothing is held out in the second training, so only its training loss is left to look at, beside that of the training
+that was judged.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A file becomes an image, the same in training and prediction, or a sentence that says why it cannot.
 
-A file is written whole or not at all and always says the same, so processes can share a folder.
+Why a content cannot be decoded is remembered in a small file, written whole or not at all and always the same, so that
+processes can share the folder.
 
 Shapes: C channels (3), H height, W width.
 """

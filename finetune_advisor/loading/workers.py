@@ -1,8 +1,9 @@
 """Things made in worker processes, in order and ahead of their use; only here are processes started.
 
-A pipe takes 64 KiB at a time, and an image of 224 pixels costs the main process half a millisecond in it; beside a GPU
-that is the whole time there is. The memory is a mapping without a name, made before the workers are forked: /dev/shm,
-which is small in containers and ends torch's own way in a bus error, has no part in it.
+Arrays come back through shared memory. A pipe takes 64 KiB at a time, and an image of 224 pixels costs the main process
+half a millisecond in it; beside a GPU that is the whole time there is. The memory is a mapping without a name, made
+before the workers are forked: /dev/shm, which is small in containers and ends torch's own way in a bus error, has no
+part in it.
 
 Source: PEP 574, "Pickle protocol 5 with out-of-band data".
 """

@@ -1,13 +1,12 @@
 """Multinomial logistic regression for many regularization strengths and folds at once.
 
-All problems share that matrix, so their forward passes are one large product. The solver works in the principal axes of
-the features, where Bohning's bound on the softmax Hessian is diagonal and known: it scales the steps of a
-limited-memory BFGS that minimizes all problems at once. Strengths are taken from strong to weak, and each problem
+All problems share one matrix of features, so their forward passes are one large product. The solver works in the
+principal axes of the features, where Bohning's bound on the softmax Hessian is diagonal and known: it scales the steps
+of a limited-memory BFGS that minimizes all problems at once. Strengths are taken from strong to weak, and each problem
 starts where its last two solutions, as a line over the logarithm of the strength, point to.
 
-Source: Bohning, "Multinomial logistic regression algorithm", AISM 1992.
-
-Source of the one standard error rule: Breiman, Friedman, Olshen and Stone, "Classification and Regression Trees", 1984.
+Sources: Bohning, "Multinomial logistic regression algorithm", AISM 1992; for the one standard error rule Breiman,
+Friedman, Olshen and Stone, "Classification and Regression Trees", 1984.
 
 Shapes: N images, D features, R rank, K classes, P problems (a problem is one strength on one set of images), F folds.
 """

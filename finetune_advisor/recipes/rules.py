@@ -1,8 +1,7 @@
 """Which keys of a recipe contradict each other, or ask for what its network does not have.
 
-Like `recipe_rules`, over plain values that may still be wrong themselves.
-
-The rules read plain values, so that contradictions are told together with whatever else is wrong in a file.
+The rules read plain values, which may still be wrong themselves, so that contradictions are told together with whatever
+else is wrong in a file.
 """
 
 from __future__ import annotations

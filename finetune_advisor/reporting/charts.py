@@ -1,6 +1,7 @@
 """The geometry of the pages' charts: what is drawn where. Templates only place it.
 
-Both axes are bent so that the borders lie in the middle: how far a point is from a border is how sure its cell is.
+The axes of the 2x2 table are bent so that the thresholds lie in the middle: how far a point is from one is how sure its
+cell is.
 
 All charts are drawn for a width of 360 units, which is a telephone's: text of 11 units is legible there without
 enlarging, and on a desk the drawing grows a little.

@@ -1,8 +1,8 @@
 """Where the images of a run come from, how they are mixed, and how they go through the network.
 
-Neighbors in the batch are partners: the first image with the second, the third with the fourth. The order of an epoch
-is drawn by lot, so partners are as well. Every process gets whole pairs, and mixes them before the batch is cut into
-parts, so a step is the same however it is divided.
+Mixing takes neighbors in the batch as partners: the first image with the second, the third with the fourth. The order
+of an epoch is drawn by lot, so partners are as well. Every process gets whole pairs, and mixes them before the batch is
+cut into parts, so a step is the same however it is divided.
 
 Shapes: B images of a batch, C channels, H and W pixels, K classes.
 """

@@ -1,15 +1,15 @@
 """The frozen part of a network, computed once, and the trainable part trained on its kept output.
 
-So it is computed once for each of the first epochs' views of an image (`strategy.cached_views`), and epoch e trains on
-view `e % views`: on the same pixels as without a cache as long as there are as many views as epochs.
+What lies below the lowest stage that trains gives the same output in every epoch. So it is computed once for each of
+the first epochs' views of an image (`strategy.cached_views`), and epoch e trains on view `e % views`: on the same
+pixels as without a cache as long as there are as many views as epochs. On a CPU the frozen part runs as an inference
+graph where that pays.
 
-On a CPU it runs as an inference graph where that pays.
+The rows are kept in a plain `.npy`. Its space is reserved before the first row is written: a disk that is too full says
+so at once, and not by a signal when a page of the map finds no place.
 
-The file is a plain `.npy`. Its space is reserved before the first row is written: a disk that is too full says so at
-once, and not by a signal when a page of the map finds no place.
-
-Shapes: B batch, C channels, H height, W width, V views, N images, B images of a part; `...` are the axes of a row, B
-images of a batch, H and W pixels, K classes; `...` are the axes of the boundary stage's output.
+Shapes: V views, N images, B images of a batch, C channels, H and W pixels, K classes; `...` are the axes of what the
+frozen part's last stage returns.
 """
 
 from __future__ import annotations

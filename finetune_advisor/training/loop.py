@@ -10,7 +10,7 @@ reads them a step later does not stop the work.
 
 Source: Karpathy, "CS231n: Convolutional Neural Networks for Visual Recognition", 2015 (ratio of weights to updates).
 
-Shapes: B images of a part, K classes, B images of a batch, C channels, H and W pixels.
+Shapes: B images of a batch or of a part of one, C channels, H and W pixels, K classes.
 """
 
 from __future__ import annotations

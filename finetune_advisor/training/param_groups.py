@@ -1,7 +1,8 @@
 """Which parameters train, in which group, at which learning rate, with which regularization.
 
-The cost is no sum over images, but its gradient is one: with the slope of the cost at the batch's averages, each image
-adds its readings times that slope. A first pass without gradients finds the averages, over all parts and processes.
+A cost of the classifier's inputs (`FeatureCost`) is no sum over images, but its gradient is one: with the slope of the
+cost at the batch's averages, each image adds its readings times that slope. A first pass without gradients finds the
+averages, over all parts and processes.
 
 Shapes: B images of a part, D features, P positions.
 """
