@@ -16,7 +16,7 @@ help:  ## this list
 
 install: .venv/installed  ## make .venv with the tool and its development tools
 
-check: install  ## ruff (lint, format), mypy --strict, import-linter
+check: install  ## ruff (lint, format), mypy --strict (tests and benchmarks too), import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -98,7 +98,7 @@ def linear_classifier(data: Path) -> Iterator[Row]:
     images = Images(data)
     net = timm.create_model(RULER)
     net.load_state_dict(load(RULER))
-    net.reset_classifier(0)
+    net.reset_classifier(0)  # type: ignore[operator]
     net.eval()
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(net))
 
@@ -120,7 +120,7 @@ def fastai(data: Path) -> Iterator[Row]:
     """`vision_learner`, `lr_find`, `fine_tune`, with the augmentations that fastai's documentation begins with."""
     start = time.perf_counter()
     import torch
-    from fastai.vision.all import (  # type: ignore[import-not-found, unused-ignore]
+    from fastai.vision.all import (
         ImageDataLoaders,
         Normalize,
         Resize,
@@ -178,7 +178,8 @@ def ours(data: Path, recipe: str | None) -> Iterator[Row]:
     command = [sys.executable, "-m", "finetune_advisor"]
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "XDG_CACHE_HOME": f"{folder}/cache"}
-        run_dir, seconds, found = Path(folder, "run"), 0.0, {"row": recipe or "advised"}
+        run_dir, seconds = Path(folder, "run"), 0.0
+        found: Row = {"row": recipe or "advised"}
         run = [*command, "run", "--run-dir", str(run_dir), "--device", "cpu"]
         if recipe is None:
             written = Path(folder, "recipe.yaml")
@@ -247,9 +248,9 @@ def scores(line: Row) -> dict[str, Any]:
 
 def against(line: Row, advised: Row) -> str:
     """Points of accuracy over the advice, with the paired interval over groups."""
-    hits = (np.array([mark == "1" for mark in each["correct"]]) for each in (line, advised))
+    own_N, advised_N = (np.array([mark == "1" for mark in each["correct"]]) for each in (line, advised))
     group_N = np.unique(line["groups"], return_inverse=True)[1]
-    lead, low, high = (100 * value for value in paired_bootstrap(*hits, group_N))
+    lead, low, high = (100 * value for value in paired_bootstrap(own_N, advised_N, group_N))
     return f"{lead:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 

@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from machine import publish
@@ -85,7 +86,7 @@ def row(data: DataSet, profile: Profile) -> dict[str, object]:
     }
 
 
-def markdown(rows: list[dict]) -> str:
+def markdown(rows: list[dict[str, Any]]) -> str:
     lines = ["# Where known data falls in the table", ""]
     lines += [
         "| data | images an effective class | similarity | cell | neighbors | expected |",

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 from machine import publish
@@ -30,6 +31,9 @@ from finetune_advisor.workflows.ensemble import ensemble
 
 DATA_SETS = ("textures", "tile_defects")
 SPLITS = 3
+
+Row = dict[str, Any]
+"""A gain, as `row` writes it down."""
 
 REDUCED = ("preprocessing.size=96", "runtime.workers=0", "data.group=group")
 """Settings that one busy core can finish; they lower the scores of all alike."""
@@ -102,7 +106,7 @@ def manifest(folder: Path, split: int, out: Path) -> Path:
     return out
 
 
-def measured(data: Path, work: Path) -> Iterator[dict]:
+def measured(data: Path, work: Path) -> Iterator[Row]:
     """One row for each split, data set and ensemble."""
     for split in range(SPLITS):
         for name in DATA_SETS:
@@ -122,7 +126,7 @@ def measured(data: Path, work: Path) -> Iterator[dict]:
                     yield row(name, split, start.recipe, each.name, Ensemble.load(made.ensemble))
 
 
-def row(name: str, split: int, recipe: str, kind: str, found: Ensemble) -> dict:
+def row(name: str, split: int, recipe: str, kind: str, found: Ensemble) -> Row:
     chosen = {member.name: round(member.weight, 3) for member in found.members if member.weight}
     return {
         "data": name,
@@ -135,7 +139,7 @@ def row(name: str, split: int, recipe: str, kind: str, found: Ensemble) -> dict:
     }
 
 
-def pooled(rows: list[dict]) -> tuple[float, float, float]:
+def pooled(rows: list[Row]) -> tuple[float, float, float]:
     """The gain over the images of several splits, with its 95 % interval: each image was tested once.
 
     The splits share training images, which the interval does not know of.
@@ -148,7 +152,7 @@ def pooled(rows: list[dict]) -> tuple[float, float, float]:
     return gain, gain - half, gain + half
 
 
-def markdown(rows: list[dict]) -> str:
+def markdown(rows: list[Row]) -> str:
     lines = [
         "# What ensembles gain",
         "",

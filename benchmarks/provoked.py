@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    found = []
+    found: list[Provoked] = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             for kind in SPOILED:

@@ -47,7 +47,8 @@ class Unit:
 
     def hits(self, recipe: str) -> Bools:
         """Which test images were recognized (M,)."""
-        return np.array(list(self.runs[recipe]["correct"])) == "1"
+        hits_M: Bools = np.array(list(self.runs[recipe]["correct"])) == "1"
+        return hits_M
 
     def accuracy(self, recipe: str) -> float:
         return float(self.hits(recipe).mean())

@@ -12,6 +12,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 Figures = Mapping[str, Any]
 Tasks = Sequence[Mapping[str, Any]]
@@ -37,7 +38,7 @@ def draw(found: Figures, out: Path) -> list[Path]:
         return [_saved(_sizes(found), out / "regret_sizes.svg"), _saved(_places(found), out / "regret_table.svg")]
 
 
-def _sizes(found: Figures) -> plt.Figure:
+def _sizes(found: Figures) -> Figure:
     by_data: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for task in found["tasks"]:
         by_data[task["data"]].append(task)
@@ -70,7 +71,7 @@ def _size_lines(axis: Axes, tasks: Tasks) -> None:
     axis.grid(alpha=0.3)
 
 
-def _places(found: Figures) -> plt.Figure:
+def _places(found: Figures) -> Figure:
     figure, axis = plt.subplots(figsize=(5.5, 4), layout="constrained")
     seen = found["probes_and_training"]
     for verdict, (label, color, marker) in MARKS.items():
@@ -85,7 +86,7 @@ def _places(found: Figures) -> plt.Figure:
     return figure
 
 
-def _saved(figure: plt.Figure, path: Path) -> Path:
+def _saved(figure: Figure, path: Path) -> Path:
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return path

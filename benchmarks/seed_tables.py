@@ -157,6 +157,7 @@ def depth_run(bench: Bench, row: str, seed: int) -> dict[str, Any]:
     net = timm.create_model("plain22", num_classes=10, width=1 / 16)
     for module in net.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
+            assert module.bias is not None
             STARTS[row].fill(module.weight, module.bias, torch.default_generator)
     shuffled = bench.part(bench.cifar["train"], 7000, seed=0)
     watched = 3000 * len(shuffled) // 7000

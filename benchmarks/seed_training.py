@@ -60,7 +60,7 @@ def images_of(archive: Path, mode: str, kept: Path) -> dict[str, Images]:
     file = kept / f"{archive.name.partition('.')[0]}-{mode}.npz"
     if not file.is_file():
         kept.mkdir(parents=True, exist_ok=True)
-        np.savez(file, **_decoded(archive, mode))
+        np.savez(file, allow_pickle=False, **_decoded(archive, mode))
     with np.load(file) as arrays:
         pixels = {split: arrays[f"{split}_pixels"] for split in ("train", "test")}
         labels = {split: torch.from_numpy(arrays[f"{split}_labels"]) for split in ("train", "test")}

@@ -45,8 +45,8 @@ def _loop(classes: int, device: str) -> Callable[[Any, Any], None]:
 
     net = timm.create_model(RULER)
     net.load_state_dict(load(RULER))
-    net.reset_classifier(classes)
-    net.to(device, memory_format=torch.channels_last)
+    net.reset_classifier(classes)  # type: ignore[operator]
+    net.to(device).to(memory_format=torch.channels_last)
     for name, parameter in net.named_parameters():
         parameter.requires_grad = name.startswith(STAGES)
     optimizer = torch.optim.AdamW((p for p in net.parameters() if p.requires_grad), lr=3e-4)

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ImageFolder
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 @pytest.mark.slow
-def test_the_page_on_the_api_runs(image_folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_the_page_on_the_api_runs(
+    image_folder: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     if not DOCS.is_dir():
         pytest.skip("these tests do not lie in a checkout")
     monkeypatch.chdir(tmp_path)

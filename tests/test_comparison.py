@@ -154,7 +154,9 @@ def test_the_terminal_says_it_aloud(run: MakeRun, capsys: pytest.CaptureFixture[
     assert "100 shared test images" in said and "61 s" in said and "The recipes are the same." in said
 
 
-def test_recipe_keys_stand_below_each_other_where_the_terminal_is_narrow(run: MakeRun, capsys) -> None:
+def test_recipe_keys_stand_below_each_other_where_the_terminal_is_narrow(
+    run: MakeRun, capsys: pytest.CaptureFixture[str]
+) -> None:
     from rich.console import Console
 
     from finetune_advisor.cli.compare import render_comparison

@@ -13,7 +13,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 @pytest.fixture
-def kill(monkeypatch) -> ModuleType:
+def kill(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     spec = importlib.util.spec_from_file_location("kill", BENCHMARKS / "kill.py")
@@ -24,6 +24,6 @@ def kill(monkeypatch) -> ModuleType:
     return module
 
 
-def test_a_killed_run_ends_with_the_bits_of_one_that_nobody_killed(kill, tmp_path) -> None:
+def test_a_killed_run_ends_with_the_bits_of_one_that_nobody_killed(kill: ModuleType, tmp_path: Path) -> None:
     kills = kill.kill_often(tmp_path, times=3)
     assert [each.identical for each in kills] == [True] * 3, kills

@@ -59,7 +59,9 @@ def test_without_images_nothing_is_known() -> None:
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
-def grouped(groups: int, *, size: int, correlation: float, accuracy: float, seed: int):
+def grouped(
+    groups: int, *, size: int, correlation: float, accuracy: float, seed: int
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
     """Whether each image is right, and its group: groups of one size, right or wrong together so far."""
     rng = np.random.default_rng(seed)
     spread = (1 - correlation) / correlation
@@ -219,7 +221,9 @@ def test_relatives_count_once_and_few_disagreements_prove_nothing() -> None:
 
 
 @pytest.mark.parametrize("family_N", [None, np.arange(400)], ids=["images", "families of one"])
-def test_the_bootstrap_of_single_images_agrees_with_the_paired_standard_error(family_N) -> None:
+def test_the_bootstrap_of_single_images_agrees_with_the_paired_standard_error(
+    family_N: npt.NDArray[np.int64] | None,
+) -> None:
     rng = np.random.default_rng(0)
     hit_a_N, hit_b_N = rng.random(400) < 0.8, rng.random(400) < 0.7
     gain, low, high = paired_bootstrap(hit_a_N, hit_b_N, family_N)
@@ -252,7 +256,7 @@ def test_a_single_family_of_relatives_says_nothing() -> None:
     assert paired_bootstrap(hit_N, hit_N, np.zeros(10, int)) == (0, 0, 0)
 
 
-def test_the_bootstrap_draws_as_often_however_many_families_there_are(monkeypatch) -> None:
+def test_the_bootstrap_draws_as_often_however_many_families_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     hit_a_N, hit_b_N = rng.random(400) < 0.8, rng.random(400) < 0.7
     whole = paired_bootstrap(hit_a_N, hit_b_N, np.arange(400))

@@ -75,7 +75,7 @@ def _turn(backbone: Backbone, x_BCHW: Tensor) -> tuple[dict[str, float], float]:
         for hook in hooks:
             hook.remove()
     note()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     note()
     backbone.net.zero_grad(set_to_none=True)
     seconds = [later - earlier for earlier, later in pairwise(ends)]

@@ -28,5 +28,5 @@ def default_cfg(name: str) -> dict[str, Any]:
     """What timm has noted of one of our networks (`entry_points.py`)."""
     config = get_pretrained_cfg(name)
     assert config is not None, f"{name} is not registered with timm"
-    settings: dict[str, Any] = config.to_dict()  # type: ignore[no-untyped-call]
+    settings: dict[str, Any] = config.to_dict()
     return settings

@@ -90,7 +90,7 @@ def backbone_config(name: str, source: Source = "hub") -> dict[str, Any]:
         BackboneError: the network is unknown.
     """
     check_name(name)
-    config: dict[str, Any] = _registered(name).to_dict()  # type: ignore[no-untyped-call]
+    config: dict[str, Any] = _registered(name).to_dict()
     return config | _normalization(source)
 
 

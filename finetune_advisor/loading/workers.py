@@ -155,7 +155,7 @@ def ahead(make: Callable[[int], T], numbers: range, *, workers: int) -> Generato
         worker_init_fn=_begin_worker,
         generator=torch.Generator(),
         # Beside a GPU a thread empties the pipe: the main one is busy sending work to it.
-        pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
+        pin_memory=torch.cuda.is_initialized(),
     )
     made = iter(loader)
     assert isinstance(made, _MultiProcessingDataLoaderIter)

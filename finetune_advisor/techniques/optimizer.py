@@ -162,7 +162,7 @@ class Timm(Optimizer):
         Raises:
             RecipeError: every key that is wrong.
         """
-        from timm.optim import get_optimizer_class, get_optimizer_info, list_optimizers  # type: ignore[attr-defined]
+        from timm.optim import get_optimizer_class, get_optimizer_info, list_optimizers
 
         known = [str(name) for name in list_optimizers()]
         if self.name not in known:
@@ -188,7 +188,7 @@ class Timm(Optimizer):
 
     def build(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """timm's optimizer over the groups."""
-        from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
+        from timm.optim import create_optimizer_v2
 
         return create_optimizer_v2(groups, opt=self.name, lr=self.lr, weight_decay=0.0, **self.options)
 

@@ -86,7 +86,7 @@ def fit_batch_norm(
     batches: Callable[[], Iterable[Batch]],
     *,
     forward: Callable[[Tensor], Tensor],
-    set_mode: Callable[[], None],
+    set_mode: Callable[[], object],
     device: torch.device,
 ) -> None:
     """Measure the BatchNorm statistics of a network on training batches, all counting the same; in all processes alike.

@@ -121,7 +121,7 @@ def _accumulated(
                 logits_BK = forward(part.inputs)
                 loss = method.loss.per_image(logits_BK.float(), part.target, method.class_weight_K).sum()
             cost = loss if slope_D is None else loss + (readings_BD() @ slope_D).sum()
-            (cost / batch.whole).backward()  # type: ignore[no-untyped-call]
+            (cost / batch.whole).backward()
             sums += torch.stack([loss.detach(), recognized(logits_BK.detach(), part)])
     return sums
 
@@ -182,7 +182,7 @@ def _sending(batch: Batch, norm: Tensor, numbers: Tensor) -> Step:
         return Step(batch, norm, numbers, None)
     sent = torch.empty_like(numbers, device="cpu", pin_memory=True)
     sent.copy_(numbers, non_blocking=True)
-    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived = torch.cuda.Event()
     arrived.record()
     return Step(batch, norm, sent, arrived)
 
@@ -314,7 +314,7 @@ def fit(
     method: Method,
     *,
     forward: Forward,
-    set_mode: Callable[[], None],
+    set_mode: Callable[[], object],
     evaluate: Callable[[], Evaluation | None],
     on_step: Callable[[Progress], None],
     stop: Callable[[], bool] = lambda: False,

@@ -137,7 +137,7 @@ def _expected_seconds(setup: Setup) -> float:
         with method.autocast():
             logits_BK = setup.feed.forward(inputs)
             loss = method.loss.per_image(logits_BK.float(), labels_B, method.class_weight_K).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
     synchronize(method.device)
     seconds = (perf_counter() - start) / TIMED_STEPS
     net.zero_grad(set_to_none=True)

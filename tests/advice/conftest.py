@@ -30,13 +30,13 @@ STAGES = ("stem", *(f"blocks.{number}" for number in range(7)))
 """The stages of a real network."""
 
 
-def _stage_probes(*accuracies: float) -> dict[str, tuple[float, float]]:
+def made_stage_probes(*accuracies: float) -> dict[str, tuple[float, float]]:
     """Probes at the stages of a real network; log loss is 1 less the accuracy, the top is as good as the last stage."""
     found = {stage: (accuracy, 1 - accuracy) for stage, accuracy in zip(STAGES, accuracies, strict=True)}
     return {**found, "pooled": (accuracies[-1], 1 - accuracies[-1]), "all": (accuracies[-1], 1 - accuracies[-1])}
 
 
-def _forecast(*, now: float, later: float, half: float = 0.0, images: float = 100) -> dict[str, Any]:
+def made_forecast(*, now: float, later: float, half: float = 0.0, images: float = 100) -> dict[str, Any]:
     """Keys of a `Size` whose probe has an accuracy now and another at ten times the images, give or take `half`."""
     exponent, floor = 1.0, 0.0
     return {
@@ -45,7 +45,7 @@ def _forecast(*, now: float, later: float, half: float = 0.0, images: float = 10
     }
 
 
-def _effect(
+def made_effect(
     view: View, *, transferred: float = 0.0, refitted: float = 0.0, std: float = 0.01, majority: float | None = 0.5
 ) -> ViewEffect:
     """A view by the changes it makes to an accuracy of 0.9, beside the share of the largest class."""
@@ -157,17 +157,17 @@ def make_profile() -> Callable[..., Profile]:
 
 @pytest.fixture
 def stage_probes() -> Callable[..., dict[str, tuple[float, float]]]:
-    return _stage_probes
+    return made_stage_probes
 
 
 @pytest.fixture
 def forecast() -> Callable[..., dict[str, Any]]:
-    return _forecast
+    return made_forecast
 
 
 @pytest.fixture
 def effect() -> Callable[..., ViewEffect]:
-    return _effect
+    return made_effect
 
 
 def suspect(number: int) -> LabelSuspect:
@@ -182,12 +182,12 @@ def full_profile(make_profile: Callable[..., Profile]) -> Callable[..., Profile]
 
     def make(**facts: Any) -> Profile:
         views = (
-            _effect("horizontal_flip"),
-            _effect("vertical_flip", transferred=-0.2, refitted=-0.03),
-            _effect("rotation_90", transferred=-0.3, refitted=-0.04),
-            _effect("gray", transferred=-0.01),
-            _effect("pad"),
-            _effect("small", refitted=-0.05),
+            made_effect("horizontal_flip"),
+            made_effect("vertical_flip", transferred=-0.2, refitted=-0.03),
+            made_effect("rotation_90", transferred=-0.3, refitted=-0.04),
+            made_effect("gray", transferred=-0.01),
+            made_effect("pad"),
+            made_effect("small", refitted=-0.05),
         )
         assert {each.view for each in views} == set(get_args(View))
         measured: dict[str, Any] = {
@@ -195,8 +195,8 @@ def full_profile(make_profile: Callable[..., Profile]) -> Callable[..., Profile]
             "sizes": ImageSizes(shorter_side=(200, 256, 300), aspect=(0.7, 1.2, 1.6), off_square=0.6),
             "modes": {"RGB": 90, "L": 10},
             "leak": FoldLeak(families=3, images_in_families=7),
-            "curve": _forecast(now=0.9, later=0.955, half=0.01),
-            "probes": _stage_probes(0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95),
+            "curve": made_forecast(now=0.9, later=0.955, half=0.01),
+            "probes": made_stage_probes(0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95),
             "stages": dict.fromkeys(STAGES, 0.9),
         }
         return make_profile(**{**measured, **facts})

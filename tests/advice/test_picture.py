@@ -15,7 +15,7 @@ from rich.console import Console
 from finetune_advisor.advice.advise import advise
 from finetune_advisor.advice.table import place
 from finetune_advisor.cli.analyze import ROWS, render_analysis, table_map
-from finetune_advisor.records.profile import Profile
+from finetune_advisor.records.profile import Cell, Profile
 
 MakeProfile = Callable[..., Profile]
 
@@ -53,7 +53,7 @@ def test_the_point_lies_in_the_cell_of_the_verdict(make_profile: MakeProfile, pe
 
 
 @pytest.mark.parametrize("strategy", [None, "few_layers"])
-def test_eighty_columns_are_enough(make_profile: MakeProfile, strategy: str | None) -> None:
+def test_eighty_columns_are_enough(make_profile: MakeProfile, strategy: Cell | None) -> None:
     profile = place(make_profile(score=0.3, per_class=199, ratio=7.0))
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(render_analysis(profile, advise(profile, strategy=strategy), Path("recipe.yaml"), Path("analysis")))

@@ -6,12 +6,10 @@ as it is; one that it cites makes another choice, or another sentence, somewhere
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 
@@ -21,13 +19,11 @@ from finetune_advisor.advice.rules import choices
 from finetune_advisor.advice.table import place
 from finetune_advisor.records.health import ImageSizes
 from finetune_advisor.records.profile import Cell, Profile, StageSimilarity, View
-
-_SPEC = importlib.util.spec_from_file_location("profiles_of_the_advice", Path(__file__).with_name("conftest.py"))
-assert _SPEC is not None and _SPEC.loader is not None
-_MADE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MADE)
-STAGES, effect, forecast = _MADE.STAGES, _MADE._effect, _MADE._forecast
-make_profile, stage_probes = _MADE.made_profile, _MADE._stage_probes
+from tests.advice.conftest import STAGES
+from tests.advice.conftest import made_effect as effect
+from tests.advice.conftest import made_forecast as forecast
+from tests.advice.conftest import made_profile as make_profile
+from tests.advice.conftest import made_stage_probes as stage_probes
 
 PHOTOS = ImageSizes(shorter_side=(200, 256, 300), aspect=(0.7, 1.2, 1.6), off_square=0.1)
 WIDE = ImageSizes(shorter_side=(200, 256, 300), aspect=(0.7, 1.5, 1.9), off_square=0.8)
@@ -36,12 +32,16 @@ SQUARE = ImageSizes(shorter_side=(28, 32, 32), aspect=(1.0, 1.0, 1.0), off_squar
 
 def views(**changes: tuple[float, float]) -> dict[str, Any]:
     """Views by (change as they are, change when trained on), with a standard error of 1 point."""
-    return {"views": tuple(effect(view, transferred=as_is, refitted=on) for view, (as_is, on) in changes.items())}
+    return {
+        "views": tuple(
+            effect(cast(View, view), transferred=as_is, refitted=on) for view, (as_is, on) in changes.items()
+        )
+    }
 
 
 def guessing(majority: float | None) -> dict[str, Any]:
     """Every view costs nothing, by a classifier that knows no more than the largest class, or of which nobody knows."""
-    names = ("horizontal_flip", "vertical_flip", "rotation_90", "gray", "pad", "small")
+    names: tuple[View, ...] = ("horizontal_flip", "vertical_flip", "rotation_90", "gray", "pad", "small")
     return {"views": tuple(effect(view, majority=majority) for view in names)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -112,8 +112,13 @@ def test_it_is_measured_again_where_more_files_may_be_decoded_or_on_another_devi
     def measured() -> bool:
         found: list[bool] = []
         original = analyzing._measured
+
+        def measuring(*given: Any) -> Any:
+            found.append(True)
+            return original(*given)
+
         with monkeypatch.context() as patched:
-            patched.setattr(analyzing, "_measured", lambda *given: found.append(True) or original(*given))
+            patched.setattr(analyzing, "_measured", measuring)
             analyze(root, backbone="resnet18", weights="random", size=32, device=device)
         return bool(found)
 

@@ -35,7 +35,7 @@ def slow_suspects(probabilities_NK: npt.NDArray[np.floating], labels_N: npt.NDAr
     for i, row in enumerate(joint):
         members = [n for n in range(len(labels_N)) if labels_N[n] == i]
         for j, count in enumerate(row):
-            if i != j and sum(row):
+            if i != j and sum(row) > 0:
                 many = round(count / sum(row) * len(members))
                 by_margin = sorted(members, key=lambda n: probabilities_NK[n][i] - probabilities_NK[n][j])
                 pruned |= set(by_margin[:many])

@@ -1,14 +1,19 @@
 """Relatives on both sides of a fold are noticed, whether they were found before or not."""
 
 import numpy as np
+import numpy.typing as npt
+import pytest
 
 from finetune_advisor.analysis.leakage import fold_leak, oddly_close
 from finetune_advisor.records.health import FoldLeak
 
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
 IMAGES = 240
 
 
-def tiles(copies: int, seed: int = 0):
+def tiles(copies: int, seed: int = 0) -> tuple[Floats, Ints, Ints]:
     """Objects photographed several times; labels belong to the object and cannot be told from other objects."""
     rng = np.random.default_rng(seed)
     family_N = np.arange(IMAGES) // copies
@@ -17,7 +22,7 @@ def tiles(copies: int, seed: int = 0):
     return features_ND, rng.integers(0, 2, IMAGES // copies)[family_N], family_N
 
 
-def leak_of(features_ND, labels_N, family_N) -> FoldLeak:
+def leak_of(features_ND: Floats, labels_N: Ints, family_N: Ints) -> FoldLeak:
     return fold_leak(
         features_ND,
         labels_N,
@@ -32,7 +37,7 @@ def leak_of(features_ND, labels_N, family_N) -> FoldLeak:
     )
 
 
-def test_known_relatives_are_compared_and_leave_no_suspicion():
+def test_known_relatives_are_compared_and_leave_no_suspicion() -> None:
     leak = leak_of(*tiles(4))
     assert (leak.families, leak.images_in_families) == (60, IMAGES)
     assert leak.accuracy_alone is not None and leak.accuracy_alone > 0.85
@@ -40,7 +45,7 @@ def test_known_relatives_are_compared_and_leave_no_suspicion():
     assert not leak.suspicious and leak.sign is None
 
 
-def test_unnoticed_relatives_leave_a_sign():
+def test_unnoticed_relatives_leave_a_sign() -> None:
     features_ND, labels_N, _ = tiles(2)
     leak = leak_of(features_ND, labels_N, np.arange(IMAGES))
     assert (leak.families, leak.images_in_families, leak.accuracy_alone) == (0, 0, None)
@@ -48,25 +53,25 @@ def test_unnoticed_relatives_leave_a_sign():
     assert leak.sign is not None and "100%" in leak.sign
 
 
-def test_images_without_relatives_are_not_suspected():
+def test_images_without_relatives_are_not_suspected() -> None:
     features_ND, labels_N, family_N = tiles(1)
     leak = leak_of(features_ND, labels_N, family_N)
     assert not leak.suspicious
     assert leak.accuracy_alone is None and leak.accuracy_together is None
 
 
-def test_a_few_relatives_are_not_worth_a_comparison():
+def test_a_few_relatives_are_not_worth_a_comparison() -> None:
     features_ND, labels_N, family_N = tiles(1)
     family_N[1] = 0
     leak = leak_of(features_ND, labels_N, family_N)
     assert (leak.families, leak.images_in_families, leak.accuracy_alone) == (1, 2, None)
 
 
-def test_a_handful_of_images_says_nothing():
+def test_a_handful_of_images_says_nothing() -> None:
     assert oddly_close(np.zeros((10, 3)), np.arange(10), seed=0) == 0
 
 
-def test_a_sample_finds_about_the_same_share(monkeypatch):
+def test_a_sample_finds_about_the_same_share(monkeypatch: pytest.MonkeyPatch) -> None:
     features_ND, _, _ = tiles(2)
     features_ND[: IMAGES // 2] = np.random.default_rng(1).normal(0, 1, (IMAGES // 2, 40))
     whole = oddly_close(features_ND, np.arange(IMAGES), seed=0)

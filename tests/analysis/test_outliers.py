@@ -1,14 +1,16 @@
 import numpy as np
+import numpy.typing as npt
+import pytest
 from scipy.spatial.distance import cdist
 
 from finetune_advisor.analysis.outliers import nearest, outliers
 
 
-def cloud(images: int = 200, features: int = 12, seed: int = 0):
+def cloud(images: int = 200, features: int = 12, seed: int = 0) -> npt.NDArray[np.float64]:
     return np.random.default_rng(seed).normal(3, 2, (images, features))
 
 
-def test_neighbors_are_those_of_all_distances(monkeypatch):
+def test_neighbors_are_those_of_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
     x_ND = cloud(80)
     standard_ND = (x_ND - x_ND.mean(0)) / x_ND.std(0) / np.sqrt(12)
     distance_NN = cdist(standard_ND, standard_ND)
@@ -21,7 +23,7 @@ def test_neighbors_are_those_of_all_distances(monkeypatch):
     np.testing.assert_allclose(nearest(x_ND, 4, family_N=family_N, query_Q=some_Q), expected_Nn[some_Q], atol=1e-5)
 
 
-def test_an_image_far_from_all_others_is_named_first():
+def test_an_image_far_from_all_others_is_named_first() -> None:
     x_ND = cloud()
     x_ND[17] += 60
     x_ND[99] -= 30
@@ -30,7 +32,7 @@ def test_an_image_far_from_all_others_is_named_first():
     assert found[0][1] > found[1][1] > 3
 
 
-def test_an_outlier_and_its_copies_are_still_far_from_all_others():
+def test_an_outlier_and_its_copies_are_still_far_from_all_others() -> None:
     x_ND = cloud()
     x_ND[:6] = x_ND[0] + 60
     family_N = np.maximum(np.arange(200) - 5, 0)
@@ -38,7 +40,7 @@ def test_an_outlier_and_its_copies_are_still_far_from_all_others():
     assert outliers(x_ND) == ()
 
 
-def test_ordinary_images_are_no_outliers_and_never_are_there_many():
+def test_ordinary_images_are_no_outliers_and_never_are_there_many() -> None:
     assert outliers(cloud()) == ()
     assert outliers(cloud(10)) == (), "too few to know what is usual"
     assert outliers(np.ones((50, 4))) == (), "all alike"
@@ -47,5 +49,5 @@ def test_ordinary_images_are_no_outliers_and_never_are_there_many():
     assert len(outliers(x_ND)) == 4
 
 
-def test_one_family_has_no_outliers():
+def test_one_family_has_no_outliers() -> None:
     assert outliers(cloud(), family_N=np.zeros(200, int)) == ()

@@ -119,7 +119,7 @@ def test_bundled_lite0_recognizes_imagenet(shared_data: Path) -> None:
     assert len(set(synsets)) == len(paths) == 1000
     backbone = build(LITE0, "bundled")
     transform = create_transform(**resolve_data_config({}, model=backbone.net), is_training=False)
-    net = backbone.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = backbone.net.to(memory_format=torch.channels_last)
     hits = []
     for start in range(0, len(paths), 50):
         batch = paths[start : start + 50]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,12 @@ OTHER = Preprocess(SIZE, "crop", 0.875, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 
 
 
 def saved(
-    net: nn.Module, folder: Path, architecture: str, p: Preprocess = USUAL, model_args=None, strategy="few_layers"
+    net: nn.Module,
+    folder: Path,
+    architecture: str,
+    p: Preprocess = USUAL,
+    model_args: dict[str, Any] | None = None,
+    strategy: str = "few_layers",
 ) -> Path:
     save_model(
         net.eval(),

@@ -67,9 +67,9 @@ def _logits_in_a_fresh_process(python: Python, net: nn.Module, folder: Path, imp
 
 def test_plain_networks_open_with_timm_alone(tmp_path: Path, python: Python) -> None:
     net = build("tf_efficientnet_lite0", "bundled", classes=3, size=32).net
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(memory_format=torch.channels_last)
     folder = _save(net, tmp_path, "tf_efficientnet_lite0")
-    net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    net.to(memory_format=torch.contiguous_format)
     assert _logits_in_a_fresh_process(python, net, folder, "import timm") == EXPECTED
 
 

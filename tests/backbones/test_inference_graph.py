@@ -21,7 +21,7 @@ from finetune_advisor.backbones import inference_graph
 from finetune_advisor.backbones import inference_graph as onnx_program
 from finetune_advisor.backbones.build import build
 from finetune_advisor.backbones.frozen import FrozenTrunk
-from finetune_advisor.backbones.inference_graph import BATCH, InferenceGraph, NoGraph, open_graph
+from finetune_advisor.backbones.inference_graph import BATCH, InferenceGraph, NoGraph, open_graph, run_session
 from finetune_advisor.backbones.stages import begins_with_convolutions
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
@@ -108,10 +108,9 @@ def test_without_the_cache_nothing_is_kept(
 def test_a_graph_that_sees_something_else_is_refused(
     trunk: FrozenTrunk, x_BCHW: Tensor, monkeypatch: pytest.MonkeyPatch, exports: list[int]
 ) -> None:
-    run = inference_graph.run_session
 
     def wrong(session: object, x_BCHW: Tensor) -> list[np.ndarray]:
-        return [values * 1.01 for values in run(session, x_BCHW)]
+        return [values * 1.01 for values in run_session(session, x_BCHW)]
 
     monkeypatch.setattr(inference_graph, "run_session", wrong)
     with pytest.raises(NoGraph, match="differ from the network's own"):
@@ -121,8 +120,9 @@ def test_a_graph_that_sees_something_else_is_refused(
 def test_not_a_number_is_a_difference(
     trunk: FrozenTrunk, x_BCHW: Tensor, monkeypatch: pytest.MonkeyPatch, exports: list[int]
 ) -> None:
-    run = inference_graph.run_session
-    monkeypatch.setattr(inference_graph, "run_session", lambda *some: [values * np.nan for values in run(*some)])
+    monkeypatch.setattr(
+        inference_graph, "run_session", lambda *some: [values * np.nan for values in run_session(*some)]
+    )
     with pytest.raises(NoGraph, match="differ"):
         opened(trunk, x_BCHW)
 

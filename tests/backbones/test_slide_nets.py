@@ -6,6 +6,7 @@ Shapes: B batch, C channels, H and W pixels.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import timm
@@ -22,6 +23,7 @@ from finetune_advisor.cli import app
 from finetune_advisor.inference.predictor import Predictor
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
 
 NARROW = 1 / 32
 
@@ -93,7 +95,9 @@ def test_what_the_slides_do_against_their_own_rules_is_said() -> None:
 
 
 @pytest.mark.parametrize("activation", ["null", "{kind: prelu}"])
-def test_nin_trains_from_scratch_and_its_model_opens(image_folder, tmp_path, activation: str) -> None:
+def test_nin_trains_from_scratch_and_its_model_opens(
+    image_folder: ImageFolder, tmp_path: Path, activation: str
+) -> None:
     from finetune_advisor.recipes.load import load_recipe
 
     data = image_folder({"ants": 6, "bees": 6})

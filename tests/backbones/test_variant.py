@@ -66,8 +66,8 @@ def test_a_hidden_layer_is_new_and_its_outputs_are_the_classes(name: str) -> Non
     new = classifier_parameters(built.net)
     for path in output_layers(built.net):
         assert {f"{path}.weight", f"{path}.bias", path.replace("output", "hidden") + ".weight"} <= new
-        assert built.net.get_submodule(path).weight.shape == (3, 7)
-        assert built.net.get_submodule(path.replace("output", "hidden")).weight.shape[0] == 14
+        assert built.net.get_parameter(f"{path}.weight").shape == (3, 7)
+        assert built.net.get_parameter(path.replace("output", "hidden") + ".weight").shape[0] == 14
     assert built.stages[-1].name == "head" and new <= set(built.stages[-1].parameters)
     assert stages_of(built.net, (3, SIZE, SIZE)) == built.stages
 

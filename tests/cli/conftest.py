@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from finetune_advisor.cli import app
 from finetune_advisor.recipes.load import load_recipe
@@ -24,7 +24,7 @@ COLORS = {"ants": (200, 60, 60), "bees, wild": (60, 200, 60), "[red]wasps": (60,
 class Command(Protocol):
     """Runs `finetune-advisor` with arguments; see the fixture `cli`."""
 
-    def __call__(self, *arguments: object, code: int = 0) -> Any: ...
+    def __call__(self, *arguments: object, code: int = 0) -> Result: ...
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
-    def call(*arguments: object, code: int = 0) -> Any:
+    def call(*arguments: object, code: int = 0) -> Result:
         words = [str(argument) for argument in arguments]
         result = CliRunner(env={"COLUMNS": "200"}).invoke(app, words, catch_exceptions=False)
         assert result.exit_code == code, f"{words}: {result.exit_code}\n{result.output}"

@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Command
+from tests.conftest import ImageFolder
+
 
 @pytest.fixture
-def analyzed(cli, image_folder) -> Path:
+def analyzed(cli: Command, image_folder: ImageFolder) -> Path:
     """Images whose recipe.yaml has been written here."""
     data: Path = image_folder({"ants": 6, "bees": 6})
     cli("analyze", data, "--quiet")
     return data
 
 
-def test_a_full_disk_leaves_the_previous_recipe(cli, analyzed, monkeypatch) -> None:
+def test_a_full_disk_leaves_the_previous_recipe(cli: Command, analyzed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(path: Path, data: bytes) -> int:
         if "recipe" in path.name:
             with path.open("wb") as stream:
@@ -36,7 +39,7 @@ def test_a_full_disk_leaves_the_previous_recipe(cli, analyzed, monkeypatch) -> N
     assert {path.name for path in Path().iterdir()} == {"recipe.yaml", "analysis"}
 
 
-def test_analyze_replaces_its_own_recipe_but_not_an_edited_one(cli, analyzed) -> None:
+def test_analyze_replaces_its_own_recipe_but_not_an_edited_one(cli: Command, analyzed: Path) -> None:
     first = Path("recipe.yaml").read_text()
     cli("analyze", analyzed, "--seed", 1)
     second = Path("recipe.yaml").read_text()
@@ -53,7 +56,7 @@ def test_analyze_replaces_its_own_recipe_but_not_an_edited_one(cli, analyzed) ->
     assert "seed: 0" in Path("recipe.yaml").read_text()
 
 
-def test_analyze_speaks_json_or_not_at_all(cli, image_folder) -> None:
+def test_analyze_speaks_json_or_not_at_all(cli: Command, image_folder: ImageFolder) -> None:
     data = image_folder({"ants": 6, "bees": 6})
     document: Any = json.loads(cli("analyze", data, "--json").stdout)
     assert document == json.loads(Path("analysis/profile.json").read_text())
@@ -62,7 +65,7 @@ def test_analyze_speaks_json_or_not_at_all(cli, image_folder) -> None:
 
 @pytest.mark.parametrize("options", [["-o", "file/recipe.yaml"], ["--report-dir", "file"]], ids=" ".join)
 def test_a_place_that_cannot_be_written_is_told_before_the_images_are_read(
-    cli, image_folder, monkeypatch, options
+    cli: Command, image_folder: ImageFolder, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
     monkeypatch.setattr("finetune_advisor.dataset.measure", lambda *_, **__: pytest.fail("the images were read"))
     Path("file").write_text("no folder")
@@ -71,7 +74,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_images_are_read(
     assert [path.name for path in Path().iterdir()] == ["file"], "nothing is left behind"
 
 
-def test_a_seed_that_numpy_does_not_take_is_a_usage_error(cli, image_folder) -> None:
+def test_a_seed_that_numpy_does_not_take_is_a_usage_error(cli: Command, image_folder: ImageFolder) -> None:
     images = image_folder({"ants": 6, "bees": 6})
     assert "4294967295" in cli("analyze", images, "--seed", 2**32, code=2).stderr
     cli("analyze", images, "--seed", 2**32 - 1)

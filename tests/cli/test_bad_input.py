@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.cli.conftest import Command
+from tests.conftest import ImageFolder
+
 Mistake = Callable[[Path], None]
 
 
@@ -95,7 +98,9 @@ MISTAKES: list[tuple[Mistake, str, str]] = [
 
 @pytest.mark.parametrize("command", ["analyze", "linear_probe", "few_layers", "plan"])
 @pytest.mark.parametrize(("mistake", "says", "hint"), MISTAKES, ids=[mistake.__name__ for mistake, *_ in MISTAKES])
-def test_images_that_cannot_be_used(cli, tiny, tmp_path, command, mistake: Mistake, says, hint) -> None:
+def test_images_that_cannot_be_used(
+    cli: Command, tiny: list[str], tmp_path: Path, command: str, mistake: Mistake, says: str, hint: str
+) -> None:
     root = tmp_path / "images"
     mistake(root)
     if command == "analyze":
@@ -109,7 +114,7 @@ def test_images_that_cannot_be_used(cli, tiny, tmp_path, command, mistake: Mista
 
 
 @pytest.fixture
-def some_corrupt(image_folder) -> Path:
+def some_corrupt(image_folder: ImageFolder) -> Path:
     root: Path = image_folder({"ants": 6, "bees": 6})
     (root / "ants" / "empty.jpg").write_bytes(b"")
     (root / "ants" / "letter.jpg").write_text("Dear reader")
@@ -139,7 +144,7 @@ def assert_bad(found: dict[str, str]) -> None:
         assert reason
 
 
-def test_bad_files_are_named_counted_and_left_out(cli, tiny, some_corrupt) -> None:
+def test_bad_files_are_named_counted_and_left_out(cli: Command, tiny: list[str], some_corrupt: Path) -> None:
     result = cli("analyze", some_corrupt)
     profile = json.loads(Path("analysis/profile.json").read_text())
     assert_bad({bad["path"]: bad["reason"] for bad in profile["health"]["bad_files"]})
@@ -194,7 +199,7 @@ def as_nobody(*commands: list[str], home: Path) -> list[tuple[int, str, str]]:
     return [tuple(answer) for answer in json.loads(ended.stdout)]
 
 
-def test_files_and_folders_that_may_not_be_read_are_named(tiny, public) -> None:
+def test_files_and_folders_that_may_not_be_read_are_named(tiny: list[str], public: Path) -> None:
     for data in ("fine", "file", "folder"):
         for number, color in enumerate(("red", "green", "blue", "gold", "navy", "pink")):
             picture(public / data / ("ants" if number % 2 else "bees") / f"{number}.png", color)
@@ -232,7 +237,7 @@ RECIPES: list[tuple[str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("text", "says"), RECIPES, ids=[text.partition("\n")[0][:20] or "?" for text, _ in RECIPES])
-def test_recipes_that_cannot_be_used(cli, text, says) -> None:
+def test_recipes_that_cannot_be_used(cli: Command, text: str, says: list[str]) -> None:
     Path("mine.yaml").write_text(text)
     for arguments in (["run", "mine.yaml"], ["run", "mine.yaml", "--dry-run"], ["recipes", "validate", "mine.yaml"]):
         error = cli(*arguments, code=1).stderr
@@ -255,7 +260,9 @@ def test_recipes_that_cannot_be_used(cli, text, says) -> None:
         (["nonsense"], "nonsense"),
     ],
 )
-def test_settings_that_lead_nowhere(cli, tiny, image_folder, changes, says) -> None:
+def test_settings_that_lead_nowhere(
+    cli: Command, tiny: list[str], image_folder: ImageFolder, changes: list[str], says: str
+) -> None:
     words = [word for change in changes for word in ("--set", change)]
     data = f"data.path={image_folder({'ants': 4, 'bees': 4})}"
     error = cli("run", "stage_probe", *tiny, "--set", data, *words, code=1).stderr
@@ -263,7 +270,7 @@ def test_settings_that_lead_nowhere(cli, tiny, image_folder, changes, says) -> N
     assert not any(Path().iterdir())
 
 
-def test_a_recipe_whose_images_moved_away(cli, tiny, image_folder) -> None:
+def test_a_recipe_whose_images_moved_away(cli: Command, tiny: list[str], image_folder: ImageFolder) -> None:
     data = image_folder({"ants": 6, "bees": 6})
     cli("analyze", data)
     data.rename(data.with_name("image"))
@@ -274,7 +281,7 @@ def test_a_recipe_whose_images_moved_away(cli, tiny, image_folder) -> None:
     cli("run", "--set", f"data.path={data.with_name('image')}")
 
 
-def test_names_that_look_like_something_else_survive_the_whole_story(cli, image_folder) -> None:
+def test_names_that_look_like_something_else_survive_the_whole_story(cli: Command, image_folder: ImageFolder) -> None:
     names = ["two words", "größe 蟻 🐜", "<script>,'\"", "[red]x", "[", "=$x_1$ %s{}\\n"]
     data = image_folder(dict.fromkeys(names, 4), name="[red]x[/red] & data")
     for number in range(2):
@@ -304,7 +311,7 @@ def test_names_that_look_like_something_else_survive_the_whole_story(cli, image_
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are always Unicode")
-def test_names_that_are_not_utf8_survive_a_run(cli, tiny, image_folder) -> None:
+def test_names_that_are_not_utf8_survive_a_run(cli: Command, tiny: list[str], image_folder: ImageFolder) -> None:
     data = image_folder({"ants": 6, "bees": 6})
     strange = data / "ants" / os.fsdecode(b"caf\xe9.png")
     (data / "ants" / "000.png").rename(strange)

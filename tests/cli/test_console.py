@@ -59,7 +59,7 @@ def speak(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Speak:
             patch.setattr(sys, "stderr", streams[1])
             with pytest.raises(SystemExit) as ended:
                 app(words, prog_name="finetune-advisor")
-        written = [stream.buffer.getvalue() for stream in streams]  # type: ignore[attr-defined]
+        written = [stream.buffer.getvalue() for stream in streams]
         assert ended.value.code == code, written
         written[1].decode(encoding)
         return str(written[0].decode("utf-8" if words[0] == "predict" and "--json" not in words else encoding))

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Command
+
 COMMANDS = {
     "diagnose": ("diagnose", "copy"),
     "report": ("report", "copy"),
@@ -44,7 +46,7 @@ DAMAGED = {
 
 
 @pytest.fixture
-def place(cli, probe_run: Path, new_images: Path) -> Path:
+def place(cli: Command, probe_run: Path, new_images: Path) -> Path:
     """An empty folder with two runs, `copy` and `other`, and images that are `new`."""
     for name in ("copy", "other"):
         shutil.copytree(probe_run, name)
@@ -53,7 +55,7 @@ def place(cli, probe_run: Path, new_images: Path) -> Path:
 
 
 @pytest.mark.parametrize("file", NEEDED)
-def test_a_file_that_is_gone_is_not_missed_or_named(cli, place: Path, file: str) -> None:
+def test_a_file_that_is_gone_is_not_missed_or_named(cli: Command, place: Path, file: str) -> None:
     path = place / "copy" / file
     path.unlink(missing_ok=True)  # a run through the API keeps no diagnosis
     for name, words in COMMANDS.items():
@@ -66,7 +68,7 @@ def test_a_file_that_is_gone_is_not_missed_or_named(cli, place: Path, file: str)
 
 
 @pytest.mark.parametrize("file", [name for name in DAMAGED if name not in ("environment.json", "run.log")])
-def test_a_file_that_is_damaged_is_named(cli, place: Path, file: str) -> None:
+def test_a_file_that_is_damaged_is_named(cli: Command, place: Path, file: str) -> None:
     path = place / "copy" / file
     path.write_bytes(b"{}" if path.suffix.startswith(".json") else b"\x00\xff,\x1b[31m\n1,2\n")
     for name in DAMAGED[file]:
@@ -75,7 +77,7 @@ def test_a_file_that_is_damaged_is_named(cli, place: Path, file: str) -> None:
         assert "\x1b" not in said
 
 
-def test_a_damaged_diagnosis_is_made_again(cli, place: Path) -> None:
+def test_a_damaged_diagnosis_is_made_again(cli: Command, place: Path) -> None:
     Path("copy/diagnosis.json").write_text("{}")
     assert "diagnosed again" in cli("report", "copy").stderr
     assert json.loads(Path("copy/diagnosis.json").read_text())["finished"]
@@ -90,14 +92,16 @@ def test_a_damaged_diagnosis_is_made_again(cli, place: Path) -> None:
         ({"seconds": {}}, "total or images is missing"),
     ],
 )
-def test_metrics_that_contradict_themselves_are_refused(cli, place: Path, change: dict[str, Any], says: str) -> None:
+def test_metrics_that_contradict_themselves_are_refused(
+    cli: Command, place: Path, change: dict[str, Any], says: str
+) -> None:
     path = place / "copy" / "metrics.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     error = cli("report", "copy", code=1).stderr
     assert "metrics.json is damaged" in error and says in error
 
 
-def test_a_history_of_nothing_but_nan_is_read_as_far_as_it_goes(cli, place: Path) -> None:
+def test_a_history_of_nothing_but_nan_is_read_as_far_as_it_goes(cli: Command, place: Path) -> None:
     path = place / "copy" / "history.jsonl"
     records = [json.loads(line) for line in path.read_text().splitlines()]
     broken = [{**one, "val_loss": float("nan"), "val_accuracy": float("nan")} for one in records]
@@ -106,7 +110,7 @@ def test_a_history_of_nothing_but_nan_is_read_as_far_as_it_goes(cli, place: Path
     cli("report", "copy")
 
 
-def test_an_ensemble_is_not_gone_on_with_as_a_run(cli, place: Path) -> None:
+def test_an_ensemble_is_not_gone_on_with_as_a_run(cli: Command, place: Path) -> None:
     shutil.copy("copy/metrics.json", "copy/plan.json")
     error = cli("run", "--resume", "--run-dir", "copy", code=1).stderr
     assert "holds an ensemble, which is finished" in error and "`finetune-advisor ensemble`" in error

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.cli.conftest import Command
+
 
 @pytest.mark.slow
-def test_the_demo_can_be_quiet_and_goes_on_with_a_new_run(cli, monkeypatch) -> None:
+def test_the_demo_can_be_quiet_and_goes_on_with_a_new_run(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finetune_advisor.workflows.demo.write_digits", few_digits)
     assert cli("demo", "--dir", "[red]x[/red]", "--quiet").output == ""
     shown = cli("demo", "--dir", "[red]x[/red]").stdout
@@ -18,7 +20,7 @@ def test_the_demo_can_be_quiet_and_goes_on_with_a_new_run(cli, monkeypatch) -> N
 
 
 @pytest.mark.slow
-def test_a_recipe_edited_after_the_demo_is_kept_and_run(cli, monkeypatch) -> None:
+def test_a_recipe_edited_after_the_demo_is_kept_and_run(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finetune_advisor.workflows.demo.write_digits", few_digits)
     cli("demo", "--quiet")
     recipe = Path("demo/recipe.yaml")

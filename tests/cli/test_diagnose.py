@@ -11,6 +11,7 @@ import pytest
 
 from finetune_advisor.records.history import save_history
 from finetune_advisor.records.rundir import RunDir
+from tests.cli.conftest import Command
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def run(probe_run: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_edit_is_shown_written_and_can_be_compared(cli, run: Path) -> None:
+def test_the_edit_is_shown_written_and_can_be_compared(cli: Command, run: Path) -> None:
     result = cli("diagnose", run, "--apply", "better.yaml")
     assert "the largest strength, 0.01, was chosen" in result.stdout and "→ strategy.strengths: [" in result.stdout
     assert "# the best was at the edge of the range" in Path("better.yaml").read_text()
@@ -33,7 +34,7 @@ def test_the_edit_is_shown_written_and_can_be_compared(cli, run: Path) -> None:
     assert document == json.loads((run / "diagnosis.json").read_text())
 
 
-def test_a_file_that_is_there_is_not_overwritten(cli, run: Path) -> None:
+def test_a_file_that_is_there_is_not_overwritten(cli: Command, run: Path) -> None:
     Path("mine.yaml").write_text("mine")
     assert "mine.yaml is there already" in cli("diagnose", run, "--apply", "mine.yaml", code=1).stderr
     assert Path("mine.yaml").read_text() == "mine"
@@ -41,11 +42,11 @@ def test_a_file_that_is_there_is_not_overwritten(cli, run: Path) -> None:
     assert Path("mine.yaml").read_text() != "mine"
 
 
-def test_what_is_no_run_is_refused(cli, tmp_path: Path) -> None:
+def test_what_is_no_run_is_refused(cli: Command, tmp_path: Path) -> None:
     assert "is no run" in cli("diagnose", tmp_path, code=1).stderr
 
 
-def test_a_probe_that_is_always_right_needs_no_other_strength(cli, run: Path) -> None:
+def test_a_probe_that_is_always_right_needs_no_other_strength(cli: Command, run: Path) -> None:
     records = RunDir(run).load_history()
     save_history(RunDir(run).history, [replace(one, val_accuracy=1.0) for one in records])
     assert "Nothing to mend" in cli("diagnose", run).stdout

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Command
 
-def test_it_shows_members_gain_with_interval_and_time(cli, probe_run, new_images) -> None:
+
+def test_it_shows_members_gain_with_interval_and_time(cli: Command, probe_run: Path, new_images: Path) -> None:
     data = probe_run.parent / "images"
-    run = ("--set", f"data.path={data}", "--set", "backbone.name=mobilenetv3_small_050", "--set")
-    run = (*run, "backbone.weights=random", "--set", "preprocessing.size=32", "--set", "runtime.workers=0")
+    net = ("--set", "backbone.name=mobilenetv3_small_050", "--set", "backbone.weights=random")
+    run = ("--set", f"data.path={data}", *net, "--set", "preprocessing.size=32", "--set", "runtime.workers=0")
     cli("run", "stage_probe", *run, "--set", "strategy.stages=[stem]", "--run-dir", "small", "--quiet")
     equal = ("--kind", "cross_validation", "--set", "ensemble.weights=equal", "-o", "out")
     error = cli("ensemble", probe_run, "small", *equal, code=1).stderr
@@ -40,7 +42,7 @@ def test_it_shows_members_gain_with_interval_and_time(cli, probe_run, new_images
     assert not Path("better.yaml").exists()
 
 
-def test_a_member_that_was_trained_for_it_is_named(cli, probe_run, tmp_path) -> None:
+def test_a_member_that_was_trained_for_it_is_named(cli: Command, probe_run: Path, tmp_path: Path) -> None:
     for folder in ("members/seed-1", "members/seed-2"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "recipe.yaml").touch()
@@ -52,12 +54,12 @@ def test_a_member_that_was_trained_for_it_is_named(cli, probe_run, tmp_path) -> 
 
 
 @pytest.mark.parametrize("command", ["report", "compare", "predict", "evaluate", "export", "diagnose"])
-def test_help_says_whether_an_ensemble_is_taken(cli, command) -> None:
+def test_help_says_whether_an_ensemble_is_taken(cli: Command, command: str) -> None:
     said = " ".join(cli(command, "--help").stdout.split())
     assert ("no ensemble" in said) == (command == "diagnose") and "ensemble" in said
 
 
-def test_mistakes(cli, probe_run) -> None:
+def test_mistakes(cli: Command, probe_run: Path) -> None:
     cli("ensemble", probe_run, "--kind", "magic", code=2)
     assert "says nothing of an ensemble" in cli("ensemble", probe_run, code=1).stderr
     assert "would be identical" in cli("ensemble", probe_run, "--kind", "seeds", code=1).stderr

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Command
 
-def test_scores_are_shown_with_their_interval_and_every_class(cli, probe_run, new_images) -> None:
+
+def test_scores_are_shown_with_their_interval_and_every_class(cli: Command, probe_run: Path, new_images: Path) -> None:
     text = cli("evaluate", probe_run, new_images).stdout
     assert "1.000 [0.610, 1.000]" in text, "Wilson's interval of 6 of 6"
     assert all(name in text for name in ("ants", "bees, wild", "[red]wasps"))
 
 
-def test_json_is_one_document(cli, probe_run, new_images) -> None:
+def test_json_is_one_document(cli: Command, probe_run: Path, new_images: Path) -> None:
     scores = json.loads(cli("evaluate", probe_run, new_images, "--json").stdout)
     assert (scores["accuracy"], scores["images"], scores["bad_files"]) == (1, 6, {})
     assert scores["per_class"]["ants"] == {
@@ -31,7 +33,7 @@ def test_json_is_one_document(cli, probe_run, new_images) -> None:
     assert scores["leak"] is None and scores["accuracy_groups"] == 6
 
 
-def test_bad_files_are_named_and_left_out(cli, probe_run, new_images) -> None:
+def test_bad_files_are_named_and_left_out(cli: Command, probe_run: Path, new_images: Path) -> None:
     (new_images / "ants" / "broken [/].png").parent.mkdir(parents=True)
     (new_images / "ants" / "broken [/].png").write_bytes(b"")
     text = cli("evaluate", probe_run, new_images).stdout
@@ -39,31 +41,31 @@ def test_bad_files_are_named_and_left_out(cli, probe_run, new_images) -> None:
     assert json.loads(cli("evaluate", probe_run, new_images, "--json").stdout)["images"] == 6
 
 
-def test_classes_that_the_model_does_not_know(cli, probe_run, new_images) -> None:
+def test_classes_that_the_model_does_not_know(cli: Command, probe_run: Path, new_images: Path) -> None:
     (new_images / "ants").rename(new_images / "[b]ants")
     error = cli("evaluate", probe_run, new_images, code=1).stderr
     assert "has classes this model does not know: [b]ants" in error
     assert "It knows: [red]wasps, ants, bees, wild" in error
 
 
-def test_a_class_that_is_not_there_is_no_mistake(cli, probe_run, new_images) -> None:
+def test_a_class_that_is_not_there_is_no_mistake(cli: Command, probe_run: Path, new_images: Path) -> None:
     shutil.rmtree(new_images / "ants")
     assert json.loads(cli("evaluate", probe_run, new_images, "--json").stdout)["images"] == 4
 
 
 @pytest.mark.parametrize(("data", "says"), [("nowhere", "There is no folder"), ("empty", "is empty")])
-def test_no_images(cli, probe_run, data, says) -> None:
+def test_no_images(cli: Command, probe_run: Path, data: str, says: str) -> None:
     Path("empty").mkdir()
     assert says in cli("evaluate", probe_run, data, code=1).stderr
 
 
-def test_no_run(cli, new_images) -> None:
+def test_no_run(cli: Command, new_images: Path) -> None:
     Path("runs/ants-1").mkdir(parents=True)
     error = cli("evaluate", "runs/ant-1", new_images, code=1).stderr
     assert "There is no run folder runs/ant-1; did you mean 'ants-1'?" in error
 
 
-def test_an_unfinished_run_says_how_to_go_on(cli, probe_run, new_images) -> None:
+def test_an_unfinished_run_says_how_to_go_on(cli: Command, probe_run: Path, new_images: Path) -> None:
     Path("half").mkdir()
     shutil.copy(probe_run / "recipe.yaml", "half")
     for command in ("evaluate", "predict"):
@@ -72,19 +74,19 @@ def test_an_unfinished_run_says_how_to_go_on(cli, probe_run, new_images) -> None
         assert "finetune-advisor run --run-dir half --resume" in error
 
 
-def test_images_of_the_training_are_warned_of_on_stderr(cli, probe_run) -> None:
+def test_images_of_the_training_are_warned_of_on_stderr(cli: Command, probe_run: Path) -> None:
     images = probe_run.parent / "images"
     result = cli("evaluate", probe_run, images, "--json")
     assert "18 of the 18 images are in the training data" in result.stderr
     assert json.loads(result.stdout)["images"] == 18
 
 
-def test_the_result_cannot_be_silenced(cli, probe_run, new_images) -> None:
+def test_the_result_cannot_be_silenced(cli: Command, probe_run: Path, new_images: Path) -> None:
     cli("evaluate", probe_run, new_images, "--quiet", code=2)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are always Unicode")
-def test_names_that_are_not_utf8(cli, probe_run, new_images, tmp_path) -> None:
+def test_names_that_are_not_utf8(cli: Command, probe_run: Path, new_images: Path, tmp_path: Path) -> None:
     """Of a class that the model knows, and of a bad file in it."""
     odd = os.fsdecode(b"caf\xe9")
     run = shutil.copytree(probe_run, tmp_path / "run")
@@ -102,7 +104,7 @@ def test_names_that_are_not_utf8(cli, probe_run, new_images, tmp_path) -> None:
     assert first["prediction"] == odd
 
 
-def test_out_writes_the_answer_to_each_image(cli, probe_run, new_images) -> None:
+def test_out_writes_the_answer_to_each_image(cli: Command, probe_run: Path, new_images: Path) -> None:
     (new_images / "ants" / "broken.png").write_bytes(b"")
     cli("evaluate", probe_run, new_images, "-o", "answers.csv", "--batch", 4)
     with Path("answers.csv").open(newline="") as file:

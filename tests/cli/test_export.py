@@ -6,8 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+from tests.cli.conftest import Command
 
-def test_it_says_where_the_model_is_and_how_it_compares(cli, probe_run, new_images, tmp_path) -> None:
+
+def test_it_says_where_the_model_is_and_how_it_compares(
+    cli: Command, probe_run: Path, new_images: Path, tmp_path: Path
+) -> None:
     text = cli("export", probe_run, "--format", "hub", "-o", "out").stdout
     assert "out" in text and "the same class on" in text and "real images" in text
     document = json.loads(
@@ -19,7 +23,7 @@ def test_it_says_where_the_model_is_and_how_it_compares(cli, probe_run, new_imag
     assert answers[0] == answers[1] == answers[2]
 
 
-def test_mistakes(cli, probe_run) -> None:
+def test_mistakes(cli: Command, probe_run: Path) -> None:
     cli("export", probe_run, code=2)
     cli("export", probe_run, "--format", "coreml", code=2)
     assert "There is no run folder nowhere" in cli("export", "nowhere", "--format", "hub", code=1).stderr

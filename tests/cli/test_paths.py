@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from finetune_advisor.diagnosis.diagnose import edited_recipe
 from finetune_advisor.recipes.load import load_recipe
 from finetune_advisor.records.diagnosis import Diagnosis, Edit, Finding
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.workflows.run import profile_beside
+from tests.cli.conftest import Command
+from tests.conftest import ImageFolder
 
 
 def test_analyze_writes_where_the_images_are_from_the_recipe_and_every_command_agrees(
-    cli, tiny, image_folder, monkeypatch
+    cli: Command, tiny: list[str], image_folder: ImageFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = image_folder({"ants": 8, "bees": 8}, name="project/data").parent
     elsewhere = image_folder({"ants": 5, "cats": 5}, name="elsewhere/photos").parent
@@ -42,14 +46,16 @@ def test_analyze_writes_where_the_images_are_from_the_recipe_and_every_command_a
     assert "train 8 · val 2" in here
 
 
-def test_the_data_that_a_command_names_is_relative_to_where_one_stands(cli, image_folder) -> None:
+def test_the_data_that_a_command_names_is_relative_to_where_one_stands(cli: Command, image_folder: ImageFolder) -> None:
     image_folder({"ants": 4, "bees": 4}, name="here/123")
     Path("sub").mkdir()
     cli("recipes", "copy", "few_layers", "sub/mine.yaml")
     assert "6 images" in cli("recipes", "preview", "sub/mine.yaml", "123").stdout
 
 
-def test_an_edited_recipe_is_written_for_its_own_folder(probe_run, monkeypatch, tmp_path) -> None:
+def test_an_edited_recipe_is_written_for_its_own_folder(
+    probe_run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     images = Path(load_recipe(probe_run / "recipe.yaml").data.path)
     monkeypatch.chdir(images.parent)
     edit = Edit(key="seed", value=3, reason="another one")
@@ -59,6 +65,6 @@ def test_an_edited_recipe_is_written_for_its_own_folder(probe_run, monkeypatch, 
     assert f"path: {images}" in edited_recipe(RunDir(probe_run), diagnosis, tmp_path)
 
 
-def test_a_name_that_is_too_long_for_a_path_is_an_error_in_plain_words(cli, probe_run) -> None:
+def test_a_name_that_is_too_long_for_a_path_is_an_error_in_plain_words(cli: Command, probe_run: Path) -> None:
     for words in (("analyze", "x" * 400), ("predict", probe_run, "x" * 400 + ".jpg")):
         assert "is too long for a path" in cli(*words, code=1).stderr

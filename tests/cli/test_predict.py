@@ -15,6 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from finetune_advisor.cli import app
+from tests.cli.conftest import Command
+from tests.conftest import ImageFolder
 
 CLASSES = ["[red]wasps", "ants", "bees, wild"]
 
@@ -27,7 +29,7 @@ def names(rows: list[dict[str, Any]]) -> list[str]:
     return [Path(row["path"]).name for row in rows]
 
 
-def test_csv_has_a_column_for_every_class(cli, probe_run, new_images) -> None:
+def test_csv_has_a_column_for_every_class(cli: Command, probe_run: Path, new_images: Path) -> None:
     result = cli("predict", probe_run, new_images)
     rows = table(result.stdout)
     assert list(rows[0]) == ["path", "prediction", "probability", "error", *CLASSES]
@@ -40,7 +42,7 @@ def test_csv_has_a_column_for_every_class(cli, probe_run, new_images) -> None:
     assert result.stderr == ""
 
 
-def test_no_class_takes_the_column_of_something_else(cli, image_folder, tiny) -> None:
+def test_no_class_takes_the_column_of_something_else(cli: Command, image_folder: ImageFolder, tiny: list[str]) -> None:
     classes = ["path", "error", "probability", "prediction", "label", "class:error"]
     data = image_folder(dict.fromkeys(classes, 3))
     cli("run", "linear_probe", *tiny, "--set", f"data.path={data}", "--run-dir", "out", "--quiet")
@@ -55,7 +57,7 @@ def test_no_class_takes_the_column_of_something_else(cli, image_folder, tiny) ->
     assert len(set(header)) == len(header)
 
 
-def test_json_and_json_lines_say_what_csv_says(cli, probe_run, new_images) -> None:
+def test_json_and_json_lines_say_what_csv_says(cli: Command, probe_run: Path, new_images: Path) -> None:
     document = json.loads(cli("predict", probe_run, new_images, "--json").stdout)
     lines = cli("predict", probe_run, new_images, "--format", "jsonl").stdout.splitlines()
     rows = table(cli("predict", probe_run, new_images).stdout)
@@ -66,7 +68,9 @@ def test_json_and_json_lines_say_what_csv_says(cli, probe_run, new_images) -> No
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_out_writes_a_file_and_says_so_beside_the_result(cli, probe_run, new_images, form) -> None:
+def test_out_writes_a_file_and_says_so_beside_the_result(
+    cli: Command, probe_run: Path, new_images: Path, form: str
+) -> None:
     printed = cli("predict", probe_run, new_images, "--format", form).stdout
     result = cli("predict", probe_run, new_images, "--format", form, "-o", "answers/new.txt")
     assert result.stdout == ""
@@ -76,7 +80,7 @@ def test_out_writes_a_file_and_says_so_beside_the_result(cli, probe_run, new_ima
     assert [path.name for path in Path("answers").iterdir()] == ["new.txt"]
 
 
-def test_json_and_out_write_the_document_to_the_file(cli, probe_run, new_images) -> None:
+def test_json_and_out_write_the_document_to_the_file(cli: Command, probe_run: Path, new_images: Path) -> None:
     printed = json.loads(cli("predict", probe_run, new_images, "--json").stdout)
     result = cli("predict", probe_run, new_images, "--json", "-o", "answers.json")
     assert result.stdout == ""
@@ -86,20 +90,20 @@ def test_json_and_out_write_the_document_to_the_file(cli, probe_run, new_images)
     assert len(json.loads(Path("answers.json").read_text())) == 6
 
 
-def test_files_folders_and_patterns_keep_their_order(cli, probe_run, new_images) -> None:
+def test_files_folders_and_patterns_keep_their_order(cli: Command, probe_run: Path, new_images: Path) -> None:
     ants = new_images / "ants"
     rows = table(cli("predict", probe_run, ants / "1.png", f"{new_images}/*/0.png", ants).stdout)
     assert names(rows) == ["1.png", "0.png", "0.png", "0.png", "0.png", "1.png"]
     assert len(table(cli("predict", probe_run, f"{new_images}/**/*.png").stdout)) == 6
 
 
-def test_a_file_whose_name_is_a_pattern_is_taken_at_its_word(cli, probe_run, new_images) -> None:
+def test_a_file_whose_name_is_a_pattern_is_taken_at_its_word(cli: Command, probe_run: Path, new_images: Path) -> None:
     for name in ("a[1].png", "a1.png"):
         Image.open(new_images / "ants" / "0.png").save(name)
     assert names(table(cli("predict", probe_run, "a[1].png").stdout)) == ["a[1].png"]
 
 
-def test_an_unreadable_file_is_named_and_the_others_go_on(cli, probe_run, new_images) -> None:
+def test_an_unreadable_file_is_named_and_the_others_go_on(cli: Command, probe_run: Path, new_images: Path) -> None:
     (new_images / "ants" / "0.png").write_bytes(b"")
     (new_images / "ants" / "1.png").write_bytes(b"just text")
     for form in ("csv", "jsonl"):
@@ -123,7 +127,7 @@ def test_an_unreadable_file_is_named_and_the_others_go_on(cli, probe_run, new_im
         ("empty", "No images in empty"),
     ],
 )
-def test_nothing_to_look_at(cli, probe_run, path, says) -> None:
+def test_nothing_to_look_at(cli: Command, probe_run: Path, path: str, says: str) -> None:
     Path("empty").mkdir()
     assert says in cli("predict", probe_run, path, code=1).stderr
 
@@ -131,7 +135,7 @@ def test_nothing_to_look_at(cli, probe_run, path, says) -> None:
 @pytest.mark.parametrize(
     ("run", "says"), [("nowhere", "There is no run folder nowhere"), ("empty", "empty/model holds no config.json")]
 )
-def test_no_run_to_ask(cli, new_images, run, says) -> None:
+def test_no_run_to_ask(cli: Command, new_images: Path, run: str, says: str) -> None:
     Path("empty").mkdir()
     Path("answers.csv").write_text("yesterday's")
     error = cli("predict", run, new_images, "-o", "answers.csv", code=1).stderr
@@ -139,12 +143,12 @@ def test_no_run_to_ask(cli, new_images, run, says) -> None:
     assert Path("answers.csv").read_text() == "yesterday's"
 
 
-def test_usage(cli, probe_run) -> None:
+def test_usage(cli: Command, probe_run: Path) -> None:
     cli("predict", probe_run, code=2)
     cli("predict", probe_run, "x.png", "--format", "xlsx", code=2)
 
 
-def test_paths_that_look_like_markup(cli, probe_run, new_images) -> None:
+def test_paths_that_look_like_markup(cli: Command, probe_run: Path, new_images: Path) -> None:
     folder = Path("[red]x[")
     (folder / "red]").mkdir(parents=True)
     Image.open(new_images / "ants" / "0.png").save(folder / "red]" / "a,b.png")
@@ -157,7 +161,7 @@ def test_paths_that_look_like_markup(cli, probe_run, new_images) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are always Unicode")
-def test_a_file_name_that_is_not_utf8_comes_out_as_it_is(cli, probe_run, new_images) -> None:
+def test_a_file_name_that_is_not_utf8_comes_out_as_it_is(cli: Command, probe_run: Path, new_images: Path) -> None:
     name = b"caf\xe9.png"
     Path(os.fsdecode(name)).write_bytes((new_images / "ants" / "0.png").read_bytes())
     assert name in cli("predict", probe_run, ".").stdout_bytes
@@ -167,7 +171,9 @@ def test_a_file_name_that_is_not_utf8_comes_out_as_it_is(cli, probe_run, new_ima
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are always Unicode")
 @pytest.mark.parametrize("arguments", [["--format", "jsonl"], ["--json"]])
-def test_json_stays_json_with_a_file_name_that_is_not_utf8(cli, probe_run, new_images, arguments) -> None:
+def test_json_stays_json_with_a_file_name_that_is_not_utf8(
+    cli: Command, probe_run: Path, new_images: Path, arguments: list[str]
+) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     Path(name).write_bytes((new_images / "ants" / "0.png").read_bytes())
     printed = cli("predict", probe_run, ".", *arguments).stdout_bytes
@@ -178,7 +184,7 @@ def test_json_stays_json_with_a_file_name_that_is_not_utf8(cli, probe_run, new_i
         assert row["path"] == name
 
 
-def test_top_gives_the_most_probable_classes_first(cli, probe_run, new_images) -> None:
+def test_top_gives_the_most_probable_classes_first(cli: Command, probe_run: Path, new_images: Path) -> None:
     everything = json.loads(cli("predict", probe_run, new_images, "--json").stdout)
     document = json.loads(cli("predict", probe_run, new_images, "--json", "--top", 2).stdout)
     rows = table(cli("predict", probe_run, new_images, "--top", 2).stdout)
@@ -193,13 +199,13 @@ def test_top_gives_the_most_probable_classes_first(cli, probe_run, new_images) -
     assert row["prediction_3"] and row["prediction_5"] == row["probability_5"] == "", "there are three classes"
 
 
-def test_top_leaves_unreadable_files_their_row(cli, probe_run, new_images) -> None:
+def test_top_leaves_unreadable_files_their_row(cli: Command, probe_run: Path, new_images: Path) -> None:
     (new_images / "ants" / "0.png").write_bytes(b"")
     rows = table(cli("predict", probe_run, new_images / "ants", "--top", 2, code=1).stdout)
     assert [row["prediction_2"] == "" for row in rows] == [True, False]
 
 
-def test_paths_from_a_table_and_from_standard_input(probe_run, new_images, tmp_path) -> None:
+def test_paths_from_a_table_and_from_standard_input(probe_run: Path, new_images: Path, tmp_path: Path) -> None:
     files = sorted(new_images.rglob("*.png"))
     names_in_table = new_images / "images.csv"
     names_in_table.write_text("path\n" + "".join(f'"{path.relative_to(new_images)}"\n' for path in files))
@@ -211,14 +217,14 @@ def test_paths_from_a_table_and_from_standard_input(probe_run, new_images, tmp_p
     assert len(table(outputs[0])) == 6 and outputs[0] == outputs[1] == outputs[2]
 
 
-def test_an_image_of_zero_size_is_named(cli, probe_run, tmp_path) -> None:
+def test_an_image_of_zero_size_is_named(cli: Command, probe_run: Path, tmp_path: Path) -> None:
     (tmp_path / "flat.ppm").write_bytes(b"P6 0 5 255\n")
     (tmp_path / "flat.gif").write_bytes(b"GIF89a\0\0\0\0\0\0\0;")
     rows = table(cli("predict", probe_run, tmp_path / "flat.ppm", tmp_path / "flat.gif", code=1).stdout)
     assert all(row["error"] and not row["prediction"] for row in rows)
 
 
-def test_the_batch_changes_no_answer(cli, probe_run, new_images) -> None:
+def test_the_batch_changes_no_answer(cli: Command, probe_run: Path, new_images: Path) -> None:
     answers = [json.loads(cli("predict", probe_run, new_images, "--json", "--batch", n).stdout) for n in (1, 4)]
     for one, four in zip(*answers, strict=True):
         assert one["classes"] == pytest.approx(four["classes"], abs=1e-5)

@@ -14,10 +14,12 @@ from rich.console import Console
 from finetune_advisor.cli import console
 from finetune_advisor.cli.options import Verbosity
 from finetune_advisor.recipes.load import load_recipe
+from tests.cli.conftest import Command
+from tests.conftest import ImageFolder
 
 
 @pytest.fixture
-def table(image_folder, tmp_path) -> Path:
+def table(image_folder: ImageFolder, tmp_path: Path) -> Path:
     """A table with column names of its own, classes that differ in case, a row without a label."""
     image_folder({"ants": 8, "bees": 8})
     path = tmp_path / "images" / "odd.csv"
@@ -32,7 +34,7 @@ def table(image_folder, tmp_path) -> Path:
     return path
 
 
-def test_a_run_reads_the_columns_that_analyze_was_given(cli, table) -> None:
+def test_a_run_reads_the_columns_that_analyze_was_given(cli: Command, table: Path) -> None:
     options = ["--path-column", "where", "--label-column", "what", "--merge-classes", "--group", "patient_id"]
     result = cli("analyze", table, *options)
     for note in ("1 row without a label (line 16) left out", "Merged into one class each: 'Ants' = 'ants'"):
@@ -55,7 +57,7 @@ def test_a_run_reads_the_columns_that_analyze_was_given(cli, table) -> None:
     assert (scores["images"], scores["classes"]) == (14, ["ants", "bees"])
 
 
-def test_evaluate_reads_the_table_in_an_archive_as_the_recipe_does(cli, image_folder) -> None:
+def test_evaluate_reads_the_table_in_an_archive_as_the_recipe_does(cli: Command, image_folder: ImageFolder) -> None:
     folder = image_folder({"ants": 8, "bees": 8})
     rows = [f"{name}/{number:03}.png,{number % 2},p{number // 2}" for name in ("ants", "bees") for number in range(8)]
     (folder / "meta.csv").write_text("\n".join(["where,what,nest", *rows]) + "\n")
@@ -71,7 +73,7 @@ def test_evaluate_reads_the_table_in_an_archive_as_the_recipe_does(cli, image_fo
     assert "has classes this model does not know: ants, bees" in error, "read by the usual rules"
 
 
-def test_a_table_for_evaluate_may_have_other_columns(cli, probe_run, new_images) -> None:
+def test_a_table_for_evaluate_may_have_other_columns(cli: Command, probe_run: Path, new_images: Path) -> None:
     images = sorted(new_images.glob("*/*.png"))
     rows = "".join(f'"{path}"\t"{path.parent.name}"\n' for path in images)
     Path("usual.tsv").write_text("file_name\tcategory\n" + rows)
@@ -83,7 +85,9 @@ def test_a_table_for_evaluate_may_have_other_columns(cli, probe_run, new_images)
     assert "no column 'path'" in cli("evaluate", probe_run, "odd.tsv", code=1).stderr
 
 
-def test_a_table_for_predict_may_have_another_column_and_separator(cli, probe_run, new_images) -> None:
+def test_a_table_for_predict_may_have_another_column_and_separator(
+    cli: Command, probe_run: Path, new_images: Path
+) -> None:
     image = next(new_images.glob("*/*.png"))
     Path("images.csv").write_text(f"x;path\n1;{image}\n")
     Path("odd.csv").write_text(f"x,where\n1,{image}\n")
@@ -92,7 +96,9 @@ def test_a_table_for_predict_may_have_another_column_and_separator(cli, probe_ru
     assert cli("predict", probe_run, "odd.csv", "--path-column", "where").stdout == first
 
 
-def test_everything_in_the_folder_of_the_images(cli, image_folder, monkeypatch) -> None:
+def test_everything_in_the_folder_of_the_images(
+    cli: Command, image_folder: ImageFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(image_folder({"ants": 6, "bees": 6}))
     cli("analyze", ".", "--quiet")
     cli("run", "--quiet")
@@ -105,7 +111,7 @@ def test_everything_in_the_folder_of_the_images(cli, image_folder, monkeypatch) 
     assert len(list(Path("runs").iterdir())) == 2
 
 
-def test_which_folders_are_the_classes(cli, image_folder) -> None:
+def test_which_folders_are_the_classes(cli: Command, image_folder: ImageFolder) -> None:
     data = image_folder({f"{site}/{name}": 4 for site in ("north", "south") for name in ("ants", "bees")})
     error = cli("analyze", data, code=1).stderr
     assert "north/ and south/ hold folders of the same names (ants, bees)" in error
@@ -123,7 +129,7 @@ def test_which_folders_are_the_classes(cli, image_folder) -> None:
 
 
 @pytest.fixture
-def screen(monkeypatch, capsys) -> Console:
+def screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Console:
     """Standard error as a terminal, whose text is kept; a second is short."""
     terminal = Console(stderr=True, force_terminal=True, width=100, record=True)
     monkeypatch.setattr(console, "err", terminal)
@@ -131,20 +137,22 @@ def screen(monkeypatch, capsys) -> Console:
     return terminal
 
 
-def test_a_sign_of_life_while_a_large_tree_is_listed(screen, capsys) -> None:
+def test_a_sign_of_life_while_a_large_tree_is_listed(screen: Console, capsys: pytest.CaptureFixture[str]) -> None:
     with console.listing_sign(Verbosity()):
         time.sleep(0.5)
     assert "listing the images" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("quiet", "as_json", "seconds"), [(True, False, 0.5), (False, True, 0.5), (False, False, 0.0)])
-def test_no_sign_where_none_is_wanted_or_needed(screen, capsys, quiet, as_json, seconds) -> None:
+def test_no_sign_where_none_is_wanted_or_needed(
+    screen: Console, capsys: pytest.CaptureFixture[str], quiet: bool, as_json: bool, seconds: float
+) -> None:
     with console.listing_sign(Verbosity(quiet), as_json=as_json):
         time.sleep(seconds)
     assert "listing" not in capsys.readouterr().err
 
 
-def test_the_sign_gives_way_to_the_first_bar(screen, capsys) -> None:
+def test_the_sign_gives_way_to_the_first_bar(screen: Console, capsys: pytest.CaptureFixture[str]) -> None:
     with console.progress(Verbosity(), waiting=console.LISTING) as bars:
         time.sleep(0.5)
         bars.show("looking at the images", 1, 2)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from rich.cells import cell_len
@@ -18,27 +16,16 @@ from finetune_advisor.cli.analyze import render_analysis
 from finetune_advisor.recipes.load import load_recipe
 from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.records.profile import Predicted, Profile
+from tests.reporting.conftest import full_profile
 
-PROFILES = Path(__file__).parents[1] / "reporting" / "conftest.py"
 NAMES = tuple(f"{split}/{label}/{n}.jpg" for n in range(6) for split in ("train", "test") for label in ("ants", "bees"))
 
 Show = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def profiles() -> ModuleType:
-    """The makers of profiles that the tests of the page use."""
-    spec = importlib.util.spec_from_file_location("profiles_of_the_page", PROFILES)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def full(profiles: ModuleType) -> Profile:
-    profile = profiles.full_profile(list(NAMES), first="ants", second="bees")
-    assert isinstance(profile, Profile)
+def full() -> Profile:
+    profile = full_profile(list(NAMES), first="ants", second="bees")
     # The border as images a class, which every version of the advice can put into words.
     return profile.model_copy(update={"size": profile.size.model_copy(update={"amount": None, "threshold": 200.0})})
 
@@ -135,13 +122,13 @@ def test_findings_take_a_line_and_their_names_another(full: Profile, show: Show)
         assert line.strip() == "" or "●" in line or "●" in above or "report.html" in line, line
 
 
-def test_sound_data_is_called_sound(full: Profile, profiles: ModuleType, show: Show) -> None:
+def test_sound_data_is_called_sound(full: Profile, show: Show) -> None:
     empty: dict[str, object] = {
         field: ()
         for field in type(full.health).model_fields
         if field not in ("sizes", "values", "leak", "tones", "split_leak", "near_duplicates_unchecked")
     }
-    none = {
+    none: dict[str, object] = {
         "color_modes": {},
         "leak": None,
         "split_leak": None,
@@ -168,12 +155,10 @@ def test_a_profile_without_the_newer_measurements_is_shown(full: Profile, show: 
 
 
 @pytest.mark.parametrize("color", [False, True])
-def test_hostile_names_neither_break_lines_nor_inject(
-    profiles: ModuleType, full: Profile, show: Show, color: bool
-) -> None:
+def test_hostile_names_neither_break_lines_nor_inject(full: Profile, show: Show, color: bool) -> None:
     evil = "[red]x[/red]\n\x1b[31mEVIL\x07\u202egpj.exe" + "é" * 300
     names = [f"{split}/{evil}{n}/漢字{n}.jpg" for n in range(6) for split in ("train", "test")]
-    profile = profiles.full_profile(names, data=f"/data/{evil}", first=evil, second=f"[/]{evil}")
+    profile = full_profile(names, data=f"/data/{evil}", first=evil, second=f"[/]{evil}")
     text = show(profile.model_copy(update={"size": full.size}), color=color, file="a\nb/recipe.yaml")
     assert "\x1b" not in text and "\x07" not in text and "\u202e" not in text
     assert "[red]x" in text

@@ -16,13 +16,15 @@ import torch
 from finetune_advisor.cli.console import Bars
 from finetune_advisor.recipes.load import baseline_recipes, load_recipe
 from finetune_advisor.records.rundir import RunDir
+from tests.cli.conftest import Command
+from tests.conftest import ImageFolder
 
 PLAIN = {"ants": 8, "bees": 8}
 SHORT = ("--set", "budget.epochs=2", "--set", "optimizer.batch=8")
 
 
 @pytest.fixture
-def data(image_folder) -> list[str]:
+def data(image_folder: ImageFolder) -> list[str]:
     return ["--set", f"data.path={image_folder(PLAIN)}"]
 
 
@@ -34,7 +36,7 @@ def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Bars, "show", show)
 
 
-def test_runs_are_numbered_and_end_with_the_next_command(cli, tiny, data) -> None:
+def test_runs_are_numbered_and_end_with_the_next_command(cli: Command, tiny: list[str], data: list[str]) -> None:
     for number in (1, 2):
         result = cli("run", "linear_probe", *tiny, *data)
         assert f"runs/linear_probe-{number}/" in result.stdout
@@ -43,7 +45,9 @@ def test_runs_are_numbered_and_end_with_the_next_command(cli, tiny, data) -> Non
         assert Path(f"runs/linear_probe-{number}/metrics.json").is_file()
 
 
-def test_a_run_whose_recipe_wants_an_ensemble_says_which_command_makes_it(cli, tiny, image_folder) -> None:
+def test_a_run_whose_recipe_wants_an_ensemble_says_which_command_makes_it(
+    cli: Command, tiny: list[str], image_folder: ImageFolder
+) -> None:
     images = image_folder({f"{split}/{name}": 4 for split in ("train", "test") for name in PLAIN})
     data, wanted = ["--set", f"data.path={images}"], ["--set", "ensemble.kind=cross_validation"]
     result = cli("run", "linear_probe", *tiny, *data, *wanted)
@@ -59,7 +63,7 @@ def test_a_run_whose_recipe_wants_an_ensemble_says_which_command_makes_it(cli, t
     assert "finetune-advisor ensemble runs" not in page
 
 
-def test_a_class_without_test_images_keeps_its_row(cli, tiny, image_folder) -> None:
+def test_a_class_without_test_images_keeps_its_row(cli: Command, tiny: list[str], image_folder: ImageFolder) -> None:
     counts = {f"train/{name}": 6 for name in ("ants", "bees", "wasps")} | {"test/ants": 4, "test/bees": 4}
     data = image_folder(counts)
     (data / "test" / "wasps").mkdir()
@@ -72,7 +76,7 @@ def test_a_class_without_test_images_keeps_its_row(cli, tiny, image_folder) -> N
     assert "no images" in row
 
 
-def test_json_is_one_document(cli, tiny, data) -> None:
+def test_json_is_one_document(cli: Command, tiny: list[str], data: list[str]) -> None:
     document = json.loads(cli("run", "linear_probe", *tiny, *data, "--json", "--run-dir", "out").stdout)
     assert document["run"] == "out"
     assert document["val"]["accuracy"] == 1
@@ -80,13 +84,13 @@ def test_json_is_one_document(cli, tiny, data) -> None:
     assert {"run": "out", **files["metrics"], "diagnosis": files["diagnosis"]} == document
 
 
-def test_quiet_prints_nothing(cli, tiny, data) -> None:
+def test_quiet_prints_nothing(cli: Command, tiny: list[str], data: list[str]) -> None:
     result = cli("run", "few_layers", *tiny, *data, *SHORT, "--quiet", "--run-dir", "out")
     assert result.output == ""
     assert cli("run", "--resume", "--run-dir", "out", "--quiet").output == ""
 
 
-def test_epochs_are_told_on_stderr(cli, tiny, data) -> None:
+def test_epochs_are_told_on_stderr(cli: Command, tiny: list[str], data: list[str]) -> None:
     result = cli("run", "few_layers", *tiny, *data, *SHORT)
     assert result.stderr.count("train loss") == 2
     assert "val (held out)" in result.stdout
@@ -96,7 +100,9 @@ def test_epochs_are_told_on_stderr(cli, tiny, data) -> None:
     assert cli("run", "few_layers", *tiny, *data, *SHORT, "--verbose").stderr.count("train loss") == 2, "once"
 
 
-def test_ctrl_c_says_how_to_go_on_and_that_works(cli, tiny, data, monkeypatch) -> None:
+def test_ctrl_c_says_how_to_go_on_and_that_works(
+    cli: Command, tiny: list[str], data: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         press_ctrl_c(patch, 3)
         stopped = cli("run", "few_layers", *tiny, *data, *SHORT, "--run-dir", "my runs/a", code=130)
@@ -109,7 +115,9 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(cli, tiny, data, monkeypatch) -
     assert len(Path("my runs/a/history.jsonl").read_text().splitlines()) == 2
 
 
-def test_resume_takes_the_latest_run_and_a_finished_one_is_done(cli, tiny, data, monkeypatch) -> None:
+def test_resume_takes_the_latest_run_and_a_finished_one_is_done(
+    cli: Command, tiny: list[str], data: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         press_ctrl_c(patch, 1)
         cli("run", "few_layers", *tiny, *data, *SHORT, code=130)
@@ -151,7 +159,7 @@ def test_resume_takes_the_latest_run_and_a_finished_one_is_done(cli, tiny, data,
         (["few_layer"], "did you mean 'few_layers'", ""),
     ],
 )
-def test_nothing_to_run(cli, arguments, says, hint) -> None:
+def test_nothing_to_run(cli: Command, arguments: list[str], says: str, hint: str) -> None:
     Path("runs/empty").mkdir(parents=True)
     error = cli("run", *arguments, code=1).stderr
     assert says in error
@@ -162,18 +170,18 @@ def test_nothing_to_run(cli, arguments, says, hint) -> None:
     "arguments",
     [["--sett", "a=b"], ["a", "b"], ["--device", "abacus"], ["--seed", "-1"], ["--seed", str(2**32)], ["--set"]],
 )
-def test_usage_errors_exit_with_2(cli, arguments) -> None:
+def test_usage_errors_exit_with_2(cli: Command, arguments: list[str]) -> None:
     assert "Error" in cli("run", *arguments, code=2).stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_device_that_is_not_there(cli, tiny, data) -> None:
+def test_a_device_that_is_not_there(cli: Command, tiny: list[str], data: list[str]) -> None:
     error = cli("run", "linear_probe", *tiny, *data, "--device", "cuda", code=1).stderr
     assert "There is no cuda device here; found: cpu" in error
     assert not Path("runs").exists()
 
 
-def test_a_run_folder_that_is_taken(cli, tiny, data) -> None:
+def test_a_run_folder_that_is_taken(cli: Command, tiny: list[str], data: list[str]) -> None:
     Path("thesis").mkdir()
     Path("thesis/draft.txt").write_text("years of work")
     error = cli("run", "linear_probe", *tiny, *data, "--run-dir", "thesis", code=1).stderr
@@ -183,7 +191,7 @@ def test_a_run_folder_that_is_taken(cli, tiny, data) -> None:
     assert "is a file" in cli("run", "linear_probe", *tiny, *data, "--run-dir", "thesis/draft.txt", code=1).stderr
 
 
-def test_seed_and_set_reach_the_saved_recipe(cli, tiny, data) -> None:
+def test_seed_and_set_reach_the_saved_recipe(cli: Command, tiny: list[str], data: list[str]) -> None:
     cli("run", "linear_probe", *tiny, *data, "--seed", 7, "--set", "strategy.folds=3", "--run-dir", "out")
     saved = load_recipe(Path("out/recipe.yaml"))
     assert (saved.seed, saved.strategy.model_dump()["folds"]) == (7, 3)
@@ -193,7 +201,7 @@ def test_seed_and_set_reach_the_saved_recipe(cli, tiny, data) -> None:
 
 
 @pytest.mark.parametrize("base", ["linear_probe", "stage_probe", "few_layers", "many_layers"])
-def test_a_dry_run_shows_the_plan_and_leaves_nothing(cli, tiny, data, base) -> None:
+def test_a_dry_run_shows_the_plan_and_leaves_nothing(cli: Command, tiny: list[str], data: list[str], base: str) -> None:
     short = SHORT if base.endswith("layers") else ()
     plan = json.loads(cli("run", base, *tiny, *data, *short, "--dry-run", "--json").stdout)
     assert plan["strategy"] == base
@@ -204,12 +212,12 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(cli, tiny, data, base) -> N
 
 
 @pytest.mark.parametrize("name", baseline_recipes())
-def test_a_baseline_can_be_planned_as_it_is(cli, tiny, data, name) -> None:
+def test_a_baseline_can_be_planned_as_it_is(cli: Command, tiny: list[str], data: list[str], name: str) -> None:
     plan = json.loads(cli("run", name, *tiny, *data, "--dry-run", "--json").stdout)
     assert plan["strategy"] == load_recipe(name).strategy.kind
 
 
-def test_a_dry_run_counts_every_parameter_once(cli, tiny, data) -> None:
+def test_a_dry_run_counts_every_parameter_once(cli: Command, tiny: list[str], data: list[str]) -> None:
     from finetune_advisor.backbones.build import build
 
     plan = json.loads(cli("run", "few_layers", *tiny, *data, *SHORT, "--dry-run", "--json").stdout)
@@ -220,7 +228,7 @@ def test_a_dry_run_counts_every_parameter_once(cli, tiny, data) -> None:
     assert rates["frozen"] is None
 
 
-def test_a_dry_run_says_when_each_group_begins_to_train(cli, tiny, data) -> None:
+def test_a_dry_run_says_when_each_group_begins_to_train(cli: Command, tiny: list[str], data: list[str]) -> None:
     more = ("--set", "strategy.stages=3", "--set", "budget.epochs=3", "--set", "optimizer.batch=8")
     command = ("run", "gradual_unfreezing", *tiny, *data, *more, "--dry-run")
     groups = json.loads(cli(*command, "--json").stdout)["groups"]
@@ -234,12 +242,12 @@ def test_a_dry_run_says_when_each_group_begins_to_train(cli, tiny, data) -> None
     assert any(line.split()[:1] == ["frozen"] and line.rstrip().endswith("never") for line in shown)
 
 
-def test_the_folder_is_announced_when_it_is_there(cli, tiny, data) -> None:
+def test_the_folder_is_announced_when_it_is_there(cli: Command, tiny: list[str], data: list[str]) -> None:
     assert "run folder" not in cli("run", "few_layers", *tiny, "--set", "data.path=nowhere", code=1).stderr
     assert "run folder: runs/linear_probe-1" in cli("run", "linear_probe", *tiny, *data).stderr
 
 
-def test_a_page_that_is_missing_is_written_by_resume(cli, tiny, data) -> None:
+def test_a_page_that_is_missing_is_written_by_resume(cli: Command, tiny: list[str], data: list[str]) -> None:
     cli("run", "linear_probe", *tiny, *data, "--run-dir", "out")
     metrics, figure = Path("out/metrics.json").read_bytes(), Path("out/report.html")
     figure.unlink()
@@ -249,7 +257,9 @@ def test_a_page_that_is_missing_is_written_by_resume(cli, tiny, data) -> None:
     assert "nothing left to do" in cli("run", "--resume", "--run-dir", "out").stderr
 
 
-def test_a_live_run_is_neither_resumed_nor_overwritten(cli, tiny, data, monkeypatch) -> None:
+def test_a_live_run_is_neither_resumed_nor_overwritten(
+    cli: Command, tiny: list[str], data: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         press_ctrl_c(patch, 1)
         cli("run", "few_layers", *tiny, *data, *SHORT, "--run-dir", "out", code=130)
@@ -260,7 +270,7 @@ def test_a_live_run_is_neither_resumed_nor_overwritten(cli, tiny, data, monkeypa
     cli("run", "--resume", "--run-dir", "out")
 
 
-def test_a_run_keeps_the_analysis_wherever_it_lies(cli, image_folder) -> None:
+def test_a_run_keeps_the_analysis_wherever_it_lies(cli: Command, image_folder: ImageFolder) -> None:
     images = image_folder({"ants": 6, "bees": 6})
     cli("analyze", images, "--report-dir", "report")
     cli("run", "--run-dir", "without")
@@ -269,7 +279,9 @@ def test_a_run_keeps_the_analysis_wherever_it_lies(cli, image_folder) -> None:
     assert Path("with/profile.json").read_bytes() == Path("report/profile.json").read_bytes()
 
 
-def test_an_analysis_of_other_images_is_refused(cli, tiny, data, image_folder) -> None:
+def test_an_analysis_of_other_images_is_refused(
+    cli: Command, tiny: list[str], data: list[str], image_folder: ImageFolder
+) -> None:
     cli("analyze", image_folder({"cats": 6, "dogs": 6}, name="others"), "--quiet")
     error = cli("run", "linear_probe", *tiny, *data, "--profile", "analysis/profile.json", code=1).stderr
     assert "analysis/profile.json is the analysis of" in error
@@ -278,14 +290,14 @@ def test_an_analysis_of_other_images_is_refused(cli, tiny, data, image_folder) -
     assert not Path("runs").exists()
 
 
-def test_a_run_folder_whose_name_looks_like_markup(cli, tiny, data) -> None:
+def test_a_run_folder_whose_name_looks_like_markup(cli: Command, tiny: list[str], data: list[str]) -> None:
     result = cli("run", "linear_probe", *tiny, *data, "--run-dir", "[red]x[/red]/[/]")
     assert "run folder: [red]x[/red]/[/]" in result.stderr
     assert "predict '[red]x[/red]/[/]' IMAGES" in result.stdout
     assert "[red]x[/red]/[/] is finished" in cli("run", "--run-dir", "[red]x[/red]/[/]", "--resume").stderr
 
 
-def test_a_bad_image_is_told_once(cli, tiny, image_folder) -> None:
+def test_a_bad_image_is_told_once(cli: Command, tiny: list[str], image_folder: ImageFolder) -> None:
     folder = image_folder(PLAIN)
     (folder / "ants" / "000.png").write_bytes(b"")
     result = cli("run", "linear_probe", *tiny, "--set", f"data.path={folder}")
@@ -330,7 +342,9 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
 @BOTH
-def test_ctrl_c_in_a_real_process_saves_the_run(cli, tiny, data, number) -> None:
+def test_ctrl_c_in_a_real_process_saves_the_run(
+    cli: Command, tiny: list[str], data: list[str], number: signal.Signals
+) -> None:
     code, error = interrupted(["run", "few_layers", *tiny, *data, *SHORT], when="training", number=number)
     assert (code, "--resume" in error) == (130, True), error
     assert "Traceback" not in error
@@ -340,7 +354,9 @@ def test_ctrl_c_in_a_real_process_saves_the_run(cli, tiny, data, number) -> None
 
 
 @BOTH
-def test_ctrl_c_during_analyze_leaves_no_recipe(cli, image_folder, number) -> None:
+def test_ctrl_c_during_analyze_leaves_no_recipe(
+    cli: Command, image_folder: ImageFolder, number: signal.Signals
+) -> None:
     code, error = interrupted(
         ["analyze", str(image_folder(PLAIN, seed=307))], when="looking at the images", number=number
     )
@@ -364,7 +380,7 @@ print(os.WTERMSIG(os.waitpid(child, 0)[1]))
     assert (ended.stdout.strip(), ended.stderr) == (str(int(signal.SIGTERM)), "")
 
 
-def test_find_lr_draws_a_picture_and_keeps_nothing_else(cli, tiny, new_images) -> None:
+def test_find_lr_draws_a_picture_and_keeps_nothing_else(cli: Command, tiny: list[str], new_images: Path) -> None:
     options = ["--set", f"data.path={new_images}", "--set", "optimizer.batch=2", *tiny, "--find-lr"]
     found = json.loads(cli("run", "few_layers", *options, "--json").stdout)
     assert len(found["rates"]) == len(found["losses"]) > 5

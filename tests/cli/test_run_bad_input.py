@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 
 from finetune_advisor.cli.console import Bars
+from tests.cli.conftest import Command
+from tests.conftest import ImageFolder
 
 SHORT = ("--set", "budget.epochs=2", "--set", "optimizer.batch=8")
 
 
 @pytest.fixture
-def data(image_folder) -> list[str]:
+def data(image_folder: ImageFolder) -> list[str]:
     return ["--set", f"data.path={image_folder({'ants': 8, 'bees': 8})}"]
 
 
 @pytest.fixture
-def stopped(cli, tiny, data, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stopped(cli: Command, tiny: list[str], data: list[str], monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that somebody stopped after its first step."""
 
     def show(self: Bars, name: str, done: int, total: int, note: str = "") -> None:
@@ -34,7 +36,7 @@ def stopped(cli, tiny, data, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
-def test_a_truncated_checkpoint_is_named_and_left_where_it_is(cli, stopped: Path, share: float) -> None:
+def test_a_truncated_checkpoint_is_named_and_left_where_it_is(cli: Command, stopped: Path, share: float) -> None:
     [last] = stopped.glob("checkpoints/last.safetensors")
     whole = last.read_bytes()
     last.write_bytes(whole[: int(share * len(whole))])
@@ -45,7 +47,7 @@ def test_a_truncated_checkpoint_is_named_and_left_where_it_is(cli, stopped: Path
     cli("run", "--run-dir", stopped, "--resume")
 
 
-def test_what_needs_a_finished_run_says_how_to_finish_it(cli, stopped: Path, probe_run: Path) -> None:
+def test_what_needs_a_finished_run_says_how_to_finish_it(cli: Command, stopped: Path, probe_run: Path) -> None:
     commands: dict[str, tuple[object, ...]] = {
         "report": (),
         "compare": (probe_run,),
@@ -59,27 +61,29 @@ def test_what_needs_a_finished_run_says_how_to_finish_it(cli, stopped: Path, pro
         assert "finetune-advisor run --run-dir run --resume" in error, name
 
 
-def test_a_recipe_that_was_edited_meanwhile_is_refused_with_the_key(cli, stopped: Path) -> None:
+def test_a_recipe_that_was_edited_meanwhile_is_refused_with_the_key(cli: Command, stopped: Path) -> None:
     recipe = stopped / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("label_smoothing: 0.1", "label_smoothing: 0.2"))
     assert "loss.label_smoothing" in cli("run", "--run-dir", stopped, "--resume", code=1).stderr
 
 
 @pytest.mark.parametrize("key", ["epochs", "steps", "images", "minutes"])
-def test_a_budget_of_nothing(cli, tiny, data, key: str) -> None:
+def test_a_budget_of_nothing(cli: Command, tiny: list[str], data: list[str], key: str) -> None:
     settings = ("--set", "budget.epochs=null", "--set", f"budget.{key}=0")
     error = cli("run", "few_layers", *tiny, *data, *settings, "--run-dir", "run", code=1).stderr
     assert f"budget.{key}" in error
     assert not Path("run").exists()
 
 
-def test_a_batch_larger_than_the_data_is_one_step_an_epoch(cli, tiny, data) -> None:
+def test_a_batch_larger_than_the_data_is_one_step_an_epoch(cli: Command, tiny: list[str], data: list[str]) -> None:
     cli("run", "few_layers", *tiny, *data, *SHORT, "--set", "optimizer.batch=500", "--run-dir", "run")
     steps = [json.loads(line)["step"] for line in Path("run/history.jsonl").read_text().splitlines()]
     assert steps == [1, 2]
 
 
-def test_a_last_batch_of_one_trains_with_moving_batch_norm(cli, tiny, image_folder) -> None:
+def test_a_last_batch_of_one_trains_with_moving_batch_norm(
+    cli: Command, tiny: list[str], image_folder: ImageFolder
+) -> None:
     data = image_folder({"train/ants": 9, "train/bees": 8, "val/ants": 2, "val/bees": 2})
     settings = (
         "--set",
@@ -94,7 +98,9 @@ def test_a_last_batch_of_one_trains_with_moving_batch_norm(cli, tiny, image_fold
     assert steps == [2, 4], "17 images in batches of 8: the single one joins the batch before"
 
 
-def test_workers_need_no_shared_memory(cli, tiny, data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_need_no_shared_memory(
+    cli: Command, tiny: list[str], data: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A container's /dev/shm may be tiny: torch's own way from a worker would end in a bus error there."""
 
     def no_room(*arguments: object, **settings: object) -> None:

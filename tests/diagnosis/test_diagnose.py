@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,11 +18,12 @@ from finetune_advisor.records.history import save_history
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.trainer import train
 from finetune_advisor.workflows.report import diagnose_run
+from tests.conftest import ImageFolder
 
 TINY = ("backbone.name=mobilenetv3_small_050", "backbone.weights=random", "preprocessing.size=32", "runtime.workers=0")
 
 
-def test_a_short_run_is_told_to_train_longer(short_run: RunDir, tmp_path) -> None:
+def test_a_short_run_is_told_to_train_longer(short_run: RunDir, tmp_path: Path) -> None:
     diagnosis = diagnose_run(short_run)
     assert diagnosis.findings[0].sign == "too_few_evaluations" and diagnosis.finished
     assert Diagnosis.load(short_run.diagnosis) == diagnosis
@@ -46,7 +48,9 @@ def test_a_run_that_broke_down_is_read_as_far_as_it_came(short_run: RunDir) -> N
     assert any("has not finished" in reason for reason in diagnosis.unseen)
 
 
-def test_a_run_that_ends_in_no_number_leaves_what_its_diagnosis_needs(image_folder, tmp_path) -> None:
+def test_a_run_that_ends_in_no_number_leaves_what_its_diagnosis_needs(
+    image_folder: ImageFolder, tmp_path: Path
+) -> None:
     data = image_folder({"ants": 8, "bees": 8})
     settings = [f"data.path={data}", *TINY, "optimizer.lr=1e30", "runtime.retries=0", "strategy.cached_views=null"]
     run = RunDir(tmp_path / "run")
@@ -63,7 +67,7 @@ def test_a_history_with_nan_written_in_it_is_read(short_run: RunDir) -> None:
     assert diagnose(short_run).findings[0].sign == "rate_too_high"
 
 
-def test_what_is_missing_is_named(short_run: RunDir, tmp_path) -> None:
+def test_what_is_missing_is_named(short_run: RunDir, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"There is no run folder .*nothing"):
         diagnose(RunDir(tmp_path / "nothing"))
     with pytest.raises(RunError, match=r"is no run: it holds no recipe\.yaml"):
@@ -133,11 +137,12 @@ def test_noise_is_rough_and_a_ramp_is_smooth() -> None:
 
 
 def test_units_that_answer_to_nothing_are_counted() -> None:
-    net = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU())
+    linear = torch.nn.Linear(2, 4)
+    net = torch.nn.Sequential(linear, torch.nn.ReLU())
     with torch.no_grad():
-        net[0].weight.zero_()
-        net[0].bias.copy_(torch.tensor([1.0, -1.0, -1.0, -1.0]))
-        net[0].weight[1, 0] = 2.0
+        linear.weight.zero_()
+        linear.bias.copy_(torch.tensor([1.0, -1.0, -1.0, -1.0]))
+        linear.weight[1, 0] = 2.0
         with alive_units(net) as alive:
             net(torch.tensor([[0.0, 0.0]]))
             assert dead_share(alive) == 0.75

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,11 +11,12 @@ from finetune_advisor.diagnosis.curves import Case
 from finetune_advisor.diagnosis.diagnose import diagnose, findings
 from finetune_advisor.diagnosis.fit_signs import refit_told
 from finetune_advisor.recipes.load import change_recipe
+from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.records.history import Record, save_history
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.trainer import train
+from tests.diagnosis.made_up import made_up
 
-made_up: Any = sys.modules["made_up"].made_up
 HEALTHY_SEEDS = range(900, 930)
 
 
@@ -71,7 +70,7 @@ def test_a_second_training_that_broke_down_is_a_finding(events: tuple[str, ...],
     assert str(refit_told(case)).endswith("which broke down.")
 
 
-def test_the_folder_of_a_run_that_was_trained_again_is_read(short_recipe, tmp_path: Path) -> None:
+def test_the_folder_of_a_run_that_was_trained_again_is_read(short_recipe: Recipe, tmp_path: Path) -> None:
     run = train(change_recipe(short_recipe, {"evaluation.refit": True}), RunDir(tmp_path / "again"))
     diagnosis = diagnose(run)
     assert diagnosis.refit is not None and "the first time" in diagnosis.refit and not diagnosis.unseen
@@ -84,7 +83,7 @@ def test_the_folder_of_a_run_that_was_trained_again_is_read(short_recipe, tmp_pa
     assert str(diagnose(run).refit).endswith("on validation images too.")
 
 
-def test_a_second_training_that_left_no_history_is_named(short_recipe, tmp_path: Path) -> None:
+def test_a_second_training_that_left_no_history_is_named(short_recipe: Recipe, tmp_path: Path) -> None:
     run = train(change_recipe(short_recipe, {"evaluation.refit": True}), RunDir(tmp_path / "again"))
     run.refit.history.unlink()
     assert diagnose(run).unseen == ("the training on all images: refit/history.jsonl is missing or empty",)

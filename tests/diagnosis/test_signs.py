@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from finetune_advisor.diagnosis.curves import Case, WeightFacts
 from finetune_advisor.diagnosis.diagnose import findings
 from finetune_advisor.recipes.load import change_recipe
+from tests.diagnosis.made_up import KINDS, made_up
 
-made_up: Any = sys.modules["made_up"]
 SEEDS = range(1000, 1030)
 
 
@@ -20,22 +18,22 @@ def first_sign(case: Case) -> str | None:
     return next((found.sign for found in findings(case)), None)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in made_up.KINDS if kind != "healthy"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "healthy"])
 def test_the_right_sign_comes_first(kind: str) -> None:
-    expected = made_up.KINDS[kind][1]
-    signs = [first_sign(made_up.made_up(kind, seed)) for seed in SEEDS]
+    expected = KINDS[kind][1]
+    signs = [first_sign(made_up(kind, seed)) for seed in SEEDS]
     assert sum(sign == expected for sign in signs) >= 0.9 * len(signs), signs
 
 
 def test_healthy_curves_raise_no_alarm() -> None:
-    signs = [first_sign(made_up.made_up("healthy", seed)) for seed in range(1000, 1100)]
+    signs = [first_sign(made_up("healthy", seed)) for seed in range(1000, 1100)]
     assert sum(sign is not None for sign in signs) <= 0.05 * len(signs), signs
 
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_every_edit_leads_to_a_recipe_that_can_be_used(refit: bool) -> None:
-    for kind in made_up.KINDS:
-        case = made_up.made_up(kind, 1000)
+    for kind in KINDS:
+        case = made_up(kind, 1000)
         case = replace(case, recipe=change_recipe(case.recipe, {"evaluation.refit": refit}))
         for finding in findings(case):
             edited = change_recipe(case.recipe, {edit.key: edit.value for edit in finding.edits})
@@ -44,7 +42,7 @@ def test_every_edit_leads_to_a_recipe_that_can_be_used(refit: bool) -> None:
 
 def test_augmentation_against_overfitting_ends_the_one_cached_view() -> None:
     """Kept, it would be the same crop of every image in every epoch."""
-    case = made_up.made_up("overfitted", 1000)
+    case = made_up("overfitted", 1000)
     for views in (1, None):
         edits = {"augmentation": None, "strategy.cached_views": views}
         found = next(findings(replace(case, recipe=change_recipe(case.recipe, edits))))
@@ -58,7 +56,7 @@ def test_augmentation_against_overfitting_ends_the_one_cached_view() -> None:
 
 @pytest.fixture
 def healthy() -> Case:
-    case = made_up.made_up("healthy", 1001)
+    case = made_up("healthy", 1001)
     assert first_sign(case) is None
     return case
 
@@ -135,7 +133,7 @@ def test_steps_are_judged_by_the_weights_they_move(healthy: Case, ratio: float, 
 def test_a_step_that_moved_nothing_says_nothing_of_the_rate(healthy: Case) -> None:
     records = tuple(replace(record, update_ratio={"body": 0.0}) for record in healthy.records)
     assert seen(replace(healthy, records=records, val=None)) == []
-    crawling = made_up.made_up("crawling", SEEDS[0])
+    crawling = made_up("crawling", SEEDS[0])
     records = tuple(replace(record, update_ratio={"body": 0.0}) for record in crawling.records)
     assert seen(replace(crawling, records=records))[0] == "rate_too_low"
 
@@ -155,7 +153,7 @@ def test_doubtful_labels_are_for_a_person(healthy: Case) -> None:
 
 
 def test_no_gap_frees_more_layers_until_all_train() -> None:
-    case = made_up.made_up("underfitted", 1002)
+    case = made_up("underfitted", 1002)
     steps = []
     for _ in range(3):
         [finding] = [found for found in findings(case) if found.sign == "underfitting"]

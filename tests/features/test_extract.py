@@ -267,7 +267,7 @@ def test_unreadable_files_are_named_with_the_reason(paths: list[Path], passes: P
 
 def test_a_network_that_answers_with_no_numbers_is_refused(paths: list[Path], tmp_path: Path) -> None:
     net = timm.create_model("resnet18")
-    net.conv1.weight.data[0] = float("nan")
+    net.get_parameter("conv1.weight").data[0] = float("nan")
     file = tmp_path / "damaged.safetensors"
     save_file(net.state_dict(), file)
     damaged = instrument("resnet18", str(file), BackbonePreprocessing(size=32))
@@ -454,17 +454,17 @@ def test_a_file_that_changes_while_it_is_read_is_named_and_nothing_false_is_cach
 
 @pytest.mark.parametrize("change", ["horizontal_flip", "vertical_flip", "rotation_90", "gray"])
 def test_a_changed_view_is_that_of_changed_files(change: Change, paths: list[Path], tmp_path: Path) -> None:
-    turned = {
+    turning: dict[str, Callable[[Image.Image], Image.Image]] = {
         "horizontal_flip": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
         "vertical_flip": lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
         "rotation_90": lambda image: image.transpose(Image.Transpose.ROTATE_90),
         "gray": lambda image: image.convert("L").convert("RGB"),
-    }[change]
+    }
     copies = []
     for number, path in enumerate(paths):
         copies.append(tmp_path / f"{number}.png")
         pixels = fit_image(read_image(path), RESNET.preprocess)
-        turned(pixels).save(copies[-1])
+        turning[change](pixels).save(copies[-1])
     found = look(paths, RESNET, replace(RESNET, change=change))
     expected = look(copies, RESNET).features[0].stage("all")
     assert np.allclose(found.features[1].stage("all"), expected, rtol=0.02, atol=0.02)

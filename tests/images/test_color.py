@@ -1,6 +1,10 @@
 """Every color mode comes out as the RGB a person would see."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -10,12 +14,12 @@ from finetune_advisor.images.decode import read_image
 RED = (255, 0, 0)
 
 
-def saved(tmp_path, image, name, **options):
+def saved(tmp_path: Path, image: Image.Image, name: str, **options: Any) -> Image.Image:
     image.save(tmp_path / name, **options)
     return read_image(tmp_path / name)
 
 
-def filled(mode, color):
+def filled(mode: str, color: float | tuple[int, ...]) -> Image.Image:
     return Image.new(mode, (6, 4), color)
 
 
@@ -36,7 +40,7 @@ def filled(mode, color):
         (filled("L", 90), "flat.pgm", (90, 90, 90)),
     ],
 )
-def test_color_modes(tmp_path, image, name, expected):
+def test_color_modes(tmp_path: Path, image: Image.Image, name: str, expected: tuple[int, ...]) -> None:
     read = saved(tmp_path, image, name)
     assert read.mode == "RGB"
     assert read.size == (6, 4)
@@ -44,17 +48,17 @@ def test_color_modes(tmp_path, image, name, expected):
 
 
 @pytest.mark.parametrize(("name", "options"), [("x.jpg", {}), ("x.webp", {"lossless": True}), ("x.gif", {})])
-def test_lossy_formats(tmp_path, name, options):
+def test_lossy_formats(tmp_path: Path, name: str, options: dict[str, bool]) -> None:
     read = saved(tmp_path, filled("RGB", RED), name, **options)
     assert np.abs(np.asarray(read, np.int64) - RED).max() < 10
 
 
-def test_cmyk_photographs_are_not_inverted(tmp_path):
+def test_cmyk_photographs_are_not_inverted(tmp_path: Path) -> None:
     read = saved(tmp_path, filled("CMYK", (0, 255, 255, 0)), "print.jpg")
     assert np.abs(np.asarray(read, np.int64) - RED).max() < 10
 
 
-def test_a_transparent_palette_entry_shows_white(tmp_path):
+def test_a_transparent_palette_entry_shows_white(tmp_path: Path) -> None:
     image = filled("P", 1)
     image.putpalette([0, 0, 0, 255, 0, 0])
     image.putpixel((0, 0), 0)
@@ -64,23 +68,23 @@ def test_a_transparent_palette_entry_shows_white(tmp_path):
         assert read.getpixel((1, 1)) == RED
 
 
-def test_a_transparent_color_shows_white(tmp_path):
+def test_a_transparent_color_shows_white(tmp_path: Path) -> None:
     assert saved(tmp_path, filled("RGB", RED), "x.png", transparency=RED).getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tif"])
-def test_16_bit_gray_keeps_its_scale(tmp_path, name):
+def test_16_bit_gray_keeps_its_scale(tmp_path: Path, name: str) -> None:
     gray_HW = np.array([[0, 257, 25700], [128, 129, 65535]], np.uint16)
     read = saved(tmp_path, Image.fromarray(gray_HW), name)
     assert np.asarray(read)[..., 0].tolist() == [[0, 1, 100], [0, 1, 255]]
 
 
-def test_a_dark_16_bit_image_stays_dark(tmp_path):
+def test_a_dark_16_bit_image_stays_dark(tmp_path: Path) -> None:
     read = saved(tmp_path, Image.fromarray(np.full((4, 4), 2570, np.uint16)), "x.png")
     assert read.getpixel((0, 0)) == (10, 10, 10)
 
 
-def test_big_endian_16_bit_gray(tmp_path):
+def test_big_endian_16_bit_gray(tmp_path: Path) -> None:
     gray_HW = np.array([[0, 25700, 65535]], ">u2")
     (tmp_path / "x.pgm").write_bytes(b"P5 3 1 65535\n" + gray_HW.tobytes())
     assert np.asarray(read_image(tmp_path / "x.pgm"))[0, :, 0].tolist() == [0, 100, 255]
@@ -94,7 +98,7 @@ def test_big_endian_16_bit_gray(tmp_path):
         (np.array([[0, 25700, 65535]], np.int32), [0, 100, 255]),
     ],
 )
-def test_numbers_on_the_scale_of_their_type(tmp_path, values, expected):
+def test_numbers_on_the_scale_of_their_type(tmp_path: Path, values: npt.NDArray[Any], expected: list[int]) -> None:
     assert np.asarray(saved(tmp_path, Image.fromarray(values), "x.tif"))[0, :, 0].tolist() == expected
 
 
@@ -107,7 +111,9 @@ def test_numbers_on_the_scale_of_their_type(tmp_path, values, expected):
         np.array([[-100000, 0, 100000]], np.int32),
     ],
 )
-def test_numbers_off_the_scale_of_their_type_are_refused_rather_than_scaled_one_by_one(tmp_path, values):
+def test_numbers_off_the_scale_of_their_type_are_refused_rather_than_scaled_one_by_one(
+    tmp_path: Path, values: npt.NDArray[Any]
+) -> None:
     with pytest.raises(UnreadableImage, match=r"nothing says which are black and white: set preprocessing.value_range"):
         saved(tmp_path, Image.fromarray(values), "x.tif")
 
@@ -125,24 +131,26 @@ def test_numbers_off_the_scale_of_their_type_are_refused_rather_than_scaled_one_
         (np.array([[0, 100, 255]], np.uint8), (0, 4095), [0, 100, 255]),
     ],
 )
-def test_numbers_on_the_scale_of_the_data_set(tmp_path, values, value_range, expected):
+def test_numbers_on_the_scale_of_the_data_set(
+    tmp_path: Path, values: npt.NDArray[Any], value_range: tuple[float, float], expected: list[int]
+) -> None:
     Image.fromarray(values).save(tmp_path / "x.tif")
     read = read_image(tmp_path / "x.tif", value_range=value_range)
     assert np.asarray(read)[0].tolist() == [[level] * 3 for level in expected]
 
 
-def test_values_that_are_not_numbers_are_refused(tmp_path):
+def test_values_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImage, match="not numbers"):
         saved(tmp_path, Image.fromarray(np.array([[0.0, np.nan]], np.float32)), "x.tif")
 
 
 @pytest.mark.parametrize(("mode", "color"), [("LAB", (137, 208, 195)), ("YCbCr", (76, 85, 255))])
-def test_colors_that_are_not_rgb(tmp_path, mode, color):
+def test_colors_that_are_not_rgb(tmp_path: Path, mode: str, color: tuple[int, ...]) -> None:
     read = saved(tmp_path, filled(mode, color), "x.tif")
     assert np.abs(np.asarray(read, np.int64) - RED).max() < 25
 
 
-def test_the_first_frame_of_an_animation(tmp_path):
+def test_the_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [filled("RGB", color) for color in (RED, (0, 255, 0))]
     read = saved(tmp_path, frames[0], "x.gif", save_all=True, append_images=frames[1:])
     assert read.getpixel((0, 0)) == RED

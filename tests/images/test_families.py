@@ -1,12 +1,12 @@
 from finetune_advisor.images.duplicates import Pair, family_ids
 
 
-def test_images_alone_are_families_of_one():
+def test_images_alone_are_families_of_one() -> None:
     assert family_ids(3, digests=["a", "b", "c"]).tolist() == [0, 1, 2]
     assert family_ids(0, digests=[]).tolist() == []
 
 
-def test_a_chain_of_copies_near_duplicates_and_groups_is_one_family():
+def test_a_chain_of_copies_near_duplicates_and_groups_is_one_family() -> None:
     families = family_ids(
         7,
         digests=["a", "b", "a", "c", "d", "e", "f"],
@@ -17,11 +17,11 @@ def test_a_chain_of_copies_near_duplicates_and_groups_is_one_family():
     assert families.tolist() == [0, 1, 0, 0, 0, 2, 3]
 
 
-def test_files_without_digest_or_group_belong_to_nobody():
+def test_files_without_digest_or_group_belong_to_nobody() -> None:
     assert family_ids(3, digests=[None, None, "a"], groups=[None, None, None]).tolist() == [0, 1, 2]
 
 
-def test_families_agree_with_connected_components():
+def test_families_agree_with_connected_components() -> None:
     import numpy as np
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

@@ -3,8 +3,10 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image, TiffImagePlugin
 
@@ -13,10 +15,10 @@ from finetune_advisor.images.color_statistics import value_scale
 from finetune_advisor.images.decode import has_wide_values, read_image, wide_values
 
 
-def png(path: Path, values_HWC, color_type):
+def png(path: Path, values_HWC: npt.NDArray[Any], color_type: int) -> Path:
     """A PNG with 16 bits per channel, of which Pillow writes gray ones only."""
 
-    def chunk(kind, data):
+    def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     height, width = values_HWC.shape[:2]
@@ -28,7 +30,16 @@ def png(path: Path, values_HWC, color_type):
     return path
 
 
-def tiff(path: Path, values, *, order="<", photometric=1, sample_format=1, planar=1, compression=1):
+def tiff(
+    path: Path,
+    values: npt.NDArray[Any],
+    *,
+    order: Literal["<", ">"] = "<",
+    photometric: int = 1,
+    sample_format: int = 1,
+    planar: int = 1,
+    compression: int = 1,
+) -> Path:
     """An uncompressed or deflated TIFF of any type of number, byte order and photometric interpretation."""
     height, width = values.shape[:2]
     channels = 1 if values.ndim == 2 else values.shape[2]
@@ -69,27 +80,36 @@ GRAY_HW = np.array([[0, 1, 2048], [4094, 4095, 255]], np.uint16)
 COLOR_HWC = np.array([[[0, 1, 4095], [256, 2048, 4094]], [[4095, 0, 0], [1000, 2000, 3000]]], np.uint16)
 
 
-def levels(values, white=4095):
-    return np.rint(np.asarray(values, float) * 255 / white).clip(0, 255).astype(int).tolist()
+def levels(values: npt.ArrayLike, white: float = 4095) -> list[Any]:
+    scaled: list[Any] = np.rint(np.asarray(values, float) * 255 / white).clip(0, 255).astype(int).tolist()
+    return scaled
+
+
+def wide(path: Path) -> npt.NDArray[Any]:
+    values = wide_values(path)
+    assert values is not None
+    return values
 
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("compression", [1, 8])
-def test_16_bit_gray_in_either_byte_order(tmp_path, order, compression):
+def test_16_bit_gray_in_either_byte_order(tmp_path: Path, order: Literal["<", ">"], compression: int) -> None:
     path = tiff(tmp_path / "x.tif", GRAY_HW, order=order, compression=compression)
-    assert np.array_equal(wide_values(path), GRAY_HW)
+    assert np.array_equal(wide(path), GRAY_HW)
     assert np.asarray(read_image(path, value_range=(0, 4095)))[..., 0].tolist() == levels(GRAY_HW)
 
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize(("planar", "compression"), [(1, 1), (1, 8), (2, 1)])
-def test_16_bit_color_keeps_all_its_bits(tmp_path, order, planar, compression):
+def test_16_bit_color_keeps_all_its_bits(
+    tmp_path: Path, order: Literal["<", ">"], planar: int, compression: int
+) -> None:
     path = tiff(tmp_path / "x.tif", COLOR_HWC, order=order, photometric=2, planar=planar, compression=compression)
-    assert np.array_equal(wide_values(path), COLOR_HWC)
+    assert np.array_equal(wide(path), COLOR_HWC)
     assert np.asarray(read_image(path, value_range=(0, 4095))).tolist() == levels(COLOR_HWC)
 
 
-def test_16_bit_color_whose_lower_bits_cannot_be_read_is_refused(tmp_path):
+def test_16_bit_color_whose_lower_bits_cannot_be_read_is_refused(tmp_path: Path) -> None:
     path = tiff(tmp_path / "x.tif", COLOR_HWC, photometric=2, planar=2, compression=8)
     with pytest.raises(UnreadableImage, match="16-bit colors in separate planes"):
         read_image(path, value_range=(0, 4095))
@@ -97,18 +117,18 @@ def test_16_bit_color_whose_lower_bits_cannot_be_read_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("color_type", "alpha"), [(2, False), (6, True), (4, True)])
-def test_16_bit_png_in_color_and_with_alpha(tmp_path, color_type, alpha):
+def test_16_bit_png_in_color_and_with_alpha(tmp_path: Path, color_type: int, alpha: bool) -> None:
     colors_HWC = COLOR_HWC[..., :1] if color_type == 4 else COLOR_HWC
     shown_HW1 = np.array([[[65535], [65535]], [[65535], [0]]], np.uint16)
     path = png(tmp_path / "x.png", np.concatenate([colors_HWC, shown_HW1], axis=2) if alpha else colors_HWC, color_type)
-    assert np.array_equal(wide_values(path), np.broadcast_to(colors_HWC, (2, 2, 3)))
+    assert np.array_equal(wide(path), np.broadcast_to(colors_HWC, (2, 2, 3)))
     expected_HWC = np.array(levels(np.broadcast_to(colors_HWC, (2, 2, 3))))
     if alpha:
         expected_HWC[1, 1] = 255
     assert np.asarray(read_image(path, value_range=(0, 4095))).tolist() == expected_HWC.tolist()
 
 
-def test_16_bit_color_without_a_scale_keeps_its_upper_bits(tmp_path):
+def test_16_bit_color_without_a_scale_keeps_its_upper_bits(tmp_path: Path) -> None:
     path = png(tmp_path / "x.png", COLOR_HWC * 16, 2)
     assert np.asarray(read_image(path)).tolist() == (COLOR_HWC * 16 >> 8).tolist()
 
@@ -125,13 +145,20 @@ def test_16_bit_color_without_a_scale_keeps_its_upper_bits(tmp_path):
         (np.array([[-(2**31), 0, 2**31 - 1]], np.int32), 2, 1, (-(2**31), 2**31 - 1), [0, 128, 255]),
     ],
 )
-def test_signed_wide_and_inverted_numbers(tmp_path, values, kind, photometric, value_range, expected):
+def test_signed_wide_and_inverted_numbers(
+    tmp_path: Path,
+    values: npt.NDArray[Any],
+    kind: int,
+    photometric: int,
+    value_range: tuple[float, float] | None,
+    expected: list[int],
+) -> None:
     path = tiff(tmp_path / "x.tif", values, sample_format=kind, photometric=photometric)
     assert has_wide_values(path)
     assert np.asarray(read_image(path, value_range=value_range))[0, :, 0].tolist() == expected
 
 
-def test_the_orientation_of_16_bit_color_is_applied(tmp_path):
+def test_the_orientation_of_16_bit_color_is_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     png(tmp_path / "x.png", COLOR_HWC, 2)
@@ -143,14 +170,14 @@ def test_the_orientation_of_16_bit_color_is_applied(tmp_path):
     assert np.asarray(read_image(tmp_path / "x.png", value_range=(0, 4095))).tolist() == levels(turned_HWC)
 
 
-def write(folder: Path, number: int, values) -> Path:
+def write(folder: Path, number: int, values: npt.NDArray[Any]) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / f"{number}.tif"
     Image.fromarray(values).save(path)
     return path
 
 
-def set_of(tmp_path, low, high, dtype, *, images=6):
+def set_of(tmp_path: Path, low: float, high: float, dtype: npt.DTypeLike, *, images: int = 6) -> list[Path]:
     rng = np.random.default_rng(0)
     drawn = (rng.random((images, 40, 40)) * (high - low) + low).astype(dtype)
     return [write(tmp_path / "set", number, values) for number, values in enumerate(drawn)]
@@ -168,7 +195,9 @@ def set_of(tmp_path, low, high, dtype, *, images=6):
         (0, 255, np.float32, (0, 255)),
     ],
 )
-def test_a_usual_scale_is_recognized(tmp_path, low, high, dtype, expected):
+def test_a_usual_scale_is_recognized(
+    tmp_path: Path, low: int, high: int, dtype: npt.DTypeLike, expected: tuple[int, ...]
+) -> None:
     scale = value_scale(set_of(tmp_path, low, high, dtype))
     assert scale is not None
     assert scale.range == expected
@@ -179,7 +208,7 @@ def test_a_usual_scale_is_recognized(tmp_path, low, high, dtype, expected):
 @pytest.mark.parametrize(
     ("low", "high", "dtype"), [(-1024, 3000, np.int32), (30_000, 31_000, np.uint16), (0.001, 0.002, np.float32)]
 )
-def test_another_scale_is_that_of_the_values(tmp_path, low, high, dtype):
+def test_another_scale_is_that_of_the_values(tmp_path: Path, low: float, high: float, dtype: npt.DTypeLike) -> None:
     scale = value_scale(set_of(tmp_path, low, high, dtype))
     assert scale is not None
     assert scale.range == pytest.approx((low, high), rel=0.01, abs=0.01 * (high - low))
@@ -187,25 +216,25 @@ def test_another_scale_is_that_of_the_values(tmp_path, low, high, dtype):
 
 
 @pytest.mark.parametrize(("dtype", "white", "hot"), [(np.uint16, 4095, 65535), (np.float32, 1, 1.7)])
-def test_a_hot_pixel_does_not_set_the_scale(tmp_path, dtype, white, hot):
+def test_a_hot_pixel_does_not_set_the_scale(tmp_path: Path, dtype: npt.DTypeLike, white: int, hot: float) -> None:
     paths = set_of(tmp_path, 0, white, dtype)
     values = np.array(Image.open(paths[0]))
     values[3, 3] = hot
     write(tmp_path / "set", 0, values)
     scale = value_scale(paths)
     assert scale is not None
-    assert (scale.range, scale.highest) == ((0, white), pytest.approx(hot))
+    assert scale.range == (0, white) and scale.highest == pytest.approx(hot)
     assert 0 < scale.clipped < 0.001
 
 
-def test_a_dark_image_of_a_set_stays_dark(tmp_path):
+def test_a_dark_image_of_a_set_stays_dark(tmp_path: Path) -> None:
     paths = [*set_of(tmp_path, 0, 4096, np.uint16), write(tmp_path / "set", 6, np.full((40, 40), 100, np.uint16))]
     scale = value_scale(paths)
     assert scale is not None
     assert read_image(paths[-1], value_range=scale.range).getpixel((0, 0)) == (6, 6, 6)
 
 
-def test_ordinary_images_have_no_scale_and_are_not_decoded(tmp_path, monkeypatch):
+def test_ordinary_images_have_no_scale_and_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8))
     names = ("x.jpg", "x.png", "x.gif", "x.bmp", "x.webp", "x.tif", "x.ppm")
     for name in names:
@@ -215,7 +244,7 @@ def test_ordinary_images_have_no_scale_and_are_not_decoded(tmp_path, monkeypatch
     assert value_scale([tmp_path / name for name in (*names, "bad.png", "gone.png")]) is None
 
 
-def test_8_bit_images_beside_others_are_counted_and_do_not_count(tmp_path):
+def test_8_bit_images_beside_others_are_counted_and_do_not_count(tmp_path: Path) -> None:
     paths = set_of(tmp_path, 0, 4096, np.uint16, images=4)
     paths += [write(tmp_path / "set", number, np.full((9, 9), 255, np.uint8)) for number in (7, 8)]
     scale = value_scale(paths)
@@ -223,7 +252,7 @@ def test_8_bit_images_beside_others_are_counted_and_do_not_count(tmp_path):
     assert (scale.range, scale.images, scale.of) == ((0, 4095), 4, 6)
 
 
-def test_images_that_cannot_be_read_do_not_count(tmp_path):
+def test_images_that_cannot_be_read_do_not_count(tmp_path: Path) -> None:
     paths = set_of(tmp_path, 0, 4096, np.uint16, images=3)
     paths[0].write_bytes(paths[0].read_bytes()[:500])
     write(tmp_path / "set", 1, np.full((40, 40), np.nan, np.float32))
@@ -232,7 +261,7 @@ def test_images_that_cannot_be_read_do_not_count(tmp_path):
     assert (scale.range, scale.measured, scale.types) == ((0, 4095), 1, {"uint16": 1})
 
 
-def test_an_image_of_one_value_has_a_scale(tmp_path):
+def test_an_image_of_one_value_has_a_scale(tmp_path: Path) -> None:
     scale = value_scale([write(tmp_path / "set", 0, np.full((9, 9), -7, np.int32))])
     assert scale is not None
     assert scale.range == (-7, -6)

@@ -14,12 +14,13 @@ from finetune_advisor.inference.run import Run
 from finetune_advisor.recipes.load import load_recipe
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
 
 TINY = ("backbone.name=mobilenetv3_small_050", "backbone.weights=random", "preprocessing.size=32", "runtime.workers=0")
 
 
 @pytest.fixture
-def images(image_folder) -> Path:
+def images(image_folder: ImageFolder) -> Path:
     return image_folder({"ants": 8, "bees": 8})
 
 
@@ -33,7 +34,7 @@ def test_files_folders_and_images_in_memory_get_the_same_answers(opened: Run, im
     paths = sorted(images.rglob("*.png"))
     answers = opened.predict(paths, workers=0)
     assert [answer.path for answer in answers] == paths
-    assert all(answer.label == answer.path.parent.name for answer in answers)
+    assert all(answer.path is not None and answer.label == answer.path.parent.name for answer in answers)
     assert opened.predict(str(images), workers=0) == answers == opened.predict([images], workers=0)
     assert opened.predict(paths[3], workers=0)[0].probabilities == pytest.approx(answers[3].probabilities, abs=1e-5)
     in_memory = opened.predict([Image.open(path) for path in paths], batch=5)

@@ -19,7 +19,7 @@ from finetune_advisor.loading.order import BatchPlan, image_rng, mixing_rng
         (65, 64, [65]),
     ],
 )
-def test_an_epoch_visits_every_image_once(images, batch, sizes):
+def test_an_epoch_visits_every_image_once(images: int, batch: int, sizes: list[int]) -> None:
     plan = BatchPlan(images=images, batch=batch, seed=0)
     for epoch in range(3):
         steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
@@ -29,27 +29,27 @@ def test_an_epoch_visits_every_image_once(images, batch, sizes):
         assert sorted(np.concatenate(batches)) == list(range(images))
 
 
-def test_a_step_is_a_pure_function_of_seed_and_number():
+def test_a_step_is_a_pure_function_of_seed_and_number() -> None:
     asked_last = BatchPlan(images=50, batch=8, seed=4).indices(13)
     plan = BatchPlan(images=50, batch=8, seed=4)
     in_order = [plan.indices(step) for step in range(20)]
     assert (asked_last == in_order[13]).all()
 
 
-def test_epochs_and_seeds_differ():
+def test_epochs_and_seeds_differ() -> None:
     plan = BatchPlan(images=50, batch=50, seed=0)
     assert (plan.indices(0) != plan.indices(1)).any()
     assert (plan.indices(0) != BatchPlan(images=50, batch=50, seed=1).indices(0)).any()
 
 
-def test_each_image_and_epoch_has_its_own_dice():
+def test_each_image_and_epoch_has_its_own_dice() -> None:
     keys = [(seed, epoch, index) for seed in range(3) for epoch in range(3) for index in range(3)]
     first = [image_rng(*key).integers(2**62) for key in keys]
     assert first == [image_rng(*key).integers(2**62) for key in keys]
     assert len(set(first)) == len(keys)
 
 
-def test_each_step_has_its_own_dice_for_mixing():
+def test_each_step_has_its_own_dice_for_mixing() -> None:
     keys = [(seed, step) for seed in range(3) for step in range(9)]
     first = [mixing_rng(*key).integers(2**62) for key in keys]
     assert first == [mixing_rng(*key).integers(2**62) for key in keys]

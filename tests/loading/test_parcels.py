@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import multiprocessing
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,7 +13,6 @@ import numpy.typing as npt
 import pytest
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from finetune_advisor.loading import workers as parcels
 from finetune_advisor.loading.workers import ROOM, Parcel, Rooms, ahead, pack, rooms_for, unpack
 
 
@@ -35,7 +35,7 @@ def make(number: int) -> Made:
 
 def assert_same(found: Made, wanted: Made) -> None:
     assert (found.number, found.names) == (wanted.number, wanted.names)
-    for ours, theirs in zip(found[1:3], wanted[1:3], strict=True):
+    for ours, theirs in ((found.pixels, wanted.pixels), (found.labels, wanted.labels)):
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
 
@@ -96,13 +96,17 @@ def refused(*_: object) -> None:
 
 @pytest.mark.parametrize(
     ("where", "what", "told"),
-    [(parcels.mmap, refused, True), (multiprocessing, lambda: "spawn", False)],
+    [(mmap, refused, True), (multiprocessing, lambda: "spawn", False)],
     ids=["no memory", "spawned"],
 )
 def test_without_memory_to_share_there_is_the_pipe(
-    monkeypatch: pytest.MonkeyPatch, caplog, where: object, what: Callable[..., object], told: bool
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    where: object,
+    what: Callable[..., object],
+    told: bool,
 ) -> None:
-    monkeypatch.setattr(where, "mmap" if where is parcels.mmap else "get_start_method", what)
+    monkeypatch.setattr(where, "mmap" if where is mmap else "get_start_method", what)
     with caplog.at_level(logging.WARNING):
         assert rooms_for(2, 2) is None
     assert ("Cannot allocate memory" in caplog.text) is told

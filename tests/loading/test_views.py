@@ -68,7 +68,9 @@ def test_views_that_differ_only_in_normalization_share_their_pixels(tmp_path: Pa
 
 
 @pytest.mark.parametrize("views", [[replace(P, size=200)], [replace(P, size=400), P]])
-def test_a_thumbnail_does_not_depend_on_what_else_an_image_is_decoded_for(tmp_path: Path, views) -> None:
+def test_a_thumbnail_does_not_depend_on_what_else_an_image_is_decoded_for(
+    tmp_path: Path, views: list[Preprocess]
+) -> None:
     """Else the copies that one command finds would be others than those of the next one."""
     path = photo(tmp_path / "photo.jpg", (1600, 1200))
     [small], [made] = (list(eval_views([path], some, batch=4, workers=0)) for some in ([P], views))

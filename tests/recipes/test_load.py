@@ -44,6 +44,7 @@ def test_a_file_extends_a_shipped_recipe_key_by_key(write: Write) -> None:
     path = write("extends: few_layers\nname: mine\noptimizer: {lr: 1e-5}\nstrategy:\n  stages: 1\n")
     recipe, parent = load_recipe(path), load_recipe("few_layers")
     assert recipe.name == "mine"
+    assert parent.optimizer is not None
     assert recipe.optimizer == parent.optimizer.model_copy(update={"lr": 1e-5})
     assert recipe.strategy == parent.strategy.model_copy(update={"stages": 1})
     assert recipe.augmentation == parent.augmentation

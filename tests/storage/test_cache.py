@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from finetune_advisor.storage import files as storage
 from finetune_advisor.storage.cache import Memory
 
 Counts = dict[str, float]
@@ -61,7 +60,7 @@ def test_a_disk_that_takes_nothing_costs_a_warning(
     def refuse(*arguments: object, **settings: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(storage.Path, "mkdir", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
     with caplog.at_level(logging.WARNING):
         memory.keep(ANSWER)
     assert "the next command counts again" in caplog.text

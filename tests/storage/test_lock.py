@@ -6,7 +6,7 @@ import errno
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,7 +64,8 @@ def test_a_lock_leaves_nothing_behind_and_can_be_taken_again(lock: Path) -> None
 
 def test_a_second_writer_is_told_who_the_first_is(lock: Path) -> None:
     with another_process(lock) as (process, _):
-        for attempt in (lambda: locked(lock).__enter__(), lambda: require_unlocked(lock)):
+        attempts: list[Callable[[], object]] = [lambda: locked(lock).__enter__(), lambda: require_unlocked(lock)]
+        for attempt in attempts:
             with pytest.raises(RunError, match=rf"another process is writing this run \(pid {process.pid}\)") as caught:
                 attempt()
             assert caught.value.hint

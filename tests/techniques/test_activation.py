@@ -5,7 +5,10 @@ Shapes: B images, C channels, H and W positions, K units.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from scipy.stats import kstest, uniform
@@ -13,6 +16,8 @@ from torch import Tensor, nn
 
 from finetune_advisor.techniques.activation import Activation, LeakyRelu, Maxout, Prelu, Relu, Rrelu, Sigmoid, Tanh
 from finetune_advisor.techniques.optimizer import Sgd
+
+Floats = npt.NDArray[np.float32]
 
 
 def numbers(*shape: int) -> Tensor:
@@ -31,10 +36,10 @@ def numbers(*shape: int) -> Tensor:
     ],
     ids=["sigmoid", "tanh", "relu", "leaky_relu 100", "leaky_relu 5.5", "prelu"],
 )
-def test_it_is_the_slides_formula(technique: Activation, expected: object) -> None:
+def test_it_is_the_slides_formula(technique: Activation, expected: Callable[[Floats], Floats]) -> None:
     x_BCHW = numbers(3, 4, 5, 5)
     found = technique.module(4)(x_BCHW).detach().numpy()
-    np.testing.assert_allclose(found, expected(x_BCHW.numpy()), rtol=1e-5, atol=1e-7)  # type: ignore[operator]
+    np.testing.assert_allclose(found, expected(x_BCHW.numpy()), rtol=1e-5, atol=1e-7)
 
 
 def test_maxout_is_the_larger_of_two_linear_functions() -> None:
@@ -81,18 +86,19 @@ def test_rrelu_passes_the_gradient_by_the_slope_it_drew() -> None:
 @pytest.mark.parametrize(("shared", "slopes"), [(True, 1), (False, 4)])
 def test_the_gradient_of_a_slope_is_summed_over_the_channel(shared: bool, slopes: int) -> None:
     module = Prelu(shared=shared).module(4)
+    slope = module.get_parameter("weight")
     x_BCHW, upstream_BCHW = numbers(2, 4, 3, 3), numbers(2, 4, 3, 3).flip(0)
     module(x_BCHW).backward(upstream_BCHW)
     expected_C = np.where(x_BCHW > 0, 0, x_BCHW * upstream_BCHW).sum(axis=(0, 2, 3))
-    assert module.weight.shape == (slopes,)
+    assert slope.shape == (slopes,) and slope.grad is not None
     expected = [expected_C.sum()] if shared else expected_C
-    np.testing.assert_allclose(module.weight.grad.numpy(), expected, rtol=1e-4, atol=1e-5)  # type: ignore[union-attr]
+    np.testing.assert_allclose(slope.grad.numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_sgd_moves_a_slope_by_the_momentum_of_the_slides() -> None:
     """delta := mu delta + epsilon gradient; a := a - delta."""
     module = Prelu(shared=True).module(1)
-    slope = module.weight
+    slope = module.get_parameter("weight")
     optimizer = Sgd(lr=0.1, momentum=0.9).build([{"params": [slope], "lr": 0.1}])
     a, delta = 0.25, 0.0
     for step in range(4):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pydantic import ValidationError
+from pydantic import PrivateAttr, ValidationError
 from scipy.ndimage import map_coordinates
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as reference
@@ -85,8 +85,8 @@ def test_crop_refuses_a_scale_that_is_no_range(scale: tuple[float, float]) -> No
 @pytest.mark.parametrize("key", ["brightness", "contrast", "saturation"])
 def test_jitter_changes_what_it_says_as_torchvision_does(key: str) -> None:
     image = picture()
-    settings = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, key: 0.4}
-    jittered = np.asarray(ColorJitter(**settings).apply(image, np.random.default_rng(0), CONTEXT), dtype=int)
+    jitter = ColorJitter.model_validate({"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, key: 0.4})
+    jittered = np.asarray(jitter.apply(image, np.random.default_rng(0), CONTEXT), dtype=int)
     adjust = getattr(reference, f"adjust_{key}")
     candidates = [np.asarray(adjust(image, factor), dtype=int) for factor in np.linspace(0.6, 1.4, 801)]
     assert min(np.abs(jittered - candidate).max() for candidate in candidates) <= 1
@@ -122,10 +122,11 @@ class Fixed(Affine):
     """An affine change without dice."""
 
     _seed = 2
+    _technique: Affine = PrivateAttr()
 
     def __init__(self, technique: Affine) -> None:
         super().__init__(kind="fixed")
-        object.__setattr__(self, "_technique", technique)
+        self._technique = technique
 
     def matrix(self, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
         return self._technique.matrix(np.random.default_rng(self._seed), width, height)
@@ -256,7 +257,8 @@ def test_random_erasing_hides_the_stated_share() -> None:
     image, technique = Image.new("RGB", (100, 80)), RandomErasing(probability=0.5, scale=(0.1, 0.2), ratio=(0.5, 2.0))
     hidden = []
     for seed in range(300):
-        erased = np.asarray(technique.apply(image, np.random.default_rng(seed), CONTEXT)).any(axis=2)
+        pixels_HWC = np.asarray(technique.apply(image, np.random.default_rng(seed), CONTEXT))
+        erased = pixels_HWC.max(axis=2) > 0
         if erased.any():
             rows, columns = np.flatnonzero(erased.any(axis=1)), np.flatnonzero(erased.any(axis=0))
             hidden.append((rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1) / erased.size)

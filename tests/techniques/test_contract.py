@@ -47,7 +47,7 @@ COLORS = Colors((0.5, 0.5, 0.5), ((0.08, 0.0, 0.0), (0.0, 0.08, 0.0), (0.0, 0.0,
 
 def recipe_with(family: str, technique: type[Technique]) -> Recipe:
     """A shipped recipe in which one technique, at its defaults, takes its family's place."""
-    value: Any = technique().model_dump()
+    value: Any = technique.model_validate({}).model_dump()
     if issubclass(technique, Preprocessing) and not technique.suits_pretrained:
         return Recipe.model_validate({**load_recipe("from_scratch").model_dump(), "preprocessing": value})
     if family == "strategy":
@@ -104,7 +104,9 @@ def losses_around_a_step(recipe: Recipe) -> tuple[float, float]:
         torch.manual_seed(recipe.seed)
         net = tiny_net(arguments.get("drop_rate", 0.0), recipe.head.activation)
         generator = torch.Generator().manual_seed(recipe.seed)
-        recipe.head.initialization.fill(net[-1].weight, net[-1].bias, generator, fitted=fitted(recipe))
+        output = net[-1]
+        assert isinstance(output, nn.Linear)
+        recipe.head.initialization.fill(output.weight, output.bias, generator, fitted=fitted(recipe))
         made = batch(recipe)
         x_BCHW, target = made.inputs.float() / 255, made.target
         rate = recipe.optimizer.lr * recipe.schedule.multiplier(0.5)

@@ -78,7 +78,7 @@ def test_decoupled_decay_is_that_of_adamw() -> None:
 @pytest.mark.parametrize("cost", [L2, L1, L2Sp])
 def test_decay_leaves_a_weight_without_a_gradient_alone(cost: type[Regularization], decoupled: bool) -> None:
     frozen = torch.ones(3, 1)
-    technique = cost.model_validate({"kind": cost().kind, "strength": STRENGTH, "decoupled": decoupled})
+    technique = cost.model_validate({"strength": STRENGTH, "decoupled": decoupled})
     technique.before_step(Weights(["fc.weight"], [frozen], starts=[torch.zeros(3, 1)]), lr=LR, progress=0.5)
     assert torch.equal(frozen, torch.ones(3, 1))
 
@@ -180,7 +180,7 @@ def test_kl_sparsity_costs_nothing_at_its_target_and_stays_finite_at_the_ends() 
     assert technique.penalty(torch.full((3,), 0.2)).item() == pytest.approx(0, abs=1e-6)
     mean_D = torch.tensor([0.0, 1.0], requires_grad=True)
     cost = technique.penalty(mean_D)
-    cost.backward()  # type: ignore[no-untyped-call]
+    cost.backward()
     assert mean_D.grad is not None and torch.isfinite(torch.stack([cost.detach(), mean_D.grad.abs().max()])).all()
 
 

@@ -73,7 +73,7 @@ def test_a_warmup_leads_every_schedule_that_starts_at_its_peak_up_to_it(after: t
         sgd.step()
         theirs.step()
     for step in range(warm, steps):
-        unwarmed = after().multiplier((step - warm) / (steps - warm))
+        unwarmed = after.model_validate({}).multiplier((step - warm) / (steps - warm))
         assert ours.multiplier(step / steps) == pytest.approx(unwarmed), "then it plays over the steps that are left"
 
 
@@ -147,7 +147,7 @@ def test_plateau_divides_by_five_again_and_again_and_training_goes_on() -> None:
 
 @pytest.mark.parametrize("schedule", families()["schedule"])
 def test_every_rate_stays_between_zero_and_the_peak(schedule: type[Schedule]) -> None:
-    multipliers = [schedule().multiplier(progress) for progress in np.linspace(0, 1, 101)]
+    multipliers = [schedule.model_validate({}).multiplier(progress) for progress in np.linspace(0, 1, 101)]
     assert min(multipliers) >= 0
     assert max(multipliers) <= 1
 
@@ -156,5 +156,5 @@ def test_every_rate_stays_between_zero_and_the_peak(schedule: type[Schedule]) ->
 def test_only_the_plateau_rule_is_moved_by_evaluations(schedule: type[Schedule]) -> None:
     state = ScheduleState()
     for _ in range(10):
-        state = schedule().advance(state, 0.5)
+        state = schedule.model_validate({}).advance(state, 0.5)
     assert (state != ScheduleState()) == (schedule is Plateau)

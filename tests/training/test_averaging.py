@@ -27,6 +27,8 @@ from finetune_advisor.training.loop import Evaluation, Method, fit
 from finetune_advisor.training.param_groups import Regularizer
 from finetune_advisor.training.state import Identity, TrainState, load_weights
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe
 
 MINE = Identity(load_recipe("few_layers"), "weights", ("ants", "bees"), {"ants/1.png": b"01234567"})
 
@@ -37,7 +39,7 @@ CPU = torch.device("cpu")
 def new_net() -> nn.Sequential:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5))
-    return net.append(nn.Linear(16, CLASSES)).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return net.append(nn.Linear(16, CLASSES)).to(memory_format=torch.channels_last)
 
 
 def new_state() -> TrainState:
@@ -153,7 +155,9 @@ def test_the_network_is_the_average_inside_and_what_it_was_afterward() -> None:
 
 def test_statistics_are_measured_as_torchs_update_bn_does() -> None:
     ours, theirs = new_net(), new_net()
-    theirs[4].p = 0.0
+    dropout = theirs[4]
+    assert isinstance(dropout, nn.Dropout)
+    dropout.p = 0.0
     fit_batch_norm(ours, lambda: map(batch, range(4)), forward=ours, set_mode=ours.train, device=CPU)
     update_bn((batch(step).inputs for step in range(4)), theirs)
     torch.testing.assert_close(ours[1].state_dict(), theirs[1].state_dict())
@@ -203,7 +207,9 @@ def test_a_checkpoint_holds_both_and_the_average_is_what_is_taken_from_it(tmp_pa
     torch.testing.assert_close(net.state_dict(), state.net.state_dict() | state.average.tensors, rtol=0, atol=0)
 
 
-def test_validation_and_the_model_are_of_the_average(image_folder, recipe, tmp_path) -> None:
+def test_validation_and_the_model_are_of_the_average(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     data = image_folder({"ants": 10, "bees": 10})
     shared = ("budget.epochs=2", "optimizer.batch=8", "optimizer.lr=0.05", "strategy.batch_norm=train")
     averaged = train(recipe("few_layers", data, *shared, "averaging={kind: ema}"), RunDir(tmp_path / "averaged"))

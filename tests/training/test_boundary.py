@@ -14,6 +14,8 @@ from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.plan import plan_run
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe, StopAt
 
 IMAGES = {"train/ants": 9, "train/bees": 9, "test/ants": 2, "test/bees": 2}
 SHORT = ("budget.epochs=2", "optimizer.batch=6")
@@ -30,7 +32,9 @@ def losses(run: RunDir) -> list[float]:
 @pytest.mark.parametrize(
     ("name", "stages"), [("mobilenetv3_small_050", 2), ("vit_tiny_patch16_224", 2), ("convnext_atto", 1)]
 )
-def test_unaugmented_it_trains_as_without_a_cache(image_folder, recipe, tmp_path, name, stages) -> None:
+def test_unaugmented_it_trains_as_without_a_cache(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, name: str, stages: int
+) -> None:
     settings = (*SHORT, f"backbone.name={name}", f"strategy.stages={stages}", "augmentation=null")
     data = image_folder(IMAGES)
     cached, plain = (
@@ -44,7 +48,7 @@ def test_unaugmented_it_trains_as_without_a_cache(image_folder, recipe, tmp_path
 
 
 def test_with_a_view_for_each_epoch_the_same_pixels_are_seen_and_with_fewer_the_first_come_again(
-    image_folder, recipe, tmp_path
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     data = image_folder(IMAGES)
     cached, few, plain = (
@@ -59,13 +63,15 @@ def test_with_a_view_for_each_epoch_the_same_pixels_are_seen_and_with_fewer_the_
 
 
 @pytest.fixture
-def lively(image_folder, recipe) -> Recipe:
+def lively(image_folder: ImageFolder, recipe: MakeRecipe) -> Recipe:
     """Dropout and views differ between the epochs, so that a resumed run that went wrong would show."""
     dropout = "regularization=[{kind: dropout, rate: 0.5}]"
     return recipe("many_layers", image_folder(IMAGES), *SHORT, "strategy.cached_views=2", dropout)
 
 
-def test_a_resumed_run_finds_its_cache_or_makes_it_again_to_the_same_bits(lively, tmp_path, stop_at) -> None:
+def test_a_resumed_run_finds_its_cache_or_makes_it_again_to_the_same_bits(
+    lively: Recipe, tmp_path: Path, stop_at: type[StopAt]
+) -> None:
     whole = train(lively, RunDir(tmp_path / "whole"))
     for harm in (None, Path.unlink, _cut_short):
         run = RunDir(tmp_path / (harm.__name__ if harm else "none"))
@@ -89,7 +95,9 @@ def _cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def test_a_full_disk_costs_speed_and_is_said(image_folder, recipe, tmp_path, monkeypatch) -> None:
+def test_a_full_disk_costs_speed_and_is_said(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -113,7 +121,9 @@ def test_a_full_disk_costs_speed_and_is_said(image_folder, recipe, tmp_path, mon
         ),
     ],
 )
-def test_the_plan_says_what_is_cached_or_why_nothing_is(image_folder, recipe, tmp_path, settings, says) -> None:
+def test_the_plan_says_what_is_cached_or_why_nothing_is(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, settings: tuple[str, ...], says: str
+) -> None:
     base, *more = settings
     plan = plan_run(recipe(base, image_folder(IMAGES), *SHORT, *more), device="cpu")
     assert says in plan.cached

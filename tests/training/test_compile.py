@@ -18,6 +18,8 @@ from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.plan import plan_run
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe, StopAt
 
 IMAGES = {"train/ants": 8, "train/bees": 8, "test/ants": 3, "test/bees": 3}
 SETTINGS = (
@@ -33,11 +35,11 @@ SETTINGS = (
 )
 """13 training images: two batches of five and one of three. A compiled network draws other dice for dropout."""
 
-MakeRecipe = Callable[..., Recipe]
+Asked = Callable[..., Recipe]
 
 
 @pytest.fixture
-def asked(image_folder, recipe) -> MakeRecipe:
+def asked(image_folder: ImageFolder, recipe: MakeRecipe) -> Asked:
     return partial(recipe, "many_layers", image_folder(IMAGES), *SETTINGS)
 
 
@@ -52,7 +54,7 @@ def answers(run: RunDir) -> list[float]:
     return [answer.probability for answer in run.load_predictions(run.load_metrics())]
 
 
-def assert_trains_as_plain(asked: MakeRecipe, folder: Path, stop_at) -> None:
+def assert_trains_as_plain(asked: Asked, folder: Path, stop_at: type[StopAt]) -> None:
     plain, run = train(asked(), RunDir(folder / "plain")), RunDir(folder / "compiled")
     with pytest.raises(Interrupted):
         train(asked("runtime.compile=true"), run, watcher=stop_at(4))
@@ -65,7 +67,9 @@ def assert_trains_as_plain(asked: MakeRecipe, folder: Path, stop_at) -> None:
         assert load_file(run.path / file).keys() == load_file(plain.path / file).keys()
 
 
-def test_a_compiled_network_trains_as_the_plain_one_and_resumes(asked, own_programs, tmp_path, monkeypatch, stop_at):
+def test_a_compiled_network_trains_as_the_plain_one_and_resumes(
+    asked: Asked, own_programs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: type[StopAt]
+) -> None:
     """Without the compiler of C++: the graphs that torch would give it are run as they are."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     assert_trains_as_plain(asked, tmp_path, stop_at)
@@ -75,11 +79,13 @@ def test_a_compiled_network_trains_as_the_plain_one_and_resumes(asked, own_progr
 @pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="there is no C++ compiler, which torch.compile needs"
 )
-def test_so_does_one_that_is_compiled_to_machine_code(asked, own_programs, tmp_path, stop_at) -> None:
+def test_so_does_one_that_is_compiled_to_machine_code(
+    asked: Asked, own_programs: None, tmp_path: Path, stop_at: type[StopAt]
+) -> None:
     assert_trains_as_plain(asked, tmp_path, stop_at)
 
 
-def test_without_a_compiler_it_says_how_to_go_on(asked, own_programs, tmp_path) -> None:
+def test_without_a_compiler_it_says_how_to_go_on(asked: Asked, own_programs: None, tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     with (
         torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}),
@@ -92,6 +98,6 @@ def test_without_a_compiler_it_says_how_to_go_on(asked, own_programs, tmp_path) 
     assert train(load_recipe(run.recipe), run, resume=True).finished
 
 
-def test_a_plan_compiles_nothing_and_times_the_plain_steps(asked, monkeypatch) -> None:
+def test_a_plan_compiles_nothing_and_times_the_plain_steps(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
     assert plan_run(asked("runtime.compile=true"), device="cpu").seconds

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from finetune_advisor.errors import StorageError
+from finetune_advisor.images.decode import read_image
 from finetune_advisor.loading import augmented
 from finetune_advisor.loading import augmented as kept_pixels
 from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe
 
 COUNTS = {"ants": 10, "bees": 10}
 SETTINGS = ("strategy={kind: all_layers}", "budget.epochs=3", "optimizer.batch=8", "runtime.workers=0")
 
 
 @pytest.fixture
-def kept(image_folder, recipe) -> Recipe:
-    made: Recipe = recipe("all_layers", image_folder(COUNTS), *SETTINGS, "runtime.cache_mib=64")
-    return made
+def kept(image_folder: ImageFolder, recipe: MakeRecipe) -> Recipe:
+    return recipe("all_layers", image_folder(COUNTS), *SETTINGS, "runtime.cache_mib=64")
 
 
 @pytest.fixture
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Training images that were decoded, as often as they were."""
     names: list[str] = []
-    read = augmented.read_image
-    monkeypatch.setattr(
-        augmented, "read_image", lambda path, **settings: (names.append(str(path)), read(path, **settings))[1]
-    )
+
+    def recording(path: Path, **settings: Any) -> Image.Image:
+        names.append(str(path))
+        return read_image(path, **settings)
+
+    monkeypatch.setattr(augmented, "read_image", recording)
     return names
 
 
@@ -89,6 +95,7 @@ def test_a_full_disk_costs_only_time(
 
 
 def test_one_epoch_keeps_nothing(kept: Recipe, tmp_path: Path) -> None:
+    assert kept.budget is not None
     short = kept.model_copy(update={"budget": kept.budget.model_copy(update={"epochs": 1})})
     run = train(short, RunDir(tmp_path / "run"))
     assert "decoded once" not in run.log.read_text()

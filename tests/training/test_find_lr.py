@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from torch.optim import Optimizer
 
 from finetune_advisor.errors import RunError
 from finetune_advisor.techniques.optimizer import Sgd
 from finetune_advisor.training import lr_finder as module
 from finetune_advisor.training.lr_finder import exploded, find_lr, judged, smoothed
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe
 
 RATES = np.geomspace(1e-6, 10, 100).tolist()
 
@@ -17,7 +23,8 @@ def curve(noise: float = 0.0) -> list[float]:
     """Flat at 1, falling around 1e-3 to 0.2, rising again from 0.1 on."""
     logs = np.log10(RATES)
     losses = 1 - 0.8 / (1 + np.exp(-4 * (logs + 3))) + np.exp(5 * (logs + 0.5))
-    return (losses + np.random.default_rng(0).normal(0, noise, len(losses))).tolist()
+    noisy: list[float] = (losses + np.random.default_rng(0).normal(0, noise, len(losses))).tolist()
+    return noisy
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.03])
@@ -44,12 +51,14 @@ def test_a_single_bad_step_is_no_explosion() -> None:
     assert exploded([1.0] * 20 + [8.0] * 10)
 
 
-def test_the_head_is_swept_the_ratio_is_kept_and_nothing_stays(image_folder, recipe, tmp_path, monkeypatch) -> None:
+def test_the_head_is_swept_the_ratio_is_kept_and_nothing_stays(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     data, rates = image_folder({"ants": 10, "bees": 10}), []
     build = Sgd.build
 
-    def spied(self, groups):  # type: ignore[no-untyped-def]
+    def spied(self: Sgd, groups: list[dict[str, Any]]) -> Optimizer:
         made = build(self, groups)
         made.register_step_pre_hook(
             lambda optimizer, *_: rates.append({g["name"]: g["lr"] for g in optimizer.param_groups})
@@ -69,6 +78,6 @@ def test_the_head_is_swept_the_ratio_is_kept_and_nothing_stays(image_folder, rec
     assert find_lr(chosen).losses == test.losses
 
 
-def test_a_probe_has_no_rate(image_folder, recipe) -> None:
+def test_a_probe_has_no_rate(image_folder: ImageFolder, recipe: MakeRecipe) -> None:
     with pytest.raises(RunError, match="linear_probe is fitted in one go"):
         find_lr(recipe("linear_probe", image_folder({"ants": 6, "bees": 6})))

@@ -63,7 +63,7 @@ def statistics(backbone: Backbone) -> dict[str, Tensor]:
 
 def boundary_BCHW(backbone: Backbone, stage: str, x_BCHW: Tensor) -> Tensor:  # noqa: N802
     """What a stage returns for these images, whatever mode the network is in."""
-    seen = []
+    seen: list[Tensor] = []
     handle = backbone.net.get_submodule(backbone.stage(stage).end).register_forward_hook(
         lambda module, inputs, output: seen.append(output.detach().clone())
     )

@@ -18,6 +18,8 @@ from finetune_advisor.images.split import load_splits
 from finetune_advisor.recipes.load import load_recipe
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe, StopAt
 
 SPLITS = {"train/ants": 14, "train/bees": 10, "val/ants": 6, "val/bees": 5}
 STRENGTH = 0.001
@@ -34,7 +36,9 @@ def answers(run: RunDir) -> dict[str, float]:
     }
 
 
-def test_without_training_the_network_is_the_probe_of_its_training_images(image_folder, recipe, tmp_path) -> None:
+def test_without_training_the_network_is_the_probe_of_its_training_images(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     data = image_folder(SPLITS)
     chosen = recipe("few_layers", data, *STANDSTILL)
     run = train(chosen, RunDir(tmp_path / "run"))
@@ -54,7 +58,9 @@ def test_without_training_the_network_is_the_probe_of_its_training_images(image_
     assert [found[str(path.relative_to(data))] for path in paths["val"]] == pytest.approx(expected_N, abs=2e-3)
 
 
-def test_validation_images_have_no_part_in_the_start(image_folder, recipe, tmp_path) -> None:
+def test_validation_images_have_no_part_in_the_start(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     """Other labels for them change nothing."""
     data = image_folder(SPLITS)
     honest = train(recipe("few_layers", data, *STANDSTILL), RunDir(tmp_path / "honest"))
@@ -72,7 +78,9 @@ def swap(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 4])
-def test_an_interrupted_run_resumes_to_the_same_bits(image_folder, recipe, tmp_path, step, stop_at) -> None:
+def test_an_interrupted_run_resumes_to_the_same_bits(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, step: int, stop_at: type[StopAt]
+) -> None:
     chosen = recipe("few_layers", image_folder({"ants": 10, "bees": 10}), *START, "budget.epochs=3")
     whole = train(chosen, RunDir(tmp_path / "whole"))
     run = RunDir(tmp_path / "stopped")
@@ -83,7 +91,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(image_folder, recipe, tmp_p
 
 
 def test_a_run_resumed_before_its_first_checkpoint_starts_from_the_saved_split(
-    image_folder, recipe, tmp_path, stop_at
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, stop_at: type[StopAt]
 ) -> None:
     data = image_folder({"ants": 10, "bees": 10})
     chosen = recipe("few_layers", data, *START, "budget.epochs=2")
@@ -97,7 +105,9 @@ def test_a_run_resumed_before_its_first_checkpoint_starts_from_the_saved_split(
     assert (run.model / "model.safetensors").read_bytes() == (whole.model / "model.safetensors").read_bytes()
 
 
-def test_balanced_classes_weigh_in_the_start_as_in_the_loss(image_folder, recipe, tmp_path) -> None:
+def test_balanced_classes_weigh_in_the_start_as_in_the_loss(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     data = image_folder({"train/ants": 24, "train/bees": 4, "val/ants": 4, "val/bees": 4})
     heavy = ("head.initialization={kind: probe, strengths: [1.0]}",)
     plain = train(recipe("few_layers", data, *STANDSTILL, *heavy), RunDir(tmp_path / "plain"))
@@ -108,7 +118,9 @@ def test_balanced_classes_weigh_in_the_start_as_in_the_loss(image_folder, recipe
     assert np.mean(list(answers(even).values())) == pytest.approx(0.5, abs=0.1)
 
 
-def test_training_images_of_a_single_group_have_no_folds_to_choose_on(image_folder, recipe, tmp_path) -> None:
+def test_training_images_of_a_single_group_have_no_folds_to_choose_on(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     folder = image_folder({"ants": 8, "bees": 8})
     rows = [
         f"{path.relative_to(folder)},{path.parent.name},{site}"

@@ -7,25 +7,37 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from safetensors.torch import load_file
 
 from finetune_advisor.errors import Interrupted, RunError
 from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.records.rundir import NumberedRun, RunDir
 from finetune_advisor.training.network import Setup
 from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Clock, Watcher
 from finetune_advisor.workflows.run import run_and_draw
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe
 
 PLAIN = {"ants": 8, "bees": 8}
 SHORT = ("budget.epochs=2", "optimizer.batch=8")
 
+Make = Callable[[tuple[str, ...]], Recipe]
+"""A recipe of images that are there, from the name of a shipped one and settings."""
+
+
+class PressIn(Protocol):
+    """Presses Ctrl-C, or sends another signal, during a call of a function; see the fixture `press_in`."""
+
+    def __call__(self, target: str, number: int = 1, signal_number: signal.Signals = signal.SIGINT) -> None: ...
+
 
 @pytest.fixture
-def press_in(monkeypatch) -> Callable[..., None]:
+def press_in(monkeypatch: pytest.MonkeyPatch) -> PressIn:
     """`press_in("module.function", 2)`: Ctrl-C during the second call of a function, once."""
 
     def arm(target: str, number: int = 1, signal_number: signal.Signals = signal.SIGINT) -> None:
@@ -48,7 +60,7 @@ def press_in(monkeypatch) -> Callable[..., None]:
     return arm
 
 
-def stopped(settings: tuple[str, ...], run: RunDir, make: Any, says: str) -> None:
+def stopped(settings: tuple[str, ...], run: RunDir, make: Make, says: str) -> None:
     with pytest.raises(Interrupted, match=says) as caught:
         run_and_draw(make(settings), run)
     assert caught.value.exit_code == 130
@@ -56,14 +68,16 @@ def stopped(settings: tuple[str, ...], run: RunDir, make: Any, says: str) -> Non
 
 
 @pytest.fixture
-def make(image_folder, recipe) -> Any:
+def make(image_folder: ImageFolder, recipe: MakeRecipe) -> Make:
     data = image_folder(PLAIN)
     return lambda settings: recipe(settings[0], data, *settings[1:])
 
 
 @pytest.mark.parametrize(("evaluation", "step"), [(1, 2), (2, 4)], ids=["first", "last"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_during_an_evaluation_is_heard_after_it(make, tmp_path, press_in, evaluation, step, number) -> None:
+def test_a_stop_during_an_evaluation_is_heard_after_it(
+    make: Make, tmp_path: Path, press_in: PressIn, evaluation: int, step: int, number: signal.Signals
+) -> None:
     run = RunDir(tmp_path / "run")
     press_in("Setup.evaluate", evaluation, number)
     stopped(("few_layers", *SHORT), run, make, f"Stopped by {number.name} after step {step} of 4; the state is saved")
@@ -86,7 +100,9 @@ def test_a_stop_during_an_evaluation_is_heard_after_it(make, tmp_path, press_in,
     ],
     ids=["fitting", "scoring", "saving the model", "drawing", "drawing a probe"],
 )
-def test_a_stop_at_any_other_moment_can_be_resumed(make, tmp_path, press_in, settings, where, saved) -> None:
+def test_a_stop_at_any_other_moment_can_be_resumed(
+    make: Make, tmp_path: Path, press_in: PressIn, settings: tuple[str, ...], where: str, saved: str
+) -> None:
     run = RunDir(tmp_path / "run")
     press_in(where)
     stopped(settings, run, make, f"Stopped by Ctrl-C before the run was finished; {saved}")
@@ -94,14 +110,16 @@ def test_a_stop_at_any_other_moment_can_be_resumed(make, tmp_path, press_in, set
     assert run.finished and run.drawn
 
 
-def test_a_stop_before_the_run_began_is_no_run_to_resume(make, tmp_path, press_in) -> None:
+def test_a_stop_before_the_run_began_is_no_run_to_resume(make: Make, tmp_path: Path, press_in: PressIn) -> None:
     press_in("finetune_advisor.training.prepare.open_dataset")
     with pytest.raises(KeyboardInterrupt):
         train(make(("linear_probe",)), RunDir(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
-def test_figures_that_are_missing_are_drawn_without_training_again(make, tmp_path, monkeypatch) -> None:
+def test_figures_that_are_missing_are_drawn_without_training_again(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = run_and_draw(make(("linear_probe",)), RunDir(tmp_path / "run"))
     run.report.unlink()
     monkeypatch.setattr("finetune_advisor.workflows.run.train", lambda *_, **__: pytest.fail("it is finished"))
@@ -123,7 +141,7 @@ class Meddles(Watcher):
 
 
 @pytest.mark.parametrize("resume", [False, True])
-def test_a_live_run_has_no_second_writer(make, tmp_path, resume) -> None:
+def test_a_live_run_has_no_second_writer(make: Make, tmp_path: Path, resume: bool) -> None:
     meddles = Meddles(lambda folder: train(make(("linear_probe",)), RunDir(folder), resume=resume))
     run = train(make(("linear_probe",)), NumberedRun(tmp_path / "runs", "data"), watcher=meddles)
     assert meddles.folders == [run.path] == [tmp_path / "runs" / "data-1"]
@@ -131,7 +149,9 @@ def test_a_live_run_has_no_second_writer(make, tmp_path, resume) -> None:
     assert not (run.path / ".lock").exists()
 
 
-def test_the_seconds_of_all_parts_add_up(make, tmp_path, press_in, monkeypatch) -> None:
+def test_the_seconds_of_all_parts_add_up(
+    make: Make, tmp_path: Path, press_in: PressIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = RunDir(tmp_path / "run")
     press_in("Setup.evaluate")
     ticks = iter(range(0, 10**6, 100))
@@ -145,7 +165,7 @@ def test_the_seconds_of_all_parts_add_up(make, tmp_path, press_in, monkeypatch) 
     assert seconds["total"] == seconds["images"] + seconds["training"]
 
 
-def test_the_log_says_what_a_person_saw(make, tmp_path) -> None:
+def test_the_log_says_what_a_person_saw(make: Make, tmp_path: Path) -> None:
     log = train(make(("few_layers", *SHORT)), RunDir(tmp_path / "run")).log.read_text()
     assert log.count("INFO epoch   ") == 2
     assert "Record(" not in log

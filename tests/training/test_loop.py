@@ -277,11 +277,16 @@ def test_the_best_evaluation_is_that_of_the_best_metric_then_of_the_lowest_loss(
 
 
 def test_the_network_trains_on_in_training_mode_after_an_evaluation() -> None:
-    modes = []
+    modes: list[bool] = []
     state = state_of(new_net(), Sgd())
     course = Course(state, replace(METHOD, steps_per_epoch=1))
     remember = course._on_step
-    course._on_step = lambda progress: (modes.append(state.net.training), remember(progress))  # type: ignore[method-assign, assignment]
+
+    def watch(progress: Progress) -> None:
+        modes.append(state.net.training)
+        remember(progress)
+
+    course._on_step = watch  # type: ignore[method-assign]
     course.run()
     assert modes == [True] * 4
     assert course.evaluated == 4
@@ -295,7 +300,7 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_names_the_images(value:
     def spoiled() -> Iterable[Batch]:
         yield batch(0)
         with torch.no_grad():
-            state.net.head.bias[0] = value  # type: ignore[union-attr, index, operator]
+            state.net.head.bias[0] = value  # type: ignore[union-attr, operator]
         yield batch(1, 2)
 
     with pytest.raises(RunError, match=r"The loss is nan at step 2.*ants/1-0\.png, ants/1-1\.png") as caught:
@@ -434,7 +439,7 @@ def test_a_bad_step_is_named_also_when_it_is_noticed_late(asynchronous: bool) ->
     def spoiled() -> Iterable[Batch]:
         yield batch(0)
         with torch.no_grad():
-            course.state.net.head.bias[0] = float("nan")  # type: ignore[union-attr, index, operator]
+            course.state.net.head.bias[0] = float("nan")  # type: ignore[union-attr, operator]
         yield from (batch(1, 2), batch(2))
 
     with pytest.raises(NotFinite, match=r"at step 2\. Images of that batch: ants/1-0\.png, ants/1-1\.png\.\n"):

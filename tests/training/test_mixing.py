@@ -6,6 +6,7 @@ Shapes: B images of a batch, C channels, H and W pixels, K classes.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +25,8 @@ from finetune_advisor.training.loop import Method, Numbers, compute_gradients
 from finetune_advisor.training.param_groups import Regularizer
 from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe
 
 CLASSES = 3
 PREPROCESS = Preprocess(8, "stretch", 1.0, "nearest", (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -151,7 +154,9 @@ def test_a_mixed_image_is_recognized_by_the_share_of_the_class_that_the_network_
     assert float(recognized(logits_BK, made)) == pytest.approx(0.7 + 0.4 + 0.0)
 
 
-def test_a_run_with_mixing_ends_with_a_network_that_is_scored_on_whole_images(image_folder, recipe, tmp_path) -> None:
+def test_a_run_with_mixing_ends_with_a_network_that_is_scored_on_whole_images(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     data = image_folder({"train/ants": 7, "train/bees": 6, "test/ants": 2, "test/bees": 2})
     edits = ("strategy.cached_views=null", "budget={epochs: 2}", "optimizer.batch=5", "mixing={kind: cutmix}")
     run = train(recipe("few_layers", data, *edits), RunDir(tmp_path / "run"))

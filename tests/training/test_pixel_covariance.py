@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -21,10 +22,11 @@ ImageFolder = Callable[..., Path]
 PREPROCESS = Preprocess(8, "stretch", 1.0, "nearest", (0.5, 0.4, 0.3), (1.0, 0.5, 1.0))
 
 
-def pixels(paths: list[Path]) -> np.ndarray:
+def pixels(paths: list[Path]) -> npt.NDArray[np.float64]:
     images = [np.asarray(Image.open(path)).transpose(2, 0, 1) / 255 for path in paths]
     mean_C, std_C = np.array(PREPROCESS.mean), np.array(PREPROCESS.std)
-    return ((np.stack(images) - mean_C[:, None, None]) / std_C[:, None, None]).reshape(len(paths), -1)
+    normalized_NCHW: npt.NDArray[np.float64] = (np.stack(images) - mean_C[:, None, None]) / std_C[:, None, None]
+    return normalized_NCHW.reshape(len(paths), -1)
 
 
 def test_it_is_the_covariance_of_normalized_images(image_folder: ImageFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
 from finetune_advisor.training import plan
 from finetune_advisor.training.plan import TIMED_STEPS, plan_run
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe
 
 
-def test_the_clock_is_read_when_the_device_is_done(image_folder, recipe, monkeypatch) -> None:
+def test_the_clock_is_read_when_the_device_is_done(
+    image_folder: ImageFolder, recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On this device nothing takes time but waiting for what was asked: 10 seconds, whenever somebody waits."""
     clock = [0.0]
 

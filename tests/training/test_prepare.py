@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,15 @@ from finetune_advisor.recipes.load import load_recipe
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.plan import plan_run
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe, StopAt
 
 PLAIN = {"ants": 8, "bees": 8}
 SHORT = ("budget.epochs=2", "optimizer.batch=8")
 
 
 @pytest.fixture
-def images_are_not_read(monkeypatch) -> None:
+def images_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finetune_advisor.dataset.measure", lambda *_, **__: pytest.fail("the images were read"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -60,7 +63,14 @@ MISTAKES: list[tuple[tuple[str, ...], type[FinetuneAdvisorError], str]] = [
 @pytest.mark.parametrize("verb", ["train", "plan"])
 @pytest.mark.parametrize(("settings", "error", "says"), MISTAKES, ids=[" ".join(each[0]) for each in MISTAKES])
 def test_a_mistake_about_the_network_is_told_before_any_image_is_read(
-    images_are_not_read, image_folder, recipe, tmp_path, verb, settings, error, says
+    images_are_not_read: None,
+    image_folder: ImageFolder,
+    recipe: MakeRecipe,
+    tmp_path: Path,
+    verb: str,
+    settings: tuple[str, ...],
+    error: type[FinetuneAdvisorError],
+    says: str,
 ) -> None:
     chosen = recipe(settings[0], image_folder(PLAIN), *settings[1:])
     with pytest.raises(error, match=says):
@@ -78,19 +88,30 @@ def test_a_mistake_about_the_network_is_told_before_any_image_is_read(
         ({"backbone": "levit_128s", "weights": "random", "size": 65}, BackboneError),
     ],
 )
-def test_analyze_tells_it_before_too(images_are_not_read, image_folder, settings, error) -> None:
+def test_analyze_tells_it_before_too(
+    images_are_not_read: None,
+    image_folder: ImageFolder,
+    settings: dict[str, Any],
+    error: type[FinetuneAdvisorError],
+) -> None:
     with pytest.raises(error):
         analyze(image_folder(PLAIN), **settings)
 
 
-def test_a_place_that_cannot_be_written_is_told_before_too(images_are_not_read, image_folder, recipe, tmp_path) -> None:
+def test_a_place_that_cannot_be_written_is_told_before_too(
+    images_are_not_read: None, image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="expected a folder"):
         train(recipe("linear_probe", image_folder(PLAIN)), RunDir(tmp_path / "file" / "run"))
 
 
 def test_a_run_with_its_own_weights_file_goes_on_from_anywhere(
-    image_folder, recipe, tmp_path, monkeypatch, stop_at
+    image_folder: ImageFolder,
+    recipe: MakeRecipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_at: type[StopAt],
 ) -> None:
     """The saved recipe names the file absolutely, and moving it does not make it another network."""
     torch.manual_seed(0)
@@ -112,7 +133,11 @@ def test_a_run_with_its_own_weights_file_goes_on_from_anywhere(
 
 
 def test_a_resumed_run_uses_the_saved_split_not_a_new_draw(
-    image_folder, recipe, tmp_path, monkeypatch, stop_at
+    image_folder: ImageFolder,
+    recipe: MakeRecipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_at: type[StopAt],
 ) -> None:
     run = RunDir(tmp_path / "run")
     with pytest.raises(Interrupted):
@@ -130,7 +155,9 @@ def test_a_resumed_run_uses_the_saved_split_not_a_new_draw(
     assert run.splits.read_text() == before
 
 
-def test_the_environment_names_the_device_and_the_threads(image_folder, recipe, tmp_path) -> None:
+def test_the_environment_names_the_device_and_the_threads(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     run = train(recipe("linear_probe", image_folder(PLAIN)), RunDir(tmp_path / "run"))
     device = json.loads(run.environment.read_text())["device"]
     assert device["kind"] == "cpu"
@@ -139,7 +166,7 @@ def test_the_environment_names_the_device_and_the_threads(image_folder, recipe, 
 
 
 def test_a_recipe_without_a_scale_warns_of_images_that_the_scale_of_their_type_shows_black(
-    recipe, tmp_path, caplog
+    recipe: MakeRecipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rng = np.random.default_rng(0)
     for name in ("ants", "bees"):

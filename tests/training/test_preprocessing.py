@@ -9,6 +9,7 @@ import csv
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +23,10 @@ from finetune_advisor.inference.predictor import Predictor
 from finetune_advisor.loading.batches import eval_batches, normalize
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training import prepare as module
-from finetune_advisor.training.prepare import Prepared, fitted_whitening, prepare
+from finetune_advisor.training.prepare import Prepared, fitted_whitening, pixel_covariance, prepare
 from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Watcher
+from tests.training.conftest import MakeRecipe
 
 ImageFolder = Callable[..., Path]
 
@@ -48,7 +50,7 @@ def predictions_of(run: RunDir) -> dict[str, float]:
     ],
 )
 def test_a_model_predicts_as_it_was_scored(
-    image_folder: ImageFolder, recipe, tmp_path: Path, preprocessing: str
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, preprocessing: str
 ) -> None:
     data = image_folder(COUNTS, size=(20, 16))
     run = train(recipe("from_scratch", data, *SCRATCH, f"preprocessing={preprocessing}"), RunDir(tmp_path / "run"))
@@ -57,7 +59,7 @@ def test_a_model_predicts_as_it_was_scored(
     np.testing.assert_allclose(found.max(axis=1), list(scored.values()), atol=2e-5)
 
 
-def test_the_data_s_own_numbers_are_in_the_model(image_folder: ImageFolder, recipe, tmp_path: Path) -> None:
+def test_the_data_s_own_numbers_are_in_the_model(image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path) -> None:
     data = image_folder(COUNTS, size=(20, 16))
     settings = "preprocessing={kind: data, size: 32}"
     run = train(recipe("from_scratch", data, *SCRATCH, settings), RunDir(tmp_path / "run"))
@@ -69,13 +71,15 @@ def test_the_data_s_own_numbers_are_in_the_model(image_folder: ImageFolder, reci
     assert preprocess.std == pytest.approx(pixels_PC.std(axis=0) / 255)
 
 
-def prepared_of(image_folder: ImageFolder, recipe) -> Prepared:
+def prepared_of(image_folder: ImageFolder, recipe: MakeRecipe) -> Prepared:
     data = image_folder({"train/ants": 500, "train/bees": 500, "val/ants": 2, "val/bees": 2}, size=(16, 16))
     chosen = recipe("from_scratch", data, *SCRATCH, "preprocessing={kind: pca_whitening, size: 16, epsilon: 1.0e-8}")
     return prepare(chosen, device="cpu", watcher=Watcher())
 
 
-def test_whitened_training_images_have_the_identity_for_their_covariance(image_folder: ImageFolder, recipe) -> None:
+def test_whitened_training_images_have_the_identity_for_their_covariance(
+    image_folder: ImageFolder, recipe: MakeRecipe
+) -> None:
     prepared = prepared_of(image_folder, recipe)
     whitening = fitted_whitening(prepared, device="cpu", folder=None)
     assert whitening is not None
@@ -87,7 +91,11 @@ def test_whitened_training_images_have_the_identity_for_their_covariance(image_f
 
 
 def test_it_is_computed_once_for_the_same_images(
-    image_folder: ImageFolder, recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    image_folder: ImageFolder,
+    recipe: MakeRecipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     data = image_folder(COUNTS, size=(20, 16))
     prepared = prepare(recipe("from_scratch", data, *SCRATCH, WHITE), device="cpu", watcher=Watcher())
@@ -95,8 +103,12 @@ def test_it_is_computed_once_for_the_same_images(
     assert "24 training images cannot vary in all 768 directions" in caplog.text
     assert "noise is multiplied by 100" in caplog.text
     counted: list[int] = []
-    measure = module.pixel_covariance
-    monkeypatch.setattr(module, "pixel_covariance", lambda *a, **k: (counted.append(1), measure(*a, **k))[1])
+
+    def counting(*given: Any, **settings: Any) -> Any:
+        counted.append(1)
+        return pixel_covariance(*given, **settings)
+
+    monkeypatch.setattr(module, "pixel_covariance", counting)
     again = fitted_whitening(prepared, device="cpu", folder=tmp_path)
     assert first is not None and again is not None and not counted
     assert torch.equal(first.matrix_DD, again.matrix_DD)
@@ -107,7 +119,9 @@ def test_it_is_computed_once_for_the_same_images(
     assert "damaged and computed again" in caplog.text
 
 
-def test_timm_alone_whitens_when_it_opens_the_model(image_folder: ImageFolder, recipe, tmp_path: Path) -> None:
+def test_timm_alone_whitens_when_it_opens_the_model(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     data = image_folder(COUNTS, size=(20, 16))
     run = train(recipe("from_scratch", data, *SCRATCH, WHITE), RunDir(tmp_path / "run"))
     net, _ = load_model(run.model)
@@ -135,7 +149,12 @@ def test_timm_alone_whitens_when_it_opens_the_model(image_folder: ImageFolder, r
     ],
 )
 def test_images_are_centered_and_pretrained_networks_see_what_they_know(
-    image_folder: ImageFolder, recipe, caplog: pytest.LogCaptureFixture, base: str, edits: tuple[str, ...], says: str
+    image_folder: ImageFolder,
+    recipe: MakeRecipe,
+    caplog: pytest.LogCaptureFixture,
+    base: str,
+    edits: tuple[str, ...],
+    says: str,
 ) -> None:
     data = image_folder({"ants": 4, "bees": 4})
     with caplog.at_level(logging.WARNING):

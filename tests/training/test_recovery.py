@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from torch import Tensor
 
 from finetune_advisor.errors import Interrupted, RunError
 from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.techniques.loss import CrossEntropy
 from finetune_advisor.training.data_feed import Pixels
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe, StopAt
 
 PLAIN = {"ants": 10, "bees": 10}
 CALM = (
@@ -30,13 +34,13 @@ CALM = (
 
 
 @pytest.fixture
-def make(image_folder, recipe) -> Callable[..., Any]:
+def make(image_folder: ImageFolder, recipe: MakeRecipe) -> Callable[..., Recipe]:
     data = image_folder(PLAIN)
     return lambda *settings: recipe("few_layers", data, *CALM, *settings)
 
 
 @pytest.fixture
-def spoil(monkeypatch) -> Callable[..., None]:
+def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """`spoil(5)`: the fifth loss that is computed is no number; further numbers, further losses."""
 
     def arm(*numbers: int) -> None:
@@ -57,7 +61,14 @@ def rates(run: RunDir) -> list[float]:
 
 
 @pytest.mark.parametrize(("bad", "back_to"), [(2, 0), (5, 3), (6, 3)], ids=["first epoch", "mid epoch", "epoch's end"])
-def test_a_loss_that_is_no_number_goes_back_with_half_the_rate(make, spoil, tmp_path, caplog, bad, back_to) -> None:
+def test_a_loss_that_is_no_number_goes_back_with_half_the_rate(
+    make: Callable[..., Recipe],
+    spoil: Callable[..., None],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    bad: int,
+    back_to: int,
+) -> None:
     spoil(bad)
     run = train(make("optimizer.lr=0.01"), RunDir(tmp_path / "run"))
     halves = [record.step > back_to for record in run.load_history()]
@@ -70,7 +81,9 @@ def test_a_loss_that_is_no_number_goes_back_with_half_the_rate(make, spoil, tmp_
     assert all(value.isfinite().all() for value in load_file(run.model / "model.safetensors").values())
 
 
-def test_a_resumed_run_keeps_the_rate_it_went_back_to(make, spoil, tmp_path, stop_at) -> None:
+def test_a_resumed_run_keeps_the_rate_it_went_back_to(
+    make: Callable[..., Recipe], spoil: Callable[..., None], tmp_path: Path, stop_at: type[StopAt]
+) -> None:
     spoil(5)
     run = RunDir(tmp_path / "run")
     with pytest.raises(Interrupted):
@@ -83,7 +96,9 @@ def test_a_resumed_run_keeps_the_rate_it_went_back_to(make, spoil, tmp_path, sto
 
 
 @pytest.mark.parametrize(("retries", "bad"), [(0, (5,)), (1, (5, 7)), (2, (5, 6, 7))])
-def test_a_run_gives_up_after_as_many_times_as_the_recipe_says(make, spoil, tmp_path, retries, bad) -> None:
+def test_a_run_gives_up_after_as_many_times_as_the_recipe_says(
+    make: Callable[..., Recipe], spoil: Callable[..., None], tmp_path: Path, retries: int, bad: tuple[int, ...]
+) -> None:
     spoil(*bad)
     run = RunDir(tmp_path / "run")
     with pytest.raises(RunError, match=r"The loss is nan at step \d") as caught:
@@ -93,7 +108,7 @@ def test_a_run_gives_up_after_as_many_times_as_the_recipe_says(make, spoil, tmp_
 
 
 @pytest.fixture
-def small_memory(monkeypatch) -> Callable[..., None]:
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Exception], None]:
     """`small_memory(2)`: memory for activations of two images; errors as torch, the system or Python tell them."""
 
     def arm(images: int, error: Exception) -> None:
@@ -117,7 +132,9 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_out_of_memory_takes_smaller_parts_and_the_same_steps(make, small_memory, tmp_path, error) -> None:
+def test_out_of_memory_takes_smaller_parts_and_the_same_steps(
+    make: Callable[..., Recipe], small_memory: Callable[[int, Exception], None], tmp_path: Path, error: Exception
+) -> None:
     expected = train(make(), RunDir(tmp_path / "large"))
     small_memory(2, error)
     run = train(make(), RunDir(tmp_path / "small"))
@@ -131,20 +148,26 @@ def test_out_of_memory_takes_smaller_parts_and_the_same_steps(make, small_memory
         assert ours.train_loss == pytest.approx(theirs.train_loss, abs=1e-4)
 
 
-def test_memory_for_not_even_one_image_is_told(make, small_memory, tmp_path) -> None:
+def test_memory_for_not_even_one_image_is_told(
+    make: Callable[..., Recipe], small_memory: Callable[[int, Exception], None], tmp_path: Path
+) -> None:
     small_memory(0, ERRORS[0])
     with pytest.raises(RunError, match="Memory does not suffice for a single image: CUDA out of memory") as caught:
         train(make(), RunDir(tmp_path / "run"))
     assert "preprocessing.size" in str(caught.value.hint)
 
 
-def test_another_error_is_not_taken_for_want_of_memory(make, small_memory, tmp_path) -> None:
+def test_another_error_is_not_taken_for_want_of_memory(
+    make: Callable[..., Recipe], small_memory: Callable[[int, Exception], None], tmp_path: Path
+) -> None:
     small_memory(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         train(make(), RunDir(tmp_path / "run"))
 
 
-def test_a_batch_norm_that_sees_one_value_says_what_to_change(make, tmp_path, monkeypatch) -> None:
+def test_a_batch_norm_that_sees_one_value_says_what_to_change(
+    make: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forward = Pixels.forward
 
     def refuses(self: Pixels, inputs: Tensor) -> Tensor:

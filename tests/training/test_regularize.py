@@ -29,6 +29,8 @@ from finetune_advisor.training.prepare import prepare
 from finetune_advisor.training.state import TrainState
 from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Watcher
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe
 
 SPARSITY = KlSparsity(strength=0.5, target=0.1)
 METHOD = Method(
@@ -60,11 +62,13 @@ class Net(nn.Module):
         self.fc = nn.Conv2d(5, 3, 1) if convolution else nn.Linear(5, 3)
 
     def features(self, x_BCHW: Tensor) -> Tensor:
-        return self.norm(self.body(x_BCHW)).relu()
+        features_BCHW: Tensor = self.norm(self.body(x_BCHW))
+        return features_BCHW.relu()
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x_BCHW = self.features(x_BCHW)
-        return self.fc(x_BCHW).mean(dim=(2, 3)) if self.convolution else self.fc(x_BCHW.mean(dim=(2, 3)))
+        logits: Tensor = self.fc(x_BCHW if self.convolution else x_BCHW.mean(dim=(2, 3)))
+        return logits.mean(dim=(2, 3)) if self.convolution else logits
 
 
 def gradients(net: Net, method: Method) -> dict[str, Tensor]:
@@ -121,7 +125,7 @@ EVERYTHING = (
 
 
 @pytest.fixture
-def pretrained(image_folder, recipe, tmp_path: Path) -> Recipe:
+def pretrained(image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path) -> Recipe:
     """A tiny network from a file of weights, with every kind of regularization."""
     save_file(build("mobilenetv3_small_050", "random", seed=3).net.state_dict(), tmp_path / "weights.safetensors")
     return recipe(
@@ -152,7 +156,9 @@ def test_a_resumed_run_pulls_toward_the_same_start(pretrained: Recipe, tmp_path:
     ("layers", "says"),
     [("[conv_stem]", "conv_stem is frozen by few_layers"), ("[blocks.77]", "has no layer 'blocks.77'; its stages")],
 )
-def test_max_norm_on_layers_that_never_train_is_refused(image_folder, recipe, layers: str, says: str) -> None:
+def test_max_norm_on_layers_that_never_train_is_refused(
+    image_folder: ImageFolder, recipe: MakeRecipe, layers: str, says: str
+) -> None:
     technique = f"regularization=[{{kind: max_norm, layers: {layers}}}]"
     asked = recipe("few_layers", image_folder({"ants": 4, "bees": 4}), technique)
     with pytest.raises(RecipeError, match=says):

@@ -26,6 +26,8 @@ from finetune_advisor.training.network import Setup
 from finetune_advisor.training.state import Identity, TrainState
 from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Progress, Watcher
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe, StopAt
 
 PLAIN = {"ants": 10, "bees": 10}
 SHORT = ("budget.epochs=2", "optimizer.batch=8")
@@ -66,7 +68,9 @@ def resumed(run: RunDir, watcher: Watcher | None = None) -> RunDir:
     return train(load_recipe(run.recipe), run, resume=True, watcher=watcher)
 
 
-def test_the_same_seed_repeats_a_run_and_another_does_not(image_folder, recipe, tmp_path) -> None:
+def test_the_same_seed_repeats_a_run_and_another_does_not(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     data = image_folder(PLAIN)
     first, again = (train(recipe("few_layers", data, *SHORT), RunDir(tmp_path / name)) for name in ("a", "b"))
     assert_same_run(first, again)
@@ -76,12 +80,12 @@ def test_the_same_seed_repeats_a_run_and_another_does_not(image_folder, recipe, 
 
 
 @pytest.fixture
-def lively(image_folder, recipe) -> Recipe:
+def lively(image_folder: ImageFolder, recipe: MakeRecipe) -> Recipe:
     return recipe("many_layers", image_folder(PLAIN), *LIVELY, CACHED)
 
 
 @pytest.fixture
-def whole(lively, tmp_path) -> RunDir:
+def whole(lively: Recipe, tmp_path: Path) -> RunDir:
     """The run that nobody interrupts."""
     return train(lively, RunDir(tmp_path / "whole"))
 
@@ -89,7 +93,9 @@ def whole(lively, tmp_path) -> RunDir:
 @pytest.mark.parametrize(
     "steps", [(1,), (3,), (9,), tuple(range(1, 10))], ids=["mid epoch", "epoch's end", "last step", "all"]
 )
-def test_an_interrupted_run_resumes_to_the_same_bits(lively, whole, tmp_path, steps, stop_at) -> None:
+def test_an_interrupted_run_resumes_to_the_same_bits(
+    lively: Recipe, whole: RunDir, tmp_path: Path, steps: tuple[int, ...], stop_at: type[StopAt]
+) -> None:
     assert [r.lr["head"] for r in whole.load_history() if r.lr] == [0.02, 0.02, 0.01], "the plateau has acted"
     run = RunDir(tmp_path / "stopped")
     for number, step in enumerate(steps):
@@ -108,7 +114,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(lively, whole, tmp_path, st
 
 @pytest.mark.parametrize("step", [2, 3, 5, 6])
 def test_a_run_stopped_in_the_middle_of_gradual_unfreezing_resumes_to_the_same_bits(
-    image_folder, recipe, tmp_path, step, stop_at
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, step: int, stop_at: type[StopAt]
 ) -> None:
     """Of 12 steps, 3 an epoch: two stages join after the third, two after the sixth, one after the ninth."""
     gradual = (
@@ -123,7 +129,9 @@ def test_a_run_stopped_in_the_middle_of_gradual_unfreezing_resumes_to_the_same_b
 
 
 @pytest.mark.parametrize("averaging", ["{kind: ema, decay: 0.9}", "{kind: swa, start: 0.3}"], ids=["ema", "swa"])
-def test_an_average_resumes_to_the_same_bits(lively, recipe, tmp_path, averaging, stop_at) -> None:
+def test_an_average_resumes_to_the_same_bits(
+    lively: Recipe, recipe: MakeRecipe, tmp_path: Path, averaging: str, stop_at: type[StopAt]
+) -> None:
     chosen = recipe("many_layers", Path(lively.data.path), *LIVELY, CACHED, f"averaging={averaging}")
     whole, run = train(chosen, RunDir(tmp_path / "averaged")), RunDir(tmp_path / "stopped")
     with pytest.raises(Interrupted):
@@ -133,7 +141,9 @@ def test_an_average_resumes_to_the_same_bits(lively, recipe, tmp_path, averaging
     assert_same_run(resumed(run), whole)
 
 
-def test_sigterm_saves_the_state_too_and_handlers_are_put_back(lively, tmp_path, stop_at) -> None:
+def test_sigterm_saves_the_state_too_and_handlers_are_put_back(
+    lively: Recipe, tmp_path: Path, stop_at: type[StopAt]
+) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     run = RunDir(tmp_path / "run")
     with pytest.raises(Interrupted, match="Stopped by SIGTERM after step 2"):
@@ -142,7 +152,9 @@ def test_sigterm_saves_the_state_too_and_handlers_are_put_back(lively, tmp_path,
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_second_ctrl_c_acts_at_once_and_the_last_checkpoint_is_good(lively, whole, tmp_path) -> None:
+def test_a_second_ctrl_c_acts_at_once_and_the_last_checkpoint_is_good(
+    lively: Recipe, whole: RunDir, tmp_path: Path
+) -> None:
     class Impatient(Watcher):
         def on_step(self, progress: Progress) -> None:
             if progress.step == 5:
@@ -161,7 +173,7 @@ class Crash(BaseException):
 
 
 @pytest.fixture
-def crash_at_save(monkeypatch) -> Callable[[int], None]:
+def crash_at_save(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Make the process die where it would save its n-th checkpoint from now on."""
 
     def arm(number: int) -> None:
@@ -180,7 +192,7 @@ def crash_at_save(monkeypatch) -> Callable[[int], None]:
 
 @pytest.mark.parametrize(("number", "records"), [(1, 0), (2, 1), (3, 1), (4, 2)])
 def test_a_crash_between_history_and_checkpoint_leaves_no_trace(
-    lively, whole, tmp_path, crash_at_save, number, records
+    lively: Recipe, whole: RunDir, tmp_path: Path, crash_at_save: Callable[[int], None], number: int, records: int
 ) -> None:
     run = RunDir(tmp_path / "crashed")
     crash_at_save(number)
@@ -191,7 +203,9 @@ def test_a_crash_between_history_and_checkpoint_leaves_no_trace(
     assert_same_run(resumed(run), whole)
 
 
-def test_a_crash_in_the_middle_of_a_line_leaves_no_trace(lively, whole, tmp_path, stop_at) -> None:
+def test_a_crash_in_the_middle_of_a_line_leaves_no_trace(
+    lively: Recipe, whole: RunDir, tmp_path: Path, stop_at: type[StopAt]
+) -> None:
     run = RunDir(tmp_path / "crashed")
     with pytest.raises(Interrupted):
         train(lively, run, watcher=stop_at(4))
@@ -200,7 +214,9 @@ def test_a_crash_in_the_middle_of_a_line_leaves_no_trace(lively, whole, tmp_path
     assert_same_run(resumed(run), whole)
 
 
-def test_a_run_killed_before_its_results_writes_them_when_resumed(lively, whole, tmp_path, monkeypatch) -> None:
+def test_a_run_killed_before_its_results_writes_them_when_resumed(
+    lively: Recipe, whole: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = RunDir(tmp_path / "killed")
 
     def killed(*args: Any, **kwargs: Any) -> None:
@@ -214,7 +230,9 @@ def test_a_run_killed_before_its_results_writes_them_when_resumed(lively, whole,
     assert_same_run(resumed(run), whole)
 
 
-def test_early_stopping_ends_a_run_that_makes_no_progress(image_folder, recipe, tmp_path) -> None:
+def test_early_stopping_ends_a_run_that_makes_no_progress(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     still = ("optimizer.lr=1.0e-12", "optimizer.batch=8", "budget.epochs=9", "budget.early_stopping=2")
     run = train(recipe("few_layers", image_folder(PLAIN), *still), RunDir(tmp_path / "run"))
     assert [record.epoch for record in run.load_history()] == [1, 2, 3]
@@ -223,7 +241,9 @@ def test_early_stopping_ends_a_run_that_makes_no_progress(image_folder, recipe, 
     assert [record.epoch for record in resumed(run).load_history()] == [1, 2, 3], "it does not start again"
 
 
-def test_the_best_weights_are_kept_not_the_last(lively, tmp_path, monkeypatch) -> None:
+def test_the_best_weights_are_kept_not_the_last(
+    lively: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scores = iter([0.1, 0.9, 0.2])
     monkeypatch.setattr(Setup, "evaluate", lambda self: Evaluation(next(scores), accuracy=0.5, loss=1.0))
     run = train(lively, RunDir(tmp_path / "run"))
@@ -238,7 +258,7 @@ def interrupted(recipe: Recipe, run: RunDir, stop_at: Any) -> RunDir:
     return run
 
 
-def test_images_that_changed_cannot_be_resumed(lively, tmp_path, stop_at) -> None:
+def test_images_that_changed_cannot_be_resumed(lively: Recipe, tmp_path: Path, stop_at: type[StopAt]) -> None:
     run = interrupted(lively, RunDir(tmp_path / "run"), stop_at)
     before = run.last.read_bytes()
     picture = Path(lively.data.path) / "ants" / "000.png"
@@ -251,14 +271,16 @@ def test_images_that_changed_cannot_be_resumed(lively, tmp_path, stop_at) -> Non
     assert run.last.read_bytes() == before
 
 
-def test_a_recipe_that_changed_cannot_be_resumed(lively, tmp_path, stop_at) -> None:
+def test_a_recipe_that_changed_cannot_be_resumed(lively: Recipe, tmp_path: Path, stop_at: type[StopAt]) -> None:
     run = interrupted(lively, RunDir(tmp_path / "run"), stop_at)
     run.recipe.write_text(run.recipe.read_text().replace("lr: 0.02", "lr: 0.01"))
     with pytest.raises(RunError, match=r"optimizer\.lr was 0\.02 and is 0\.01"):
         resumed(run)
 
 
-def test_moved_images_and_other_workers_can_be_resumed(lively, whole, tmp_path, stop_at) -> None:
+def test_moved_images_and_other_workers_can_be_resumed(
+    lively: Recipe, whole: RunDir, tmp_path: Path, stop_at: type[StopAt]
+) -> None:
     run = interrupted(lively, RunDir(tmp_path / "run"), stop_at)
     moved = Path(lively.data.path).rename(tmp_path / "moved")
     text = run.recipe.read_text()
@@ -271,7 +293,9 @@ def test_moved_images_and_other_workers_can_be_resumed(lively, whole, tmp_path, 
     assert_same_run(resumed(run), whole)
 
 
-def test_an_image_that_vanishes_during_the_run_is_named(image_folder, recipe, tmp_path, stop_at) -> None:
+def test_an_image_that_vanishes_during_the_run_is_named(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, stop_at: type[StopAt]
+) -> None:
     lively = recipe("many_layers", image_folder(PLAIN), *LIVELY, "strategy.cached_views=null", "runtime.cache_mib=null")
     run = interrupted(lively, RunDir(tmp_path / "run"), stop_at)
 
@@ -286,7 +310,9 @@ def test_an_image_that_vanishes_during_the_run_is_named(image_folder, recipe, tm
     assert "--resume" in str(caught.value.hint)
 
 
-def test_a_full_disk_is_told_and_the_run_goes_on_later(lively, whole, tmp_path, monkeypatch) -> None:
+def test_a_full_disk_is_told_and_the_run_goes_on_later(
+    lively: Recipe, whole: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = RunDir(tmp_path / "run")
 
     def no_space(path: Path, *args: Any, **kwargs: Any) -> Any:
@@ -302,7 +328,9 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(lively, whole, tmp_path, 
     assert_same_run(resumed(run), whole)
 
 
-def test_a_disk_that_fills_up_at_the_start_leaves_no_run_to_resume(lively, tmp_path, monkeypatch) -> None:
+def test_a_disk_that_fills_up_at_the_start_leaves_no_run_to_resume(
+    lively: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_space(*args: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

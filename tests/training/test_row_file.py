@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from finetune_advisor.errors import StorageError
@@ -46,7 +48,7 @@ def test_a_full_disk_is_told_before_anything_is_computed(tmp_path: Path, monkeyp
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    def computed():
+    def computed() -> Iterator[npt.NDArray[np.float32]]:
         raise AssertionError("too late")
         yield
 

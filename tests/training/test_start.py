@@ -6,6 +6,7 @@ Shapes: B images, D units, C channels.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from finetune_advisor.training.prepare import prepare
 from finetune_advisor.training.start import measure_signal, scale_to_unit_variance
 from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Watcher
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe
 
 LAYERS, UNITS = 30, 256
 SPLIT = {"ants": 8, "bees": 8}
@@ -96,7 +99,9 @@ def test_a_dead_layer_is_left_alone_and_said_to_be_the_end() -> None:
 
 
 @pytest.mark.parametrize("kind", ["he", "calibrated", "gaussian", "uniform", "unit_variance"])
-def test_a_run_from_scratch_starts_as_asked_and_keeps_the_report(image_folder, recipe, tmp_path, kind: str) -> None:
+def test_a_run_from_scratch_starts_as_asked_and_keeps_the_report(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, kind: str
+) -> None:
     start = f"backbone.initialization={{kind: {kind}}}"
     run = train(recipe("from_scratch", image_folder(SPLIT), *SMALL, start), RunDir(tmp_path / "run"))
     signal = json.loads(run.signal.read_text())
@@ -106,14 +111,16 @@ def test_a_run_from_scratch_starts_as_asked_and_keeps_the_report(image_folder, r
         assert [layer["variance"] for layer in signal[:5]] == pytest.approx([1.0] * 5, rel=0.5)
 
 
-def test_the_plan_shows_signal_and_sizes_only_of_random_networks(image_folder, recipe) -> None:
+def test_the_plan_shows_signal_and_sizes_only_of_random_networks(image_folder: ImageFolder, recipe: MakeRecipe) -> None:
     data = image_folder(SPLIT)
     plan = plan_run(recipe("from_scratch", data, *SMALL, "preprocessing.size=40"), device="cpu")
     assert plan.signal[0].layer == "conv_stem" and plan.signal[0].variance > 0
     assert any("images of 40 pixels do not divide evenly" in remark for remark in plan.sizing)
 
 
-def test_the_start_is_the_same_every_time_and_layers_without_bias_take_part(image_folder, recipe) -> None:
+def test_the_start_is_the_same_every_time_and_layers_without_bias_take_part(
+    image_folder: ImageFolder, recipe: MakeRecipe
+) -> None:
     asked = recipe("from_scratch", image_folder(SPLIT), *SMALL, "backbone.initialization={kind: he}")
     nets = [set_up(prepare(asked, device="cpu", watcher=Watcher()), device="cpu").backbone.net for _ in range(2)]
     for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
@@ -123,7 +130,7 @@ def test_the_start_is_the_same_every_time_and_layers_without_bias_take_part(imag
     assert weight.std().item() == pytest.approx((2 / weight[0].numel()) ** 0.5, rel=0.1)
 
 
-def test_a_head_is_scaled_to_the_data_of_a_pretrained_network(image_folder, recipe) -> None:
+def test_a_head_is_scaled_to_the_data_of_a_pretrained_network(image_folder: ImageFolder, recipe: MakeRecipe) -> None:
     head = "head={initialization: {kind: unit_variance, images: 12}, hidden: 6, activation: {kind: relu}}"
     asked = recipe("few_layers", image_folder(SPLIT), *SMALL, head)
     setup = set_up(prepare(asked, device="cpu", watcher=Watcher()), device="cpu")
@@ -147,6 +154,8 @@ def test_a_head_is_scaled_to_the_data_of_a_pretrained_network(image_folder, reci
         ("linear_probe", ["backbone.initialization={kind: he}"], "would be ignored"),
     ],
 )
-def test_what_a_network_cannot_start_from_is_refused(recipe, tmp_path, base: str, edits: list[str], says: str) -> None:
+def test_what_a_network_cannot_start_from_is_refused(
+    recipe: MakeRecipe, tmp_path: Path, base: str, edits: list[str], says: str
+) -> None:
     with pytest.raises(RecipeError, match=says):
         recipe(base, tmp_path, *edits)

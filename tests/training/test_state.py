@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ MINE = Identity(
     images={"a.png": b"12345678", "b.png": b"abcdefgh"},
 )
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adamw": lambda net: torch.optim.AdamW(net.parameters(), lr=0.1),
     "sgd": lambda net: torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9),
     "plain sgd": lambda net: torch.optim.SGD(net.parameters(), lr=0.1),
@@ -39,7 +40,7 @@ OPTIMIZERS = {
 def new_state(optimizer: str = "adamw", *, width: int = 4, seed: int = 0) -> TrainState:
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Conv2d(3, width, 3), nn.BatchNorm2d(width), nn.Flatten(), nn.Linear(4 * width, 2))
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(memory_format=torch.channels_last)
     return TrainState(net, OPTIMIZERS[optimizer](net))
 
 

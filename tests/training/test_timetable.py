@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,8 @@ from finetune_advisor.training.plan import plan_run
 from finetune_advisor.training.prepare import prepare
 from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Clock, Watcher
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe, StopAt
 
 SPLIT = {"train/ants": 8, "train/bees": 8, "test/ants": 6, "test/bees": 6}
 MINUTES = ("optimizer.batch=4", "budget.minutes=5")
@@ -73,7 +76,7 @@ def test_the_most_steps_that_end_in_time(pace: Pace, per_epoch: int) -> None:
         assert steps_within(seconds, pace, per_epoch) == fitting[-1]
 
 
-def test_steps_are_timed_with_their_loading_and_leave_no_trace(image_folder, recipe) -> None:
+def test_steps_are_timed_with_their_loading_and_leave_no_trace(image_folder: ImageFolder, recipe: MakeRecipe) -> None:
     prepared = prepare(recipe("few_layers", image_folder(SPLIT), *PLAIN), device="cpu", watcher=Watcher())
     setup, time = set_up(prepared, device="cpu"), Time()
     setup = replace(setup, feed=SlowFeed(setup.feed, time))
@@ -84,7 +87,7 @@ def test_steps_are_timed_with_their_loading_and_leave_no_trace(image_folder, rec
     assert all(parameter.grad is None for parameter in setup.backbone.net.parameters())
 
 
-def test_measuring_the_average_belongs_to_an_evaluation(image_folder, recipe) -> None:
+def test_measuring_the_average_belongs_to_an_evaluation(image_folder: ImageFolder, recipe: MakeRecipe) -> None:
     swa = ("averaging={kind: swa}", "strategy.batch_norm=train")
     prepared = prepare(recipe("few_layers", image_folder(SPLIT), *PLAIN, *swa), device="cpu", watcher=Watcher())
     setup, time = set_up(prepared, device="cpu"), Time()
@@ -93,7 +96,7 @@ def test_measuring_the_average_belongs_to_an_evaluation(image_folder, recipe) ->
     assert measure(setup, scored=1.0, now=time.now).evaluation == pytest.approx(statistics + 0.25)
 
 
-def test_time_that_is_spent_counts(image_folder, recipe, tmp_path) -> None:
+def test_time_that_is_spent_counts(image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path) -> None:
     prepared = prepare(recipe("few_layers", image_folder(SPLIT), *PLAIN), device="cpu", watcher=Watcher())
     setup, time = set_up(prepared, device="cpu"), Time()
     assert setup.method.steps_per_epoch == 3
@@ -109,7 +112,7 @@ def test_time_that_is_spent_counts(image_folder, recipe, tmp_path) -> None:
 
 
 @pytest.fixture
-def paces(monkeypatch) -> Iterator[list[Pace]]:
+def paces(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Pace]]:
     """What the machine will be found to take, measurement after measurement."""
     found: list[Pace] = []
     monkeypatch.setattr(timetable, "measure", lambda *args, **kwargs: found.pop(0))
@@ -117,7 +120,9 @@ def paces(monkeypatch) -> Iterator[list[Pace]]:
     assert not found, "measured less often than expected"
 
 
-def test_a_resume_goes_on_with_the_plan_it_had(image_folder, recipe, tmp_path, paces, stop_at) -> None:
+def test_a_resume_goes_on_with_the_plan_it_had(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, paces: list[Pace], stop_at: type[StopAt]
+) -> None:
     chosen = recipe("few_layers", image_folder(SPLIT), *MINUTES, "strategy.cached_views=4")
     run = RunDir(tmp_path / "run")
     paces.append(Pace(45.0, 1.0, 1.0))
@@ -130,13 +135,15 @@ def test_a_resume_goes_on_with_the_plan_it_had(image_folder, recipe, tmp_path, p
     assert rates[1] < 0.2 * rates[0], "the schedule ends with the budget"
 
 
-def test_a_budget_that_is_too_short_says_what_things_take(image_folder, recipe, tmp_path, paces) -> None:
+def test_a_budget_that_is_too_short_says_what_things_take(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, paces: list[Pace]
+) -> None:
     paces.append(Pace(200.0, 70.0, 70.0))
     with pytest.raises(RunError, match=r"not enough for a step.*200\.00 s a step, 70\.0 s an evaluation") as caught:
         train(recipe("few_layers", image_folder(SPLIT), *MINUTES), RunDir(tmp_path / "run"))
     assert "--set budget.minutes" in str(caught.value.hint)
 
 
-def test_a_dry_run_leaves_the_steps_to_the_run(image_folder, recipe) -> None:
+def test_a_dry_run_leaves_the_steps_to_the_run(image_folder: ImageFolder, recipe: MakeRecipe) -> None:
     plan = plan_run(recipe("few_layers", image_folder(SPLIT), *MINUTES), device="cpu")
     assert (plan.steps, plan.seconds) == (None, 300)

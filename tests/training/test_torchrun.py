@@ -18,6 +18,8 @@ from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training import fine_tune as timetable
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe
 
 COUNTS = {"train/ants": 14, "train/bees": 15, "test/ants": 4, "test/bees": 3}
 UNEVEN = (
@@ -97,7 +99,7 @@ train(load_recipe(recipe), RunDir(Path(run)))
 
 
 @pytest.fixture
-def uneven(image_folder, recipe) -> Recipe:
+def uneven(image_folder: ImageFolder, recipe: MakeRecipe) -> Recipe:
     return recipe("few_layers", image_folder(COUNTS), *UNEVEN)
 
 
@@ -141,7 +143,7 @@ def assert_same_run(ours: RunDir, theirs: RunDir, within: float = 1e-4) -> None:
     assert len(ours.predictions.read_text().splitlines()) == 7 + 1
 
 
-def test_two_processes_equal_one_also_after_a_signal_to_one_of_them(uneven, tmp_path) -> None:
+def test_two_processes_equal_one_also_after_a_signal_to_one_of_them(uneven: Recipe, tmp_path: Path) -> None:
     """It stops both at one step, and both go on from the same checkpoint; only the first writes and speaks."""
     (tmp_path / "recipe.yaml").write_text(dump_recipe(uneven))
     two = RunDir(tmp_path / "two")
@@ -158,7 +160,7 @@ def test_two_processes_equal_one_also_after_a_signal_to_one_of_them(uneven, tmp_
     assert not list(two.path.rglob("*.tmp*"))
 
 
-def test_what_goes_wrong_in_one_process_ends_both_with_one_message(uneven, tmp_path) -> None:
+def test_what_goes_wrong_in_one_process_ends_both_with_one_message(uneven: Recipe, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(dump_recipe(uneven))
     failed = torchrun(tmp_path, str(tmp_path / "recipe.yaml"), "--run-dir", str(tmp_path / "two"), script=BREAKS_ONE)
     assert failed.returncode != 0
@@ -166,7 +168,9 @@ def test_what_goes_wrong_in_one_process_ends_both_with_one_message(uneven, tmp_p
     assert "cannot be read any more: the file is gone" in failed.stderr
 
 
-def test_two_processes_average_refit_and_track_as_one(image_folder, recipe, tmp_path) -> None:
+def test_two_processes_average_refit_and_track_as_one(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     """Also from kept views, which one of them computes; what the tracker is told is what the history says."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     keys = ("averaging={kind: ema}", "evaluation.refit=true", "strategy.cached_views=1", "runtime.tracker=tensorboard")
@@ -186,7 +190,9 @@ def test_two_processes_average_refit_and_track_as_one(image_folder, recipe, tmp_
     assert told == [(record.step, pytest.approx(record.val_loss)) for record in two.load_history()]
 
 
-def test_two_processes_plan_their_time_and_stop_early_as_one(image_folder, recipe, tmp_path, monkeypatch) -> None:
+def test_two_processes_plan_their_time_and_stop_early_as_one(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The main process's clock decides; rates that change nothing make the second evaluation one without progress."""
     keys = ("averaging={kind: swa, start: 0.1}", "budget={minutes: 5, early_stopping: 1}", "optimizer.lr=1e-9")
     chosen = recipe("few_layers", image_folder(COUNTS), *SHORT, *keys)

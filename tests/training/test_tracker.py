@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from finetune_advisor.errors import RunError
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.training.tracker import scalars
 from finetune_advisor.training.trainer import train
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe
 
 PLAIN = {"ants": 10, "bees": 10}
 SHORT = ("budget.epochs=2", "optimizer.batch=8")
 
 
-def test_tensorboard_holds_what_the_history_says(image_folder, recipe, tmp_path) -> None:
+def test_tensorboard_holds_what_the_history_says(image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = RunDir(tmp_path / "run")
     train(recipe("few_layers", image_folder(PLAIN), *SHORT, "runtime.tracker=tensorboard"), run)
@@ -28,7 +32,9 @@ def test_tensorboard_holds_what_the_history_says(image_folder, recipe, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
-def test_a_tracker_that_is_missing_is_told_before_any_work(image_folder, recipe, tmp_path, monkeypatch, name) -> None:
+def test_a_tracker_that_is_missing_is_told_before_any_work(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda asked: None)
     run = RunDir(tmp_path / "run")
     with pytest.raises(RunError, match=f"runtime.tracker is {name}, which is not installed") as caught:

@@ -17,8 +17,11 @@ from finetune_advisor.inference.predictor import Predictor
 from finetune_advisor.recipes.load import load_recipe
 from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.records.rundir import RunDir
+from finetune_advisor.techniques.strategy import LinearProbe, StageProbe
 from finetune_advisor.training.trainer import train
 from finetune_advisor.workflows.run import run_and_draw
+from tests.conftest import ImageFolder
+from tests.training.conftest import MakeRecipe
 
 PLAIN = {"ants": 10, "bees": 10}
 SPLIT = {"train/ants": 8, "train/bees": 8, "test/ants": 3, "test/bees": 2}
@@ -67,7 +70,9 @@ def metrics_of(run: RunDir) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("settings", STRATEGIES, ids=" ".join)
-def test_every_strategy_leaves_the_complete_run_folder(image_folder, recipe, tmp_path, settings) -> None:
+def test_every_strategy_leaves_the_complete_run_folder(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
     data = image_folder(SPLIT)
     chosen = recipe(settings[0], data, *settings[1:])
     run = run_and_draw(chosen, RunDir(tmp_path / "run"))
@@ -81,7 +86,8 @@ def test_every_strategy_leaves_the_complete_run_folder(image_folder, recipe, tmp
     check_metrics(run, chosen)
     check_predictions(run)
     records = run.load_history()
-    assert len(records) == (2 if chosen.strategy.trains_network else len(chosen.strategy.strengths))
+    strategy = chosen.strategy
+    assert len(records) == (len(strategy.strengths) if isinstance(strategy, LinearProbe | StageProbe) else 2)
     assert "finished in" in run.log.read_text()
     assert json.loads(run.environment.read_text())
 
@@ -122,7 +128,9 @@ def check_predictions(run: RunDir) -> None:
     assert all(0.5 <= float(row["probability"]) <= 1 for row in rows), "of two classes the larger"
 
 
-def test_without_a_test_split_the_predictions_are_the_validations(image_folder, recipe, tmp_path) -> None:
+def test_without_a_test_split_the_predictions_are_the_validations(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     run = train(recipe("few_layers", image_folder(PLAIN), *SHORT), RunDir(tmp_path / "run"))
     assert metrics_of(run)["test"] is None
     validation = {row["path"] for row in rows_of(run.splits) if row["split"] == "val"}
@@ -131,13 +139,15 @@ def test_without_a_test_split_the_predictions_are_the_validations(image_folder, 
 
 
 @pytest.mark.parametrize("strategy", ["linear_probe", "stage_probe"])
-def test_a_probe_learns_what_can_be_learned(image_folder, recipe, tmp_path, strategy) -> None:
+def test_a_probe_learns_what_can_be_learned(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path, strategy: str
+) -> None:
     metrics = metrics_of(train(recipe(strategy, image_folder(SPLIT)), RunDir(tmp_path / "run")))
     assert metrics["test"]["accuracy"] == 1
     assert metrics["val"]["accuracy"] >= 15 / 16
 
 
-def test_a_probes_validation_is_out_of_fold(recipe, tmp_path) -> None:
+def test_a_probes_validation_is_out_of_fold(recipe: MakeRecipe, tmp_path: Path) -> None:
     """On labels that mean nothing the classifier knows its own images by heart, and scores chance on others."""
     rng = np.random.default_rng(0)
     for number in range(40):
@@ -153,7 +163,7 @@ def test_a_probes_validation_is_out_of_fold(recipe, tmp_path) -> None:
     assert len(rows) == metrics_of(run)["val"]["images"] == 40
 
 
-def test_a_full_folder_is_left_alone(image_folder, recipe, tmp_path) -> None:
+def test_a_full_folder_is_left_alone(image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path) -> None:
     chosen = recipe("linear_probe", image_folder(PLAIN))
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "draft.txt").write_text("years of work")
@@ -177,7 +187,12 @@ def test_a_full_folder_is_left_alone(image_folder, recipe, tmp_path) -> None:
     ],
 )
 def test_a_mistake_found_before_training_leaves_nothing_behind(
-    image_folder, recipe, tmp_path, settings, error: type[FinetuneAdvisorError], says
+    image_folder: ImageFolder,
+    recipe: MakeRecipe,
+    tmp_path: Path,
+    settings: tuple[str, ...],
+    error: type[FinetuneAdvisorError],
+    says: str,
 ) -> None:
     chosen = recipe(settings[0], image_folder(PLAIN), *settings[1:])
     with pytest.raises(error, match=says) as caught:
@@ -186,7 +201,9 @@ def test_a_mistake_found_before_training_leaves_nothing_behind(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_bad_image_is_named_counted_and_left_out(image_folder, recipe, tmp_path) -> None:
+def test_a_bad_image_is_named_counted_and_left_out(
+    image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     data = image_folder(PLAIN)
     (data / "ants" / "000.png").write_bytes(b"")
     reason = "the file is empty"
@@ -197,7 +214,7 @@ def test_a_bad_image_is_named_counted_and_left_out(image_folder, recipe, tmp_pat
         assert len(rows_of(run.splits)) == 19
 
 
-def test_the_log_ends_with_the_run(image_folder, recipe, tmp_path) -> None:
+def test_the_log_ends_with_the_run(image_folder: ImageFolder, recipe: MakeRecipe, tmp_path: Path) -> None:
     package = logging.getLogger("finetune_advisor")
     before = (list(package.handlers), package.level)
     train(recipe("linear_probe", image_folder(PLAIN)), RunDir(tmp_path / "run"))

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image
 from finetune_advisor.errors import Interrupted, RecipeError, RunError
 from finetune_advisor.inference.predictor import Predictor, evaluate_on
 from finetune_advisor.recipes.load import load_recipe
+from finetune_advisor.recipes.recipe import Recipe
 from finetune_advisor.records.ensemble import Ensemble, ExportForm
 from finetune_advisor.records.predictions import Answers, load_answers, save_answers
 from finetune_advisor.records.rundir import RunDir
@@ -63,7 +65,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the runs that are trained."""
     names: list[str] = []
 
-    def counting(recipe, run, **settings):
+    def counting(recipe: Recipe, run: RunDir, **settings: Any) -> RunDir:
         names.append(run.path.name)
         return train(recipe, run, **settings)
 
@@ -122,9 +124,10 @@ def test_a_killed_ensemble_goes_on_where_it_was(
     base: Path, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second member is interrupted in its training; the first one is not trained again."""
-    out, count = RunDir(tmp_path / "out"), many.train
+    out = RunDir(tmp_path / "out")
+    count: Callable[..., RunDir] = vars(many)["train"]  # as `trained` has left it
 
-    def interrupted(recipe, run, **settings):
+    def interrupted(recipe: Recipe, run: RunDir, **settings: Any) -> RunDir:
         if run.path.name == "seed-2" and not settings.get("resume"):
             count(recipe, run, **settings)
             run.metrics.unlink()

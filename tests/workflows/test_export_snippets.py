@@ -202,7 +202,8 @@ def _predictions(program: str, folder: Path, files: Mapping[str, Path]) -> list[
 
 
 def _program_of(card: str) -> str:
-    [program] = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    programs: list[str] = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    [program] = programs
     return program
 
 

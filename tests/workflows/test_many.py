@@ -18,6 +18,7 @@ from finetune_advisor.training.trainer import train
 from finetune_advisor.training.watch import Watcher
 from finetune_advisor.workflows import parallel as many
 from finetune_advisor.workflows.parallel import Job, train_all
+from tests.conftest import ImageFolder
 
 SETTINGS = (
     "backbone.name=mobilenetv3_small_050",
@@ -32,7 +33,7 @@ SETTINGS = (
 
 
 @pytest.fixture
-def first(image_folder, tmp_path: Path) -> tuple[Recipe, RunDir]:
+def first(image_folder: ImageFolder, tmp_path: Path) -> tuple[Recipe, RunDir]:
     made = load_recipe("few_layers", [f"data.path={image_folder({'ants': 10, 'bees': 10})}", *SETTINGS])
     return made, train(made, RunDir(tmp_path / "first"))
 
@@ -47,20 +48,25 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_what_is_finished_is_not_trained_again(first, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_finished_is_not_trained_again(
+    first: tuple[Recipe, RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = jobs(first, tmp_path)
     train_all(asked[:1], device="cpu", watcher=Watcher())
     trained: list[str] = []
-    monkeypatch.setattr(
-        many, "train", lambda recipe, run, **how: (trained.append(run.path.name), train(recipe, run, **how))[1]
-    )
+
+    def counting(recipe: Recipe, run: RunDir, **how: Any) -> RunDir:
+        trained.append(run.path.name)
+        return train(recipe, run, **how)
+
+    monkeypatch.setattr(many, "train", counting)
     runs = train_all(asked, device="cpu", watcher=Watcher())
     assert trained == ["seed-2"]
     assert [run.path.name for run in runs] == ["seed-1", "seed-2"] and all(run.finished for run in runs)
 
 
 def test_what_is_wrong_with_the_images_is_said_once_for_all_runs(
-    image_folder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    image_folder: ImageFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = image_folder({"train/ants": 10, "train/bees": 10, "test/ants": 3, "test/bees": 3})
     (data / "train" / "ants" / "empty.png").touch()
@@ -73,7 +79,9 @@ def test_what_is_wrong_with_the_images_is_said_once_for_all_runs(
         assert sum("left out: train/ants/empty.png" in message for message in said) == 1
 
 
-def test_without_ray_one_is_told_what_to_install(first, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_one_is_told_what_to_install(
+    first: tuple[Recipe, RunDir], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(many, "find_spec", lambda name: None)
     with pytest.raises(RunError, match="Ray is not installed") as caught:
         train_all(jobs(first, tmp_path), device="cpu", watcher=Watcher(), on_ray=True)
@@ -90,7 +98,9 @@ def local_cluster() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:::ray", "ignore::ResourceWarning", "ignore::FutureWarning")
-def test_on_ray_the_same_networks_come_out_and_what_fails_is_told(first, tmp_path: Path, local_cluster: None) -> None:
+def test_on_ray_the_same_networks_come_out_and_what_fails_is_told(
+    first: tuple[Recipe, RunDir], tmp_path: Path, local_cluster: None
+) -> None:
     train_all(jobs(first, tmp_path / "here"), device="cpu", watcher=Watcher())
     asked = jobs(first, tmp_path / "ray")
     runs = train_all(asked, device="cpu", watcher=Watcher(), on_ray=True)

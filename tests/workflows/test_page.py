@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
-import pytest
 from PIL import Image
 
 from finetune_advisor.advice.advise import Advice
 from finetune_advisor.images.sources import Listing, Sample
 from finetune_advisor.recipes.load import load_recipe
-from finetune_advisor.records.profile import Predicted, Profile
+from finetune_advisor.records.profile import Predicted
 from finetune_advisor.workflows.analyze import write_report
-
-PROFILES = Path(__file__).parents[1] / "reporting" / "conftest.py"
-
-
-@pytest.fixture
-def profiles() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("profiles_of_the_page", PROFILES)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.reporting.conftest import full_profile
 
 
-def test_recipe_reasons_pictures_and_commands_are_on_the_page(profiles: ModuleType, tmp_path: Path) -> None:
+def test_recipe_reasons_pictures_and_commands_are_on_the_page(tmp_path: Path) -> None:
     names = [f"{split}/{label}/{n}.png" for n in range(4) for split in ("train", "test") for label in ("ants", "bees")]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (60, 40)).save(tmp_path / name)
-    profile: Profile = profiles.full_profile(names, first="ants", second="bees")
+    profile = full_profile(names, first="ants", second="bees")
     profile = profile.model_copy(update={"size": profile.size.model_copy(update={"amount": None, "threshold": 200.0})})
     expected = Predicted(accuracy=0.81, low=0.77, high=0.84, basis="the all probe, out of fold")
     advice = Advice(load_recipe("stage_probe"), {"strategy": "Because of the tests."}, expected, "Made up.")

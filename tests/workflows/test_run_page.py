@@ -12,12 +12,13 @@ from finetune_advisor.recipes.load import load_recipe
 from finetune_advisor.records.rundir import RunDir
 from finetune_advisor.workflows.report import write_run_page
 from finetune_advisor.workflows.run import run_and_draw
+from tests.conftest import ImageFolder
 
 TINY = ("backbone.name=mobilenetv3_small_050", "backbone.weights=random", "preprocessing.size=32", "runtime.workers=0")
 
 
 @pytest.fixture
-def run(image_folder, tmp_path: Path) -> RunDir:
+def run(image_folder: ImageFolder, tmp_path: Path) -> RunDir:
     data = image_folder({"train/ants": 8, "train/bees": 8, "test/ants": 3, "test/bees": 3})
     settings = [f"data.path={data}", *TINY, "budget.epochs=2", "strategy.cached_views=null", "optimizer.batch=4"]
     return run_and_draw(load_recipe("few_layers", settings), RunDir(tmp_path / "run"))

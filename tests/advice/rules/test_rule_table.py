@@ -181,7 +181,7 @@ ALL = [(family, technique) for family, group in families().items() for technique
 
 
 def test_every_technique_that_says_when_it_is_advised_is_advised_in_a_row(advice_for: Callable[..., Advice]) -> None:
-    shown = set()
+    shown: set[type[Technique]] = set()
     for row in ROWS:
         path = [part for part in along(advice_for(row, row.cell).recipe, row.key) if isinstance(part, Technique)]
         shown.update(type(part) for part in path[-1:])

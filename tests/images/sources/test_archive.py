@@ -10,22 +10,34 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from finetune_advisor.errors import DataError, FinetuneAdvisorError, StorageError
 from finetune_advisor.images.sources import archive, open_source
 from finetune_advisor.images.sources import archive as extraction
+from finetune_advisor.images.sources.archive import extract
 from finetune_advisor.storage.files import cache_root
 
 KINDS = ["x.zip", "x.tar", "x.tar.gz", "x.tgz", "x.tar.bz2", "x.tar.xz", "X.ZIP"]
 FLAT = {"ants/1.jpg": b"1", "ants/2.jpg": b"22", "bees/1.jpg": b"333", "bees/2.jpg": b"4444"}
 
 
+WRITING: Mapping[str, Literal["w", "w:gz", "w:bz2", "w:xz"]] = {
+    ".tar": "w",
+    ".gz": "w:gz",
+    ".tgz": "w:gz",
+    ".bz2": "w:bz2",
+    ".xz": "w:xz",
+}
+"""How `tarfile` writes a file with this suffix."""
+
+
 @pytest.fixture(autouse=True)
-def empty_cache(tmp_path, monkeypatch):
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -35,7 +47,7 @@ def packed(path: Path, members: Mapping[str, bytes]) -> Path:
             for name, content in members.items():
                 archive.writestr(name, content)
         return path
-    with tarfile.open(path, {"tgz": "w:gz", "tar": "w"}.get(path.suffix[1:], f"w:{path.suffix[1:]}")) as archive:
+    with tarfile.open(path, WRITING[path.suffix]) as archive:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -72,7 +84,7 @@ def left_in_cache() -> list[Path]:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_an_archive_is_listed_like_its_folder(tmp_path, name):
+def test_an_archive_is_listed_like_its_folder(tmp_path: Path, name: str) -> None:
     path = packed(tmp_path / name, FLAT)
     listing = open_source(path)
     assert (listing.classes, listing.source) == (("ants", "bees"), str(path))
@@ -80,7 +92,7 @@ def test_an_archive_is_listed_like_its_folder(tmp_path, name):
     assert [sample.path.read_bytes() for sample in listing.samples] == list(FLAT.values())
 
 
-def test_an_archive_that_is_gone_is_named(tmp_path):
+def test_an_archive_that_is_gone_is_named(tmp_path: Path) -> None:
     path = packed(tmp_path / "x.zip", FLAT)
     open_source(path)
     path.unlink()
@@ -92,24 +104,26 @@ def test_an_archive_that_is_gone_is_named(tmp_path):
     ("prefix", "splits"),
     [("data/", {None}), ("my data/images/", {None}), ("train/", {"train"}), ("set/train/", {"train"})],
 )
-def test_single_folders_at_the_top_are_entered_but_splits_are_kept(tmp_path, prefix, splits):
+def test_single_folders_at_the_top_are_entered_but_splits_are_kept(
+    tmp_path: Path, prefix: str, splits: set[None] | set[str]
+) -> None:
     listing = open_source(packed(tmp_path / "x.zip", {"README.md": b"", **{prefix + name: b"" for name in FLAT}}))
     assert listing.classes == ("ants", "bees")
     assert {sample.split for sample in listing.samples} == splits
 
 
-def test_a_single_class_is_no_folder_to_enter(tmp_path):
+def test_a_single_class_is_no_folder_to_enter(tmp_path: Path) -> None:
     assert open_source(packed(tmp_path / "x.zip", {"ants/1.jpg": b""})).classes == ("ants",)
 
 
-def test_what_mac_and_windows_leave_in_zips_is_passed_over(tmp_path):
+def test_what_mac_and_windows_leave_in_zips_is_passed_over(tmp_path: Path) -> None:
     clutter = {"__MACOSX/set/ants/._1.jpg": b"", "set/.DS_Store": b"", "set\\wasps\\1.jpg": b""}
     listing = open_source(packed(tmp_path / "x.zip", {**{f"set/{name}": b"" for name in FLAT}, **clutter}))
     assert listing.classes == ("ants", "bees", "wasps")
 
 
 @pytest.mark.parametrize("prefix", ["", "set/"])
-def test_a_manifest_in_the_archive_says_what_the_images_are(tmp_path, prefix):
+def test_a_manifest_in_the_archive_says_what_the_images_are(tmp_path: Path, prefix: str) -> None:
     images = {f"{prefix}{number}.jpg": b"" for number in range(3)}
     table = b"path,label,patient\n0.jpg,a,x\n1.jpg,b,y\n2.jpg,b,y\n"
     path = packed(tmp_path / "x.tar.gz", {**images, f"{prefix}labels.csv": table, f"{prefix}notes.csv": b"what,when\n"})
@@ -118,7 +132,7 @@ def test_a_manifest_in_the_archive_says_what_the_images_are(tmp_path, prefix):
     assert listing.source == str(path)
 
 
-def test_a_group_asks_for_a_manifest(tmp_path):
+def test_a_group_asks_for_a_manifest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no manifest, so it has no column 'patient'"):
         open_source(packed(tmp_path / "x.zip", FLAT), group="patient")
 
@@ -126,20 +140,20 @@ def test_a_group_asks_for_a_manifest(tmp_path):
 @pytest.mark.parametrize(
     "name", ["/etc/passwd", "../secret.jpg", "a/../../secret.jpg", "C:\\secret.jpg", "..\\secret.jpg"]
 )
-def test_a_manifest_in_an_archive_may_not_point_out_of_it(tmp_path, name):
+def test_a_manifest_in_an_archive_may_not_point_out_of_it(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret.jpg").touch()
     path = packed(tmp_path / "x.zip", {"1.jpg": b"", "labels.csv": f"path,label\n1.jpg,a\n{name},b\n".encode()})
     assert f"{path}{os.sep}labels.csv" in (message := error_of(path))
     assert "1 row with a path that leads out of the archive (line 3)" in message
 
 
-def test_two_manifests_are_one_too_many(tmp_path):
+def test_two_manifests_are_one_too_many(tmp_path: Path) -> None:
     table = b"path,label\n1.jpg,a\n"
     message = error_of(packed(tmp_path / "x.zip", {"1.jpg": b"", "one.csv": table, "two.csv": table}))
     assert "more than one manifest: one.csv, two.csv" in message
 
 
-def test_it_is_unpacked_once_whatever_it_is_called(tmp_path, caplog):
+def test_it_is_unpacked_once_whatever_it_is_called(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     first = open_source(packed(tmp_path / "x.zip", FLAT))
     (tmp_path / "x.zip").rename(tmp_path / "y.zip")
@@ -150,20 +164,21 @@ def test_it_is_unpacked_once_whatever_it_is_called(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("damage", ["file lost", "file cut", "record lost", "record damaged"])
-def test_a_damaged_cache_is_made_again(tmp_path, damage):
+def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str) -> None:
     path = packed(tmp_path / "x.zip", FLAT)
     victim = open_source(path).samples[1].path
     record = next(cache_root().rglob("record.json"))
-    {
+    damages: dict[str, Callable[[], object]] = {
         "file lost": victim.unlink,
         "file cut": lambda: victim.write_bytes(b""),
         "record lost": record.unlink,
         "record damaged": lambda: record.write_text("[]"),
-    }[damage]()
+    }
+    damages[damage]()
     assert [sample.path.read_bytes() for sample in open_source(path).samples] == list(FLAT.values())
 
 
-def test_a_killed_unpacking_leaves_nothing_that_counts(tmp_path):
+def test_a_killed_unpacking_leaves_nothing_that_counts(tmp_path: Path) -> None:
     path = packed(tmp_path / "x.zip", FLAT)
     script = f"""
 import os
@@ -180,9 +195,8 @@ open_source({str(path)!r})
     assert not list(cache_root().rglob("*.part")), "what was left long ago is removed"
 
 
-def test_of_two_processes_that_race_one_wins(tmp_path, monkeypatch):
+def test_of_two_processes_that_race_one_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = packed(tmp_path / "x.zip", FLAT)
-    extract = archive.extract
 
     def overtaken(path: Path, folder: Path) -> None:
         monkeypatch.setattr(archive, "extract", extract)
@@ -194,9 +208,8 @@ def test_of_two_processes_that_race_one_wins(tmp_path, monkeypatch):
     assert not list(cache_root().rglob("*.part"))
 
 
-def test_an_archive_that_changes_while_it_is_read(tmp_path, monkeypatch):
+def test_an_archive_that_changes_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = packed(tmp_path / "x.zip", FLAT)
-    extract = archive.extract
 
     def still_copied(path: Path, folder: Path) -> None:
         extract(path, folder)
@@ -208,7 +221,7 @@ def test_an_archive_that_changes_while_it_is_read(tmp_path, monkeypatch):
     assert not left_in_cache()
 
 
-def test_a_full_disk_is_named_and_left_as_it_was(tmp_path, monkeypatch):
+def test_a_full_disk_is_named_and_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, folder: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -217,14 +230,16 @@ def test_a_full_disk_is_named_and_left_as_it_was(tmp_path, monkeypatch):
     assert not left_in_cache()
 
 
-def test_what_is_unpacked_is_read_from_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+def test_what_is_unpacked_is_read_from_a_cache_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = packed(tmp_path / "x.zip", FLAT)
     first = open_source(path)
     monkeypatch.setattr(Path, "mkdir", lambda *_, **__: pytest.fail("written"))
     assert open_source(path) == first
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert "XDG_CACHE_HOME" in error_of(packed(tmp_path / "x.zip", FLAT), StorageError)
@@ -243,7 +258,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         ("c:evil.jpg", "has an absolute path"),
     ],
 )
-def test_members_that_lead_out_are_refused(tmp_path, kind, name, says):
+def test_members_that_lead_out_are_refused(tmp_path: Path, kind: str, name: str, says: str) -> None:
     message = error_of(packed(tmp_path / kind, {**FLAT, name: b"evil"}))
     assert f"{name!r} in it {says}" in message
     assert not left_in_cache()
@@ -263,12 +278,12 @@ def test_members_that_lead_out_are_refused(tmp_path, kind, name, says):
         (member("a/1.jpg/b.jpg"), "is a file and a folder"),
     ],
 )
-def test_links_devices_and_repeats_are_refused(tmp_path, found, says):
+def test_links_devices_and_repeats_are_refused(tmp_path: Path, found: tarfile.TarInfo, says: str) -> None:
     assert says in error_of(tar_of(tmp_path / "x.tar", found))
     assert not left_in_cache()
 
 
-def test_links_and_devices_in_a_zip(tmp_path):
+def test_links_and_devices_in_a_zip(tmp_path: Path) -> None:
     for mode, target, says in ((stat.S_IFLNK, "../../x", "is a link"), (stat.S_IFCHR, "", "a device")):
         path = packed(tmp_path / "x.zip", FLAT)
         with zipfile.ZipFile(path, "a") as file:
@@ -279,14 +294,16 @@ def test_links_and_devices_in_a_zip(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["x.zip", "x.tar.gz", "x.tar.bz2", "x.tar.xz"])
-def test_bombs_are_refused_before_they_fill_the_disk(tmp_path, kind, monkeypatch):
+def test_bombs_are_refused_before_they_fill_the_disk(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(extraction, "ALWAYS_ALLOWED", 2**20)
     path = packed(tmp_path / kind, {**FLAT, "ants/bomb.jpg": bytes(8 * 2**20)})
     assert "perhaps a bomb" in error_of(path)
     assert not left_in_cache()
 
 
-def test_a_zip_that_hides_its_size_is_found_out(tmp_path, monkeypatch):
+def test_a_zip_that_hides_its_size_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "ALWAYS_ALLOWED", 2**20)
     path = packed(tmp_path / "x.zip", {"ants/bomb.jpg": bytes(8 * 2**20)})
     lied = path.read_bytes().replace((8 * 2**20).to_bytes(4, "little"), (100).to_bytes(4, "little"))
@@ -295,7 +312,7 @@ def test_a_zip_that_hides_its_size_is_found_out(tmp_path, monkeypatch):
     assert not left_in_cache()
 
 
-def test_a_sparse_file_in_a_tar_counts_by_what_it_becomes(tmp_path, monkeypatch):
+def test_a_sparse_file_in_a_tar_counts_by_what_it_becomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "ALWAYS_ALLOWED", 2**20)
     path = tmp_path / "x.tar"
     sparse = tarfile.TarInfo("a/1.jpg")
@@ -303,12 +320,13 @@ def test_a_sparse_file_in_a_tar_counts_by_what_it_becomes(tmp_path, monkeypatch)
     header[156:157] = tarfile.GNUTYPE_SPARSE
     header[386:398], header[398:410] = b"00000000000\0", b"00000000000\0"
     header[483:495] = b"%011o\0" % (512 * 2**20)
-    header[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(header))[0]
+    header[148:156] = b" " * 8  # the sum of all bytes, in which its own place counts as blanks
+    header[148:156] = b"%06o\0 " % sum(header)
     path.write_bytes(bytes(header) + bytes(1024))
     assert "perhaps a bomb" in error_of(path)
 
 
-def test_a_huge_header_in_a_tar_is_not_read_into_memory(tmp_path):
+def test_a_huge_header_in_a_tar_is_not_read_into_memory(tmp_path: Path) -> None:
     long = tarfile.TarInfo("././@LongLink")
     long.type, long.size = tarfile.GNUTYPE_LONGNAME, 4 * 2**20
     path = tmp_path / "x.tar.gz"
@@ -317,18 +335,18 @@ def test_a_huge_header_in_a_tar_is_not_read_into_memory(tmp_path):
     assert "a header of 4,194,304 bytes" in error_of(path)
 
 
-def test_too_many_members(tmp_path, monkeypatch):
+def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "MOST_MEMBERS", 3)
     for kind in ("x.zip", "x.tar"):
         assert "is beyond the 3 files" in error_of(packed(tmp_path / kind, FLAT))
 
 
-def test_more_than_the_disk_holds(tmp_path, monkeypatch):
+def test_more_than_the_disk_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "KEPT_FREE", 2**60)
     assert "does not fit on the disk" in error_of(packed(tmp_path / "x.zip", FLAT), StorageError)
 
 
-def test_an_encrypted_zip(tmp_path):
+def test_an_encrypted_zip(tmp_path: Path) -> None:
     path = packed(tmp_path / "x.zip", FLAT)
     raw = bytearray(path.read_bytes())
     for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
@@ -339,7 +357,7 @@ def test_an_encrypted_zip(tmp_path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_cut_empty_and_wrong_archives(tmp_path, name):
+def test_cut_empty_and_wrong_archives(tmp_path: Path, name: str) -> None:
     content = {key: random.Random(key).randbytes(3000) for key in FLAT}
     whole = packed(tmp_path / name, content).read_bytes()
     after_two_members = 2 * (512 + 3072)  # of a tar
@@ -356,7 +374,7 @@ def test_cut_empty_and_wrong_archives(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", KINDS[:-1])
-def test_no_damage_ends_in_a_traceback(tmp_path, name):
+def test_no_damage_ends_in_a_traceback(tmp_path: Path, name: str) -> None:
     content = {key: random.Random(key).randbytes(300) for key in FLAT}
     whole = packed(tmp_path / name, content).read_bytes()
     rng = random.Random(0)
@@ -371,7 +389,7 @@ def test_no_damage_ends_in_a_traceback(tmp_path, name):
             assert error.message
 
 
-def test_an_archive_without_images_is_told_by_its_own_name(tmp_path):
+def test_an_archive_without_images_is_told_by_its_own_name(tmp_path: Path) -> None:
     message = error_of(packed(tmp_path / "x.zip", {"1.jpg": b"", "2.jpg": b""}))
     assert f"{tmp_path / 'x.zip'} holds 2 images (such as 1.jpg) but no class folders" in message
 
@@ -380,19 +398,19 @@ def test_an_archive_without_images_is_told_by_its_own_name(tmp_path):
     ("made", "called"),
     [("x.tar.gz", "y.tar"), ("x.tar.xz", "y.tar.gz"), ("x.tar", "y.tgz"), ("x.zip", "y.tar"), ("x.tar.bz2", "y.zip")],
 )
-def test_an_archive_is_known_by_its_content_not_by_its_name(tmp_path, made, called):
+def test_an_archive_is_known_by_its_content_not_by_its_name(tmp_path: Path, made: str, called: str) -> None:
     path = packed(tmp_path / made, {f"{name}/{number}.jpg": b"x" for name in "ab" for number in range(2)})
     listing = open_source(path.rename(tmp_path / called))
     assert (listing.classes, len(listing.samples)) == (("a", "b"), 4)
 
 
-def test_what_cannot_be_unpacked_here_is_named_whatever_its_name(tmp_path):
+def test_what_cannot_be_unpacked_here_is_named_whatever_its_name(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(b"\x28\xb5\x2f\xfd and more")
     assert "is packed with Zstandard, whatever its name says" in error_of(tmp_path / "x.tar")
 
 
 @pytest.mark.parametrize("kind", ["x.zip", "x.tar.gz"])
-def test_splits_of_other_names_in_an_archive(tmp_path, kind):
+def test_splits_of_other_names_in_an_archive(tmp_path: Path, kind: str) -> None:
     names = [f"archive/{split}/{name}/1.jpg" for split in ("seg_train/seg_train", "seg_test/seg_test") for name in "ab"]
     listing = open_source(packed(tmp_path / kind, {**dict.fromkeys(names, b"x"), "archive/seg_pred/1.jpg": b"x"}))
     assert listing.classes == ("a", "b")
@@ -400,7 +418,7 @@ def test_splits_of_other_names_in_an_archive(tmp_path, kind):
     assert "seg_pred/ beside the splits holds 1 image without labels" in listing.notes[0]
 
 
-def test_a_manifest_with_other_usual_names_in_an_archive(tmp_path):
+def test_a_manifest_with_other_usual_names_in_an_archive(tmp_path: Path) -> None:
     table = b"filename,class\nimages/1.jpg,cat\nimages/2.jpg,dog\n"
     images = {f"images/{number}.jpg": b"x" for number in (1, 2)}
     assert open_source(packed(tmp_path / "x.zip", {**images, "labels.csv": table})).classes == ("cat", "dog")
@@ -408,13 +426,12 @@ def test_a_manifest_with_other_usual_names_in_an_archive(tmp_path):
     assert len(open_source(packed(tmp_path / "y.zip", folders)).samples) == 2, "a table of other files is no manifest"
 
 
-def test_columns_that_a_person_names_in_another_case_lead_into_an_archive(tmp_path):
+def test_columns_that_a_person_names_in_another_case_lead_into_an_archive(tmp_path: Path) -> None:
     table = b"where,what\nimages/1.jpg,cat\nimages/2.jpg,dog\n"
     images = {f"images/{number}.jpg": b"x" for number in (1, 2)}
-    columns = {"path_column": "Where", "label_column": "What"}
     whole = packed(tmp_path / "x.zip", {**images, "labels.csv": table})
-    assert open_source(whole, **columns).classes == ("cat", "dog")
+    assert open_source(whole, path_column="Where", label_column="What").classes == ("cat", "dog")
     packed(tmp_path / "y.zip", images)
     (tmp_path / "labels.csv").write_text("where,what\ny.zip/images/1.jpg,cat\ny.zip/images/2.jpg,dog\n")
-    listing = open_source(tmp_path / "labels.csv", **columns)
+    listing = open_source(tmp_path / "labels.csv", path_column="Where", label_column="What")
     assert all(sample.path.is_file() for sample in listing.samples)

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -13,8 +14,14 @@ from finetune_advisor.images.sources import open_source, require_trainable
 IMAGES = ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg")
 
 
+class WriteManifest(Protocol):
+    """Writes a manifest and returns it; see the fixture `manifest`."""
+
+    def __call__(self, text: str | bytes, name: str = "labels.csv") -> Path: ...
+
+
 @pytest.fixture
-def manifest(tmp_path):
+def manifest(tmp_path: Path) -> WriteManifest:
     """Writes a manifest beside four empty images; listing opens none of them."""
     for name in IMAGES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -31,14 +38,14 @@ def rows(*splits: str, header: str = "path,label,split") -> str:
     return "\n".join([header, *(f"{name},{name[0]},{split}" for name, split in zip(IMAGES, splits, strict=True))])
 
 
-def error_of(path: Path, **settings: str) -> str:
+def error_of(path: Path, *, group: str | None = None, path_column: str | None = None) -> str:
     with pytest.raises(DataError) as caught:
-        open_source(path, **settings)
+        open_source(path, group=group, path_column=path_column)
     assert caught.value.hint, "an error without a hint leaves the person alone"
     return str(caught.value)
 
 
-def test_rows_become_samples(manifest, tmp_path):
+def test_rows_become_samples(manifest: WriteManifest, tmp_path: Path) -> None:
     path = manifest("path,label\nb/1.jpg,bee\na/2.jpg,ant\na/1.jpg,ant\nb/2.jpg,bee\n")
     listing = open_source(path)
     assert (listing.root, listing.source, listing.classes) == (tmp_path, str(path), ("ant", "bee"))
@@ -50,7 +57,7 @@ def test_rows_become_samples(manifest, tmp_path):
     require_trainable(listing)
 
 
-def test_the_order_depends_on_names_only_and_is_natural(manifest):
+def test_the_order_depends_on_names_only_and_is_natural(manifest: WriteManifest) -> None:
     path = manifest("path,label\nimg10.jpg,10\nimg9.jpg,9\na/1.jpg,1\n")
     assert [sample.name for sample in open_source(path).samples] == ["a/1.jpg", "img9.jpg", "img10.jpg"]
     assert open_source(path).classes == ("1", "9", "10")
@@ -66,7 +73,7 @@ def test_the_order_depends_on_names_only_and_is_natural(manifest):
     ],
     ids=["spreadsheet", "any order, other columns", "quoted", "blank rows"],
 )
-def test_spellings_that_are_accepted(manifest, text):
+def test_spellings_that_are_accepted(manifest: WriteManifest, text: str) -> None:
     listing = open_source(manifest(text))
     assert [(s.name, listing.classes[s.label], s.split) for s in listing.samples] == [
         ("a/1.jpg", "a", "train"),
@@ -74,35 +81,37 @@ def test_spellings_that_are_accepted(manifest, text):
     ]
 
 
-def test_tabs_separate_a_tsv(manifest):
+def test_tabs_separate_a_tsv(manifest: WriteManifest) -> None:
     listing = open_source(manifest("path\tlabel\na/1.jpg\tants, red\n", "labels.tsv"))
     assert listing.classes == ("ants, red",)
 
 
-def test_absolute_paths_and_backslashes(manifest, tmp_path):
+def test_absolute_paths_and_backslashes(manifest: WriteManifest, tmp_path: Path) -> None:
     listing = open_source(manifest(f"path,label\n{tmp_path / 'a' / '1.jpg'},a\nb\\2.jpg,b\n"))
     assert {sample.name for sample in listing.samples} == {str(tmp_path / "a" / "1.jpg"), "b/2.jpg"}
     assert all(sample.path.is_file() for sample in listing.samples)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file is called so there")
-def test_a_file_that_is_called_with_a_backslash_is_found(manifest, tmp_path):
+def test_a_file_that_is_called_with_a_backslash_is_found(manifest: WriteManifest, tmp_path: Path) -> None:
     (tmp_path / "odd\\name.jpg").touch()
     assert open_source(manifest("path,label\nodd\\name.jpg,a\n")).samples[0].path.is_file()
 
 
-def test_bytes_that_are_no_unicode_in_a_path_are_kept(manifest, tmp_path):
+def test_bytes_that_are_no_unicode_in_a_path_are_kept(manifest: WriteManifest, tmp_path: Path) -> None:
     odd = tmp_path / "caf\udce9.jpg"
     odd.touch()
     assert open_source(manifest(b"path,label\ncaf\xe9.jpg,a\n")).samples[0].path == odd
 
 
-def test_a_missing_file_stays_so_that_it_is_reported(manifest):
+def test_a_missing_file_stays_so_that_it_is_reported(manifest: WriteManifest) -> None:
     listing = open_source(manifest("path,label\na/1.jpg,a\na/lost.jpg,a\n"))
     assert [sample.path.exists() for sample in listing.samples] == [True, False]
 
 
-def test_all_files_missing_shows_where_one_was_looked_for(manifest, tmp_path, monkeypatch):
+def test_all_files_missing_shows_where_one_was_looked_for(
+    manifest: WriteManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "lists").mkdir()
     path = manifest("path,label\na/1.jpg,a\na/2.jpg,a\n", "lists/labels.csv")
     message = error_of(path)
@@ -113,7 +122,9 @@ def test_all_files_missing_shows_where_one_was_looked_for(manifest, tmp_path, mo
     assert f"{tmp_path} does hold a/1.jpg" in error_of(path)
 
 
-def test_groups_by_the_column_called_so_or_by_another(manifest, caplog):
+def test_groups_by_the_column_called_so_or_by_another(
+    manifest: WriteManifest, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     path = manifest("path,label,group,Patient\na/1.jpg,a,1,x\na/2.jpg,a,1,y\nb/1.jpg,b,,z\n")
     assert [sample.group for sample in open_source(path).samples] == ["1", "1", None]
@@ -123,7 +134,7 @@ def test_groups_by_the_column_called_so_or_by_another(manifest, caplog):
     assert [open_source(path, group=group).group_column for group in (None, "patient")] == ["group", "Patient"]
 
 
-def test_a_group_column_that_is_not_there(manifest):
+def test_a_group_column_that_is_not_there(manifest: WriteManifest) -> None:
     message = error_of(manifest("path,label,patient\na/1.jpg,a,1\n"), group="pateint")
     assert "no column 'pateint' to group by; did you mean 'patient'?" in message
 
@@ -141,7 +152,7 @@ def test_a_group_column_that_is_not_there(manifest):
         ("path,label\n".encode("utf-16"), "UTF-16"),
     ],
 )
-def test_tables_that_are_no_manifests(manifest, text, says):
+def test_tables_that_are_no_manifests(manifest: WriteManifest, text: str | bytes, says: str) -> None:
     assert says in error_of(manifest(text))
 
 
@@ -165,11 +176,11 @@ def test_tables_that_are_no_manifests(manifest, text, says):
         (b"path,label\na/1\0.jpg,a\n", "NUL byte"),
     ],
 )
-def test_rows_that_cannot_be_used(manifest, text, says):
+def test_rows_that_cannot_be_used(manifest: WriteManifest, text: str | bytes, says: str) -> None:
     assert says in error_of(manifest(text))
 
 
-def test_every_kind_of_problem_is_told_at_once_and_long_lists_are_cut(manifest):
+def test_every_kind_of_problem_is_told_at_once_and_long_lists_are_cut(manifest: WriteManifest) -> None:
     text = "path,label,split\n" + ",b,train\n" * 9 + "a/0\0.jpg,a,train\na/1.jpg,a,devel\n"
     message = error_of(manifest(text))
     assert "9 rows without a path (lines 2, 3, 4, 5, 6, ...)" in message
@@ -178,11 +189,11 @@ def test_every_kind_of_problem_is_told_at_once_and_long_lists_are_cut(manifest):
     assert "Known splits, in any case: train, training, val, valid, validation, dev, eval, evaluation, test" in message
 
 
-def test_an_empty_split_column_means_not_split_yet(manifest):
+def test_an_empty_split_column_means_not_split_yet(manifest: WriteManifest) -> None:
     assert {sample.split for sample in open_source(manifest(rows("", "", "", ""))).samples} == {None}
 
 
-def test_hostile_labels_are_kept_as_they_are(manifest):
+def test_hostile_labels_are_kept_as_they_are(manifest: WriteManifest) -> None:
     path = manifest('path,label\na/1.jpg,"<script>alert(1)</script>"\na/2.jpg,"=cmd(""x"")"\nb/1.jpg,蟻\n')
     assert open_source(path).classes == ("<script>alert(1)</script>", '=cmd("x")', "蟻")
 
@@ -192,7 +203,7 @@ def parquet(target: Path, /, **columns: Sequence[object]) -> Path:
     return target
 
 
-def test_parquet_with_labels_that_are_numbers(manifest, tmp_path):
+def test_parquet_with_labels_that_are_numbers(manifest: WriteManifest, tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     labels = pyarrow.array(["ant", "ant", "bee", "bee"]).dictionary_encode()
     for label, classes in (([2, 2, 10, 10], ("2", "10")), ([2.0, 2.0, 3.0, 3.0], ("2", "3")), (labels, ("ant", "bee"))):
@@ -203,7 +214,7 @@ def test_parquet_with_labels_that_are_numbers(manifest, tmp_path):
         assert [sample.split for sample in listing.samples] == ["train", "test"] * 2
 
 
-def test_parquet_that_cannot_be_used(manifest, tmp_path):
+def test_parquet_that_cannot_be_used(manifest: WriteManifest, tmp_path: Path) -> None:
     manifest("")
     path = tmp_path / "x.parquet"
     assert "no column 'label'" in error_of(parquet(path, path=IMAGES, label=[[1], [2], [3], [4]]))
@@ -213,12 +224,14 @@ def test_parquet_that_cannot_be_used(manifest, tmp_path):
     assert "no readable Parquet file" in error_of(path)
 
 
-def test_parquet_without_its_library_says_what_to_install(manifest, monkeypatch):
+def test_parquet_without_its_library_says_what_to_install(
+    manifest: WriteManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert "pip install pyarrow" in error_of(manifest(b"PAR1", "x.parquet"))
 
 
-def test_a_real_manifest_names_images_of_its_folder(shared_data):
+def test_a_real_manifest_names_images_of_its_folder(shared_data: Path) -> None:
     listing, folder = (
         open_source(shared_data / "tile_defects" / "groups.csv"),
         open_source(shared_data / "tile_defects"),
@@ -240,12 +253,14 @@ def test_a_real_manifest_names_images_of_its_folder(shared_data):
         ('path,label\na/1.jpg,a\nb/1.jpg,"b, c"\n', "labels.tsv"),
     ],
 )
-def test_the_separator_is_seen_in_the_header(manifest, text, name):
+def test_the_separator_is_seen_in_the_header(manifest: WriteManifest, text: str, name: str) -> None:
     assert open_source(manifest(text, name)).classes == ("a", "b, c")
 
 
 @pytest.mark.parametrize("missing", ["", "  ", "NaN", "nan", "<NA>", "#N/A"])
-def test_rows_without_a_label_are_left_out_and_counted(manifest, missing, caplog):
+def test_rows_without_a_label_are_left_out_and_counted(
+    manifest: WriteManifest, missing: str, caplog: pytest.LogCaptureFixture
+) -> None:
     listing = open_source(manifest(f"path,label\na/1.jpg,a\na/2.jpg,{missing}\nb/1.jpg,b\nb/2.jpg,{missing}\n"))
     assert (listing.classes, len(listing.samples)) == (("a", "b"), 2)
     assert listing.notes == ("2 rows without a label (lines 3, 5) left out of labels.csv.",)
@@ -253,7 +268,7 @@ def test_rows_without_a_label_are_left_out_and_counted(manifest, missing, caplog
     assert "No row of" in error_of(manifest(f"path,label\na/1.jpg,{missing}\n"))
 
 
-def test_rows_of_a_parquet_without_a_label_are_left_out(manifest, tmp_path):
+def test_rows_of_a_parquet_without_a_label_are_left_out(manifest: WriteManifest, tmp_path: Path) -> None:
     manifest("")
     listing = open_source(parquet(tmp_path / "x.parquet", path=IMAGES, label=["a", None, "b", ""]))
     assert (listing.classes, len(listing.samples)) == (("a", "b"), 2)
@@ -277,7 +292,7 @@ def test_rows_of_a_parquet_without_a_label_are_left_out(manifest, tmp_path):
         ("label,path,class", None),
     ],
 )
-def test_usual_names_of_columns(manifest, header, places):
+def test_usual_names_of_columns(manifest: WriteManifest, header: str, places: int | None) -> None:
     if places == 1:
         text = "".join(f"{name},{name[0]}\n" for name in IMAGES)
     elif places == 2:
@@ -288,7 +303,7 @@ def test_usual_names_of_columns(manifest, header, places):
     assert [(s.name, listing.classes[s.label]) for s in listing.samples] == [(name, name[0]) for name in IMAGES]
 
 
-def test_columns_that_a_person_names(manifest):
+def test_columns_that_a_person_names(manifest: WriteManifest) -> None:
     path = manifest("where,what,label\n" + "".join(f"{name},{name[0]},same\n" for name in IMAGES))
     listing = open_source(path, path_column="where", label_column="What")
     assert (listing.classes, len(listing.samples)) == (("a", "b"), 4)
@@ -312,7 +327,9 @@ def test_columns_that_a_person_names(manifest):
         ("fold", ("train", "train", "valid", "test")),
     ],
 )
-def test_a_column_called_otherwise_says_the_split_where_its_values_do(manifest, column, values):
+def test_a_column_called_otherwise_says_the_split_where_its_values_do(
+    manifest: WriteManifest, column: str, values: tuple[str, ...]
+) -> None:
     listing = open_source(manifest(rows(*values, header=f"path,label,{column}")))
     assert [sample.split for sample in listing.samples] == ["train", "train", "val", "test"]
     assert not any(column in note for note in listing.notes)
@@ -326,12 +343,14 @@ def test_a_column_called_otherwise_says_the_split_where_its_values_do(manifest, 
         ("is_train", ("1", "true", "0", "0.0"), ["train", "train", "test", "test"]),
     ],
 )
-def test_a_column_of_yes_and_no_says_the_split(manifest, column, values, splits):
+def test_a_column_of_yes_and_no_says_the_split(
+    manifest: WriteManifest, column: str, values: tuple[str, ...], splits: list[str]
+) -> None:
     listing = open_source(manifest(rows(*values, header=f"path,label,{column}")))
     assert [sample.split for sample in listing.samples] == splits
 
 
-def test_two_columns_that_say_the_split_are_joined(manifest):
+def test_two_columns_that_say_the_split_are_joined(manifest: WriteManifest) -> None:
     cells = ("0,0", "0,0", "1,0", "0,1")
     listing = open_source(manifest(rows(*cells, header="path,label,is_valid,is_test")))
     assert [sample.split for sample in listing.samples] == ["train", "train", "val", "test"]
@@ -339,7 +358,9 @@ def test_two_columns_that_say_the_split_are_joined(manifest):
     assert "1 row in val by one column and in test by another (line 5)" in error_of(both)
 
 
-def test_a_split_column_with_values_of_its_own_is_no_split_and_named(manifest, caplog):
+def test_a_split_column_with_values_of_its_own_is_no_split_and_named(
+    manifest: WriteManifest, caplog: pytest.LogCaptureFixture
+) -> None:
     listing = open_source(manifest(rows("0", "1", "2", "3", header="path,label,fold")))
     assert {sample.split for sample in listing.samples} == {None}
     [note] = listing.notes
@@ -349,13 +370,15 @@ def test_a_split_column_with_values_of_its_own_is_no_split_and_named(manifest, c
     assert "1 row with an unknown split in column 'set': 'spare' (line 5)" in error_of(some)
 
 
-def test_the_column_split_counts_before_others(manifest):
+def test_the_column_split_counts_before_others(manifest: WriteManifest) -> None:
     listing = open_source(manifest(rows(*["train,test"] * 4, header="path,label,split,set")))
     assert {sample.split for sample in listing.samples} == {"train"}
 
 
 @pytest.mark.parametrize("column", ["patient", "Patient_ID", "group_id", "subject", "scene", "lesion_id"])
-def test_a_column_of_groups_that_is_not_used_is_named(manifest, column, caplog):
+def test_a_column_of_groups_that_is_not_used_is_named(
+    manifest: WriteManifest, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = manifest(rows("p", "p", "q", "r", header=f"path,label,{column}"))
     [note] = open_source(path).notes
     assert f"The column {column!r} is not used: its 3 values repeat over 4 images" in note
@@ -377,7 +400,7 @@ def test_a_column_of_groups_that_is_not_used_is_named(manifest, column, caplog):
         ("caf\u00e9.jpg", "cafe\u0301.jpg", "which differs in how accents are encoded"),
     ],
 )
-def test_paths_that_are_nearly_right_are_named(tmp_path, there, written, says):
+def test_paths_that_are_nearly_right_are_named(tmp_path: Path, there: str, written: str, says: str) -> None:
     (tmp_path / there).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / there).touch()
     (tmp_path / "labels.csv").write_text(f"path,label\n{written},a\n", encoding="utf-8")
@@ -385,17 +408,17 @@ def test_paths_that_are_nearly_right_are_named(tmp_path, there, written, says):
     assert f"There is {tmp_path / there}, {says}" in message
 
 
-def test_urls_in_a_table_are_named(tmp_path):
+def test_urls_in_a_table_are_named(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,label\nhttps://example.org/1.jpg,a\n")
     assert "https://example.org/1.jpg is a URL: download" in error_of(tmp_path / "labels.csv")
 
 
-def test_some_files_that_are_not_there_are_counted(manifest):
+def test_some_files_that_are_not_there_are_counted(manifest: WriteManifest) -> None:
     [note] = open_source(manifest("path,label\na/1.jpg,a\na/2.jpeg,a\nb/1.jpg,b\n")).notes
     assert "1 of 3 files in labels.csv are not there, such as a/2.jpeg. There is" in note
     assert "differs in the suffix" in note
 
 
-def test_a_path_that_is_too_long_for_a_file_is_one_that_is_not_there(manifest):
+def test_a_path_that_is_too_long_for_a_file_is_one_that_is_not_there(manifest: WriteManifest) -> None:
     name = "x" * 5000 + ".jpg"
     assert "not one of the files is there" in error_of(manifest(f"path,label\n{name},a\n{'y' * 300}.jpg,b\n"))
