@@ -44,7 +44,7 @@ RUNS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "few layers, whole images": ("few_layers", (*TRAINED, "strategy.cached_views=null")),
     "many layers": ("many_layers", (*TRAINED, CACHED)),
     "all layers": ("all_layers", TRAINED),
-    "gradual unfreezing": ("gradual_unfreezing", (*LOOP, "budget.epochs=3")),
+    "gradual unfreezing": ("gradual_unfreezing", (*LOOP, "budget.epochs=6")),
     "probe, then fine-tuning": ("probe_then_fine_tune", TRAINED),
     "from scratch": ("from_scratch", TRAINED),
     "mixing": ("few_layers", (*TRAINED, "strategy.cached_views=null", "mixing={kind: cutmix}")),

@@ -70,6 +70,8 @@ def _tensorboard(recipe: Recipe, run: RunDir, until_the_end: ExitStack) -> Log: 
     def log(values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
             writer.add_scalar(name, value, step)
+        # TensorBoard shows a run while it trains, and a run that is killed keeps what it has measured.
+        writer.flush()
 
     return log
 
@@ -77,19 +79,23 @@ def _tensorboard(recipe: Recipe, run: RunDir, until_the_end: ExitStack) -> Log: 
 def _wandb(recipe: Recipe, run: RunDir, until_the_end: ExitStack) -> Log:
     import wandb
 
-    tracked_run = until_the_end.enter_context(
-        wandb.init(project=PROJECT, name=run.path.name, dir=str(run.path), config=recipe.model_dump(mode="json"))
-    )
+    config = recipe.model_dump(mode="json")
+    tracked_run = wandb.init(project=PROJECT, name=run.path.name, dir=str(run.path), config=config)
+    # As a context manager it would print the traceback of whatever ends the run, Ctrl-C included.
+    until_the_end.callback(tracked_run.finish)
     return lambda values, step: tracked_run.log(dict(values), step=step)
 
 
 def _mlflow(recipe: Recipe, run: RunDir, until_the_end: ExitStack) -> Log:  # noqa: ARG001
     import mlflow
 
-    # The environment names the experiment where it names one.
+    # Not by `set_experiment`, which holds for every later run of this process and contradicts a MLFLOW_RUN_ID.
+    experiment = None
     if "MLFLOW_EXPERIMENT_NAME" not in os.environ and "MLFLOW_EXPERIMENT_ID" not in os.environ:
-        mlflow.set_experiment(PROJECT)
-    until_the_end.enter_context(mlflow.start_run(run_name=run.path.name))
+        found = mlflow.get_experiment_by_name(PROJECT)
+        experiment = found.experiment_id if found is not None else mlflow.create_experiment(PROJECT)
+    mlflow.start_run(experiment_id=experiment, run_name=run.path.name)
+    until_the_end.callback(mlflow.end_run)
     return lambda values, step: mlflow.log_metrics(dict(values), step=step)
 
 
